@@ -1,0 +1,61 @@
+"""Rendered rooms: no download, no data needed; minutes on two CPU cores.
+
+    python -m mtkd_jax.main --config=configs/rooms.py --workdir=runs/rooms
+
+trains the three single-task networks and the KD-MTL network (Li & Bilen 2020) on a narrow SegNet. Recipes:
+`--config=configs/rooms.py:method=uniform,tasks=depth+normals`; any field: `--config.epochs=20`.
+"""
+
+from ml_collections import ConfigDict
+
+from mtkd_jax import recipe
+
+
+def get_config(argument: str = '') -> ConfigDict:
+    """Every field, with its unit and source."""
+    chosen = recipe.parse(argument, {'method': 'kd_mtl', 'backbone': 'segnet', 'tasks': 'segmentation+depth+normals'})
+    c = ConfigDict()
+
+    c.data = ConfigDict()
+    c.data.dataset = 'rooms'
+    c.data.data_dir = ''  # where prepared data lie; '' = $TFDS_DATA_DIR or ~/tensorflow_datasets
+    c.data.height, c.data.width = 64, 96  # pixels, multiples of 32
+    c.data.train_images, c.data.test_images = 480, 120  # rendered scenes
+    c.data.scene_seed = 0  # other seeds give other rooms
+    c.data.classes = 13  # NYUv2's
+    c.data.depth_maximum = 8.0  # metres; scales pictures only
+    c.data.validation_fraction = 0.0  # share of the training set held out; selection='best_validation' needs it
+    c.data.read_threads = 4
+
+    c.method = chosen['method']  # stl | uniform | kd_mtl
+    c.backbone = chosen['backbone']
+    c.tasks = tuple(chosen['tasks'].split('+'))
+    c.widths = (16, 32, 48, 64, 64)  # channels of the encoder blocks; the paper's are 64, 128, 256, 512, 512
+    c.compute_dtype = 'float32'  # or bfloat16; parameters stay float32
+    c.seed = 0  # of initialisation and data order
+
+    c.task_weights = ConfigDict({'segmentation': 1.0, 'depth': 1.0, 'normals': 1.0})  # w_t (spec A3)
+
+    c.distillation = ConfigDict()
+    c.distillation.points = ('mid', 'last')  # or ('last',) (spec A2)
+    c.distillation.weights = ConfigDict({'segmentation': 1.0, 'depth': 1.0, 'normals': 2.0})  # λ_t (spec A3)
+    c.distillation.teacher_batch_stats = False  # True: teachers normalise with batch statistics (spec A2)
+    c.teachers = ConfigDict({'segmentation': '', 'depth': '', 'normals': ''})  # model folders; '' = train it here
+
+    c.learning_rate = 2e-3  # Adam; the paper's 1e-4 is for 80,000 steps, this budget has a few hundred
+    c.halve_at_epochs = (8.0, 10.0)  # the learning rate is halved from these epochs on
+    c.adaptor_learning_rate = 1e-2  # Adam, constant; the paper's 0.1 is for the same long schedule
+    c.adaptor_l2 = 5e-4  # added to the adaptors' gradient (spec A4)
+    c.epochs = 12  # of every stage
+    c.batch_size = 8  # images per step, over all devices
+    c.eval_batch_size = 24
+    c.devices = 0  # 0 = all
+
+    c.selection = 'last'  # last | last10_mean | last20_median | best_validation (spec C)
+    c.evaluate_every_epochs = 3
+    c.log_every_steps = 20
+    c.checkpoint_every_steps = 0  # besides the end of every epoch; 0 = only there
+    c.panel_images = 4  # test images in the prediction panels
+
+    c.paper = ConfigDict({'table': '', 'protocol': ConfigDict()})  # no paper reports on rooms
+    return c

@@ -1,0 +1,100 @@
+"""Turns a published reference checkpoint into a model folder.
+
+    python -m mtkd_jax.convert --model=kd4mtl_segnet --weights=FILE --out=DIR [--tasks=depth]
+
+FILE: `.pth` or `.pth.tar` (extra `torch`; `weights_only=True`), or `.npz` / `.safetensors` holding tensors of the same
+names. A single-task checkpoint of the reference has the heads of all tasks, of which one is trained: name it with
+`--tasks`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from mtkd_jax import build, command
+from mtkd_jax.models import reference
+from mtkd_jax.training.folder import save_model
+from mtkd_jax.types import UserError
+
+MODEL = flags.DEFINE_enum('model', None, ['kd4mtl_segnet'], 'Which published model the checkpoint is of.')
+WEIGHTS = flags.DEFINE_string('weights', None, 'The checkpoint.')
+OUT = flags.DEFINE_string('out', None, 'The model folder to write.')
+TASKS = flags.DEFINE_string('tasks', 'segmentation+depth+normals', 'The tasks whose heads to keep.')
+DATASET = flags.DEFINE_string('dataset', 'nyuv2', 'The prepared data set that evaluate reads.')
+SIZE = flags.DEFINE_string('size', '288x384', 'Height × width of its images.')
+
+
+def read_weights(file: Path) -> dict[str, np.ndarray]:
+    """Tensors by name, without the prefix that data-parallel training leaves.
+
+    Raises:
+        UserError: the file does not exist, is of another kind, or its reader is not installed.
+    """
+    if not file.is_file():
+        raise UserError(f'`weights` is {file}, which does not exist.')
+    if file.suffix == '.npz':
+        with np.load(file) as arrays:
+            state = {name: arrays[name] for name in arrays.files}
+    elif file.suffix == '.safetensors':
+        state = _read_safetensors(file)
+    elif file.name.endswith(('.pth', '.pt', '.pth.tar')):
+        state = _read_torch(file)
+    else:
+        raise UserError(f'`weights` is {file}; give a .pth, .pth.tar, .npz or .safetensors file.')
+    return {name.removeprefix('module.'): tensor for name, tensor in state.items()}
+
+
+def _read_safetensors(file: Path) -> dict[str, np.ndarray]:
+    try:
+        from safetensors.numpy import load_file
+    except ImportError as error:
+        raise UserError(f'Reading {file} needs safetensors: pip install "mtkd_jax[torch]".') from error
+    return load_file(file)
+
+
+def _read_torch(file: Path) -> dict[str, np.ndarray]:
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError(
+            f'Reading {file} needs PyTorch: pip install "mtkd_jax[torch]"; or save its state dict as .npz elsewhere.'
+        ) from error
+    # `weights_only`: a checkpoint from the internet must not run code here.
+    loaded = torch.load(file, map_location='cpu', weights_only=True)
+    state = loaded.get('state_dict', loaded)
+    return {name: tensor.numpy() for name, tensor in state.items()}
+
+
+def convert(state: dict[str, np.ndarray], tasks: list[str], dataset: str, size: str, out: Path) -> None:
+    """Writes the model folder of a `kd4mtl_segnet` checkpoint; widths and classes are read off its tensors."""
+    for name in tasks:
+        if name not in reference.HEADS:
+            raise UserError(f'`tasks` has {name!r}; the checkpoint holds {", ".join(reference.HEADS)}.')
+    variables = reference.from_reference(state, reference.segnet_table(tasks))
+    height, width = (int(n) for n in size.split('x'))
+    spec = {
+        'backbone': 'segnet',
+        'widths': [state[f'encoder_block.{i}.0.weight'].shape[0] for i in range(5)],
+        'tasks': tasks,
+        'classes': state['pred_task1.1.weight'].shape[0] if 'segmentation' in tasks else 13,
+        'depth_maximum': 10.0,
+        'compute_dtype': 'float32',
+        'data': {'dataset': dataset, 'height': height, 'width': width},
+    }
+    build.check_fits(spec, variables)
+    save_model(out, spec, variables)
+
+
+def main() -> None:
+    """Reads, converts, writes."""
+    out = Path(OUT.value)
+    if (out / 'model.json').exists():
+        raise UserError(f'`out` is {out}, which already holds a model; choose another folder.')
+    convert(read_weights(Path(WEIGHTS.value)), TASKS.value.split('+'), DATASET.value, SIZE.value, out)
+    print(f'{MODEL.value} with tasks {TASKS.value}: {out}')
+
+
+if __name__ == '__main__':
+    flags.mark_flags_as_required(['model', 'weights', 'out'])
+    command.start(main)

@@ -1,0 +1,123 @@
+"""Evaluates a model folder or a workdir on a prepared split, or predictions from any framework; prints JSON.
+
+    python -m mtkd_jax.evaluate --model=DIR [--split=test] [--data_dir=DIR]
+    python -m mtkd_jax.evaluate --workdir=DIR
+    python -m mtkd_jax.evaluate --predictions=FILE.npz --targets=FILE.npz
+
+Names and units are those of the metrics (docs/metrics.md): accuracies and IoU in %, depth in metres, angles in degrees.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from mtkd_jax import build, command
+from mtkd_jax.data import builders
+from mtkd_jax.data.pipeline import Split
+from mtkd_jax.training import sharding
+from mtkd_jax.training.evaluate import Evaluator, score_arrays
+from mtkd_jax.training.folder import load_model
+from mtkd_jax.types import MAIN, UserError
+
+MODEL = flags.DEFINE_string('model', None, 'A model folder.')
+WORKDIR = flags.DEFINE_string('workdir', None, 'A workdir: every model in it is evaluated.')
+DATA_DIR = flags.DEFINE_string('data_dir', None, 'Where prepared data lie; default as in training.')
+SPLIT = flags.DEFINE_string('split', 'test', 'The split to evaluate on.')
+BATCH_SIZE = flags.DEFINE_integer('batch_size', 8, 'Images at a time; the results do not depend on it.', lower_bound=1)
+PREDICTIONS = flags.DEFINE_string('predictions', None, '.npz with arrays [n h w c] named by task, or branch/task.')
+TARGETS = flags.DEFINE_string('targets', None, '.npz with arrays named by task: label -1, depth 0, normal 0 undefined.')
+CLASSES = flags.DEFINE_integer('classes', 13, 'Classes of segmentation predictions that are ids.', lower_bound=2)
+
+
+def evaluate_model(folder: Path, split: str, data_dir: str | None, batch_size: int) -> dict[str, float]:
+    """Metrics of a model folder on a split of the prepared data it was made for."""
+    spec, variables = load_model(folder)
+    network, tasks = build.build_network(spec)
+    data = builders.prepared(spec['data']['dataset'], data_dir, **build.data_arguments(spec['data']))
+    if split not in data.sources:
+        raise UserError(f'`split` is {split!r}; the data set has {", ".join(data.sources)}.')
+    mesh = sharding.make_mesh(1)
+    evaluator = Evaluator(lambda v, image: network.apply(v, image, train=False), tasks, mesh)
+    batches = Split(data.sources[split], tuple(tasks), batch_size).ordered()
+    return evaluator(sharding.replicate(variables, mesh), batches)
+
+
+def score(predictions: Path, targets: Path, classes: int) -> dict[str, float]:
+    """Metrics of predictions from any framework.
+
+    Segmentation may be logits, scores or class ids. Arrays of one channel may leave it out ([n h w]).
+
+    Raises:
+        UserError: a file cannot be read, or an array is missing, unknown or of another shape than its target.
+    """
+    predicted, true = _read(predictions, 'predictions'), _read(targets, 'targets')
+    results: dict[str, float] = {}
+    for name, array in predicted.items():
+        branch, _, task_name = name.rpartition('/')
+        if task_name not in true:
+            raise UserError(f'{targets} has no `{task_name}` for {predictions}: `{name}`; it has {", ".join(true)}.')
+        channels = array.shape[-1]
+        known = channels if task_name == 'segmentation' and channels > 1 else classes
+        task = build.build_task(task_name, known, depth_maximum=10.0)
+        target = true[task_name]
+        allowed = (1, known) if task_name == 'segmentation' else (task.channels,)
+        if array.shape[:3] != target.shape[:3] or channels not in allowed:
+            raise UserError(f'`{name}` is {array.shape}, its target {target.shape}; both must be [n h w c].')
+        scores = score_arrays(task, array, target)
+        results.update({f'{branch}/{k}' if branch not in ('', MAIN) else k: v for k, v in scores.items()})
+    return results
+
+
+def _read(file: Path, flag: str) -> dict[str, np.ndarray]:
+    if not file.is_file():
+        raise UserError(f'`{flag}` is {file}, which does not exist.')
+    with np.load(file) as arrays:
+        found = {name: arrays[name] for name in arrays.files if name != 'image'}
+    if not found:
+        raise UserError(f'{file} holds no arrays; name them by task: segmentation, depth, normals.')
+    found = {name: array[..., None] if array.ndim == 3 else array for name, array in found.items()}
+    for name, array in found.items():
+        if array.ndim != 4:
+            raise UserError(f'{file}: `{name}` has shape {array.shape}; give [n h w c].')
+        if not np.isfinite(array).all():
+            raise UserError(f'{file}: `{name}` has NaN or infinite values; undefined targets are -1 (label) or 0.')
+    return found
+
+
+def to_json(results: Any) -> str:
+    """JSON, with null for a metric that does not exist because nothing was defined."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: clean(v) for k, v in value.items()}
+        return None if isinstance(value, float) and math.isnan(value) else value
+
+    return json.dumps(clean(results), indent=1)
+
+
+def main() -> None:
+    """Chooses what to evaluate from the flags."""
+    chosen = [flag.name for flag in (MODEL, WORKDIR, PREDICTIONS) if flag.value]
+    if len(chosen) != 1 or bool(PREDICTIONS.value) != bool(TARGETS.value):
+        raise UserError('Give one of --model=DIR, --workdir=DIR, or --predictions=FILE with --targets=FILE.')
+    if PREDICTIONS.value:
+        results: Any = score(Path(PREDICTIONS.value), Path(TARGETS.value), CLASSES.value)
+    elif MODEL.value:
+        results = evaluate_model(Path(MODEL.value), SPLIT.value, DATA_DIR.value, BATCH_SIZE.value)
+    else:
+        models = sorted(Path(WORKDIR.value).glob('stages/*/model/model.json'))
+        if not models:
+            raise UserError(f'{WORKDIR.value} has no finished stage; train first, or give --model=DIR.')
+        results = {
+            file.parts[-3]: evaluate_model(file.parent, SPLIT.value, DATA_DIR.value, BATCH_SIZE.value)
+            for file in models
+        }
+    print(to_json(results))
+
+
+if __name__ == '__main__':
+    command.start(main)

@@ -1,0 +1,79 @@
+"""Trains, evaluates and reports: `python -m mtkd_jax.main --config=configs/rooms.py --workdir=runs/rooms`."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from mtkd_jax import build, command
+from mtkd_jax.data.pipeline import first_examples
+from mtkd_jax.reporting.curves import draw_workdir
+from mtkd_jax.reporting.panels import prediction_panel
+from mtkd_jax.reporting.progress import Progress
+from mtkd_jax.reporting.report import write_report
+from mtkd_jax.reporting.writers import MetricWriter
+from mtkd_jax.training.folder import load_model, write_json
+from mtkd_jax.training.given import evaluate_given
+from mtkd_jax.training.predict import make_predictor
+from mtkd_jax.training.run import run_stage, stage_folder
+from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
+
+CONFIG = config_flags.DEFINE_config_file(
+    'config', 'configs/rooms.py', 'The config; a recipe may follow a colon: FILE:method=kd_mtl,tasks=depth+normals.'
+)
+WORKDIR = flags.DEFINE_string('workdir', None, 'Where the run keeps everything; the same command continues it.')
+
+STOPPED = 143  # what a shell reports of a process that SIGTERM ended
+
+
+def run(config: ConfigDict, workdir: Path) -> Path:
+    """Runs every stage that is not finished yet and writes the report, whose path is returned."""
+    with StopRequest() as stop:
+        experiment = build.experiment(config, workdir)
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_json(workdir / 'config.json', config.to_dict())
+        for teacher in experiment.given:
+            evaluate_given(teacher, experiment.mesh, workdir)
+        for stage in experiment.stages:
+            run_stage(stage, experiment.mesh, workdir, MetricWriter, Progress, stop)
+            draw_panel(workdir, stage.name, experiment, config.panel_images)
+    draw_workdir(workdir)
+    return write_report(workdir, {task.name: task for task in experiment.tasks}, note=experiment.paper_note)
+
+
+def draw_panel(workdir: Path, stage: str, experiment: build.Experiment, images: int) -> None:
+    """Draws truth and predictions of a finished stage for the first test images, once."""
+    file = workdir / 'figures' / f'{stage}.png'
+    if file.exists() or images == 0:
+        return
+    spec, variables = load_model(stage_folder(workdir, stage) / 'model')
+    network, tasks = build.build_network(spec)
+    source = experiment.data.test.source
+    batch = first_examples(source, tasks, min(images, len(source)))
+    image = np.asarray(batch.image)
+    prediction_panel(
+        images=image,
+        truths={name: target.value for name, target in batch.targets.items()},
+        masks={name: target.mask for name, target in batch.targets.items()},
+        predictions=make_predictor(network, variables)(image),
+        tasks=tasks,
+        path=file,
+        title=stage,
+    )
+
+
+def main() -> None:
+    """Runs, and prints where the report is."""
+    try:
+        report = run(CONFIG.value, Path(WORKDIR.value))
+    except StoppedError as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(STOPPED)
+    print(f'Report: {report}')
+
+
+if __name__ == '__main__':
+    flags.mark_flag_as_required('workdir')
+    command.start(main, errors=(NonFiniteLossError,))

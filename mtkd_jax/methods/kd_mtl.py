@@ -1,0 +1,82 @@
+"""KD-MTL: a multi-task network that also learns to produce its single-task teachers' features (Li & Bilen 2020)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mtkd_jax import ops
+from mtkd_jax.methods.supervised import Supervised, task_losses
+from mtkd_jax.types import Batch, Losses, Variables
+
+NORM_EPSILON = 1e-6  # inside the square root of the feature norm (spec A2)
+
+
+def feature_distance(a: Float[Array, 'b h w c'], b: Float[Array, 'b h w c']) -> Float[Array, '']:
+    """ℓ^d of Li & Bilen (2020), eq. 4: ‖a/‖a‖₂ - b/‖b‖₂‖₂² in float32.
+
+    The norm is over channels at every position; the squared distance is summed over channels and averaged over batch
+    and positions (spec A2).
+    """
+    a = ops.unit_normalise(a.astype(jnp.float32), NORM_EPSILON)
+    b = ops.unit_normalise(b.astype(jnp.float32), NORM_EPSILON)
+    return jnp.mean(jnp.sum(jnp.square(a - b), axis=-1))
+
+
+@dataclass(frozen=True)
+class KDMTL(Supervised):
+    """Σ_t w_t ℓ_t + λ_t ℓ^d(A_t(φ(x; θ^m)), φ(x; θ_t^s)) (Li & Bilen 2020, eq. 5).
+
+    Attributes:
+        adaptors: A_t, learned with the network, used in training only.
+        teachers: the frozen single-task network of each task; its variables come as `frozen[task]`.
+        points: distilled feature maps, `last` or `mid` and `last` (spec A2).
+        weights: λ_t by task (spec A3).
+        teacher_batch_stats: False, the paper's text: teachers normalise with their running statistics; True, the
+            authors' code: with the statistics of the batch.
+    """
+
+    adaptors: nn.Module
+    teachers: Mapping[str, nn.Module]
+    points: Sequence[str]
+    weights: Mapping[str, float]
+    teacher_batch_stats: bool = False
+
+    @property
+    def distillation_weights(self) -> Mapping[str, float]:
+        """λ_t by task."""
+        return self.weights
+
+    def init(self, key: Array, image: Array) -> dict[str, Any]:
+        """See `Method.init`; adds `params/adaptors`."""
+        # The network starts as `Supervised` would start it from this key, so that the two can be compared in pairs.
+        variables = super().init(key, image)
+        features = jax.eval_shape(lambda: self.predict(variables, image).features)
+        blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), features)
+        variables['params']['adaptors'] = self.adaptors.init(jax.random.fold_in(key, 1), blank)['params']
+        return variables
+
+    def losses(self, variables: Variables, frozen: Variables, batch: Batch) -> tuple[Losses, Any]:
+        """See `Method.losses`."""
+        outputs, batch_stats = self.train_outputs(variables, batch.image)
+        adapted = self.adaptors.apply({'params': variables['params']['adaptors']}, outputs.features)
+        distillation = {}
+        for task in self.tasks:
+            features = self.teacher_features(task.name, frozen[task.name], batch.image)
+            distances = [feature_distance(adapted[task.name][p], features[p]) for p in self.points]
+            distillation[task.name] = sum(distances[1:], distances[0])
+        return Losses(task_losses(self.tasks, outputs, batch), distillation), batch_stats
+
+    def teacher_features(self, task: str, variables: Variables, image: Array) -> dict[str, Array]:
+        """φ(x; θ_t^s) at every point; no gradient reaches the teacher."""
+        network = self.teachers[task]
+        if self.teacher_batch_stats:
+            # The updated statistics are dropped: the teacher itself never changes.
+            outputs, _ = network.apply(variables, image, train=True, mutable=['batch_stats'])
+        else:
+            outputs = network.apply(variables, image, train=False)
+        return jax.lax.stop_gradient(outputs.features)

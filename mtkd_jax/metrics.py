@@ -1,0 +1,178 @@
+"""Metrics as additive statistics (spec C): measured per batch on the device, summed and finished on the host.
+
+`Metrics.measure` returns statistics that add up over batches: floating-point ones hold one number per example, integer
+ones are counts. `Accumulator` sums them in float64 and int64, so a result depends neither on the batch size nor on how
+a split is divided between devices.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import SupportsFloat
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Num
+
+Statistics = Mapping[str, Array]
+
+ANGLE_BINS = 180_000  # of 0.001°: the median's error is below what float32 arccos can resolve
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """A task's metrics.
+
+    `measure(prediction [b h w c], target [b h w k], mask [b h w 1])` → statistics; `compute(sums)` → named results;
+    `directions`: the results that enter Δm, +1 where higher is better and -1 where lower is.
+    """
+
+    measure: Callable[[Array, Array, Array], dict[str, Array]]
+    compute: Callable[[Mapping[str, np.ndarray]], dict[str, float]]
+    directions: Mapping[str, int]
+
+
+@dataclass
+class Accumulator:
+    """Sums of statistics over the batches seen so far."""
+
+    sums: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def add(self, statistics: Statistics) -> None:
+        """Adds one batch's statistics."""
+        for name, value in statistics.items():
+            array = np.asarray(value)
+            if np.issubdtype(array.dtype, np.floating):
+                term = np.sum(array, axis=0, dtype=np.float64)
+            else:
+                term = array.astype(np.int64)
+            self.sums[name] = np.asarray(self.sums[name] + term if name in self.sums else term)
+
+
+def ratio(total: SupportsFloat, count: SupportsFloat) -> float:
+    """`total / count`, and NaN when nothing was counted: a result that does not exist is not zero."""
+    return float(total) / float(count) if float(count) else float('nan')
+
+
+def per_example_sum(values: Float[Array, 'b h w 1'], mask: Bool[Array, 'b h w 1']) -> Float[Array, 'b']:
+    """Sum of `values` where `mask` is true, for each example of the batch."""
+    return jnp.sum(jnp.where(mask, values, 0.0), axis=(1, 2, 3), dtype=jnp.float32)
+
+
+def class_ids(prediction: Num[Array, 'b h w c']) -> Num[Array, 'b h w']:
+    """Class ids from logits or scores (argmax over channels), or from an array of ids with one channel."""
+    if prediction.shape[-1] == 1:
+        return prediction[..., 0].astype(jnp.int32)
+    return jnp.argmax(prediction, axis=-1).astype(jnp.int32)
+
+
+def segmentation_metrics(classes: int) -> Metrics:
+    """Pixel accuracy and mIoU in %, in both protocols (spec C).
+
+    `pixel_accuracy`, `miou`: one confusion matrix over the split; void pixels and classes absent from both prediction
+    and labels are left out. `*_per_image_legacy`: the papers' code; IoU per image over the classes in prediction or
+    label, where void pixels still count in the prediction, averaged over images with at least one labelled pixel.
+    """
+
+    def measure(prediction: Array, target: Array, mask: Array) -> dict[str, Array]:
+        predicted = class_ids(prediction)
+        truth = jnp.where(mask[..., 0], target[..., 0], -1)
+        valid = truth >= 0
+        # Ids outside 0..classes-1 match no class, so they count as wrong, not as some other class.
+        inside = (predicted >= 0) & (predicted < classes)
+        cell = jnp.where(valid & inside, truth * classes + predicted, classes * classes)
+        confusion = jnp.bincount(cell.ravel(), length=classes * classes + 1)[:-1]
+
+        ids = jnp.arange(classes)
+        is_predicted, is_true = predicted[..., None] == ids, truth[..., None] == ids
+        both = jnp.sum(is_predicted & is_true, axis=(1, 2))
+        either = jnp.sum(is_predicted | is_true, axis=(1, 2))
+        present = either > 0
+        iou = jnp.sum(jnp.where(present, both / jnp.maximum(either, 1), 0.0), axis=1) / jnp.maximum(
+            jnp.sum(present, axis=1), 1
+        )
+        labelled = jnp.sum(valid, axis=(1, 2))
+        accuracy = jnp.sum(both, axis=1) / jnp.maximum(labelled, 1)
+        counts = labelled > 0
+        return {
+            'confusion': confusion.reshape(classes, classes),
+            'labelled_per_class': jnp.sum(is_true, axis=(0, 1, 2)),
+            'iou_of_images': jnp.where(counts, iou, 0.0),
+            'accuracy_of_images': jnp.where(counts, accuracy, 0.0),
+            'images': jnp.sum(counts),
+        }
+
+    def compute(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+        correct = np.diag(sums['confusion'])
+        labelled = sums['labelled_per_class']
+        union = labelled + sums['confusion'].sum(axis=0) - correct
+        present = union > 0
+        miou = float(np.mean(correct[present] / union[present])) if present.any() else float('nan')
+        return {
+            'pixel_accuracy': 100 * ratio(correct.sum(), labelled.sum()),
+            'miou': 100 * miou,
+            'pixel_accuracy_per_image_legacy': 100 * ratio(sums['accuracy_of_images'], sums['images']),
+            'miou_per_image_legacy': 100 * ratio(sums['iou_of_images'], sums['images']),
+        }
+
+    return Metrics(measure, compute, {'miou': 1, 'pixel_accuracy': 1})
+
+
+def depth_metrics() -> Metrics:
+    """Mean absolute error (in the target's unit: metres) and mean relative error over defined pixels (spec C)."""
+
+    def measure(prediction: Array, target: Array, mask: Array) -> dict[str, Array]:
+        error = jnp.abs(prediction - target)
+        return {
+            'absolute': per_example_sum(error, mask),
+            'relative': per_example_sum(error / jnp.where(mask, target, 1.0), mask),
+            'pixels': jnp.sum(mask),
+        }
+
+    def compute(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+        return {
+            'depth_abs': ratio(sums['absolute'], sums['pixels']),
+            'depth_rel': ratio(sums['relative'], sums['pixels']),
+        }
+
+    return Metrics(measure, compute, {'depth_abs': -1, 'depth_rel': -1})
+
+
+def normals_metrics() -> Metrics:
+    """Angle between predicted and true normals: mean and median in degrees, % within 11.25°, 22.5° and 30° (spec C).
+
+    Over all defined pixels of the split. The prediction is normalised first; the target is used as it is, as the papers
+    do (resized normals of the preprocessed NYUv2 are not exactly of unit length).
+    """
+    thresholds = (11.25, 22.5, 30.0)
+
+    def measure(prediction: Array, target: Array, mask: Array) -> dict[str, Array]:
+        length = jnp.linalg.norm(prediction, axis=-1, keepdims=True)
+        cosine = jnp.sum(prediction * target, axis=-1, keepdims=True) / jnp.maximum(length, 1e-12)
+        angle = jnp.degrees(jnp.arccos(jnp.clip(cosine, -1.0, 1.0)))
+        cell = jnp.minimum((angle * (ANGLE_BINS / 180)).astype(jnp.int32), ANGLE_BINS - 1)
+        histogram = jnp.bincount(jnp.where(mask, cell, ANGLE_BINS).ravel(), length=ANGLE_BINS + 1)[:-1]
+        within = {f'within_{t:g}': jnp.sum(mask & (angle < t)) for t in thresholds}
+        return {'angle': per_example_sum(angle, mask), 'histogram': histogram, 'pixels': jnp.sum(mask), **within}
+
+    def compute(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+        shares = {f'normal_{t:g}': 100 * ratio(sums[f'within_{t:g}'], sums['pixels']) for t in thresholds}
+        return {
+            'normal_mean': ratio(sums['angle'], sums['pixels']),
+            'normal_median': histogram_median(sums['histogram'], 180 / ANGLE_BINS),
+            **shares,
+        }
+
+    shares_up = {f'normal_{t:g}': 1 for t in thresholds}
+    return Metrics(measure, compute, {'normal_mean': -1, 'normal_median': -1, **shares_up})
+
+
+def histogram_median(histogram: np.ndarray, width: float) -> float:
+    """Median of the values counted in bins of `width` from 0 upwards, to half a bin; NaN for an empty histogram."""
+    total = int(histogram.sum())
+    if total == 0:
+        return float('nan')
+    cumulative = np.cumsum(histogram)
+    # The two middle values; they coincide for an odd count.
+    lower = np.searchsorted(cumulative, (total - 1) // 2, side='right')
+    upper = np.searchsorted(cumulative, total // 2, side='right')
+    return float(((lower + upper) / 2 + 0.5) * width)

@@ -1,0 +1,6 @@
+"""Networks. Each returns `Outputs`: predictions by branch and task, features by distillation point."""
+
+from mtkd_jax.models.adaptors import Adaptors
+from mtkd_jax.models.segnet import SegNet
+
+__all__ = ['Adaptors', 'SegNet']

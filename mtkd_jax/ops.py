@@ -1,0 +1,46 @@
+"""Array operations that several rooms share: masked means, normalisation, pooling that remembers where."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+
+def masked_mean(values: Float[Array, 'b h w 1'], mask: Bool[Array, 'b h w 1']) -> Float[Array, '']:
+    """Mean of `values` where `mask` is true, over the whole batch; 0 (with zero gradient) when it is nowhere true."""
+    # `where` rather than a product: an infinite value at an undefined pixel must not become NaN.
+    total = jnp.sum(jnp.where(mask, values, 0.0), dtype=jnp.float32)
+    return total / jnp.maximum(jnp.sum(mask, dtype=jnp.float32), 1.0)
+
+
+def unit_normalise(x: Float[Array, '... c'], epsilon: float = 1e-12) -> Float[Array, '... c']:
+    """`x` divided by its Euclidean norm over the last axis, √(Σ_c x² + ε); a zero vector stays zero."""
+    return x / jnp.sqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + epsilon)
+
+
+def max_pool_argmax(
+    x: Float[Array, 'b h w c'],
+) -> tuple[Float[Array, 'b h2 w2 c'], Int[Array, 'b h2 w2 c']]:
+    """2×2 max pooling with stride 2 that also returns which of the four window positions held the maximum.
+
+    Positions are numbered row by row (0 1 / 2 3); among equals the first wins, and it alone receives the gradient.
+    `h` and `w` must be even.
+    """
+    b, h, w, c = x.shape
+    if h % 2 or w % 2:
+        raise ValueError(f'2×2 pooling needs an even height and width, got {h}×{w}; resize the images.')
+    windows = x.reshape(b, h // 2, 2, w // 2, 2, c)
+    corners = [windows[:, :, i, :, j] for i in (0, 1) for j in (0, 1)]
+    pooled, index = corners[0], jnp.zeros(corners[0].shape, jnp.int8)
+    for position, corner in enumerate(corners[1:], 1):
+        larger = corner > pooled
+        pooled = jnp.where(larger, corner, pooled)
+        index = jnp.where(larger, jnp.int8(position), index)
+    return pooled, index
+
+
+def max_unpool(x: Float[Array, 'b h w c'], index: Int[Array, 'b h w c']) -> Float[Array, 'b h2 w2 c']:
+    """Inverse of `max_pool_argmax`: each value returns to its remembered position, the other three become zero."""
+    b, h, w, c = x.shape
+    # Repeat and select stays inside each window: unlike a scatter it adds no collectives and can be exported.
+    position = jnp.arange(4, dtype=index.dtype).reshape(1, 1, 2, 1, 2, 1)
+    spread = jnp.where(index[:, :, None, :, None] == position, x[:, :, None, :, None], 0)
+    return spread.reshape(b, 2 * h, 2 * w, c)

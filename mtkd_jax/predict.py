@@ -1,0 +1,99 @@
+"""Predicts for images: `python -m mtkd_jax.predict --model=DIR --inputs=a.png,b.png --out=DIR [--save=npz]`."""
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+from PIL import Image, UnidentifiedImageError
+
+from mtkd_jax import build, command
+from mtkd_jax.tasks import Task
+from mtkd_jax.training.folder import load_model
+from mtkd_jax.training.predict import Predictions, make_predictor
+from mtkd_jax.types import MAIN, UserError
+
+MODEL = flags.DEFINE_string('model', None, 'A model folder.')
+INPUTS = flags.DEFINE_list(
+    'inputs', None, "Image files (patterns allowed), resized to the model's size, or one .npz with `image` [n h w 3]."
+)
+OUT = flags.DEFINE_string('out', None, 'Folder for the pictures.')
+SAVE = flags.DEFINE_enum('save', 'pictures', ['pictures', 'npz'], 'npz: also predictions.npz, arrays by task.')
+
+
+def read_inputs(patterns: Sequence[str], height: int, width: int, stride: int) -> tuple[list[str], np.ndarray]:
+    """Names and images [n h w 3] float32 in [0, 1]; image files are resized to `height` × `width`.
+
+    Raises:
+        UserError: nothing matches, a file cannot be read, or an array has the wrong shape or range.
+    """
+    files = [Path(file) for pattern in patterns for file in sorted(glob.glob(pattern)) or [pattern]]
+    missing = [str(file) for file in files if not file.is_file()]
+    if missing or not files:
+        raise UserError(f'`inputs`: no such file: {", ".join(missing) or "(none given)"}. Check the path.')
+    arrays = [file for file in files if file.suffix == '.npz']
+    if arrays and len(files) > 1:
+        raise UserError(f'`inputs` mixes {arrays[0]} with other files; give image files, or one .npz.')
+    if arrays:
+        images = _read_npz(files[0], stride)
+        return [f'{files[0].stem}_{i:04d}' for i in range(len(images))], images
+    names = [file.stem for file in files]
+    if len(set(names)) < len(names):
+        raise UserError('`inputs` has two files of the same name; their pictures would overwrite each other.')
+    return names, np.stack([_read_image(file, height, width) for file in files])
+
+
+def _read_image(file: Path, height: int, width: int) -> np.ndarray:
+    try:
+        with Image.open(file) as image:
+            resized = image.convert('RGB').resize((width, height), Image.Resampling.BOX)
+    except (UnidentifiedImageError, OSError) as error:
+        raise UserError(f'{file} cannot be read as an image ({error}); convert it to PNG or JPEG.') from error
+    return np.asarray(resized, np.float32) / 255
+
+
+def _read_npz(file: Path, stride: int) -> np.ndarray:
+    with np.load(file) as arrays:
+        if 'image' not in arrays:
+            raise UserError(f'{file} has no array `image`; it has {", ".join(arrays.files) or "none"}.')
+        images = arrays['image'].astype(np.float32)
+    if images.ndim != 4 or images.shape[-1] != 3 or images.shape[1] % stride or images.shape[2] % stride:
+        raise UserError(f'{file}: `image` is {images.shape}; give [n h w 3] with h and w multiples of {stride}.')
+    if not len(images) or not (images.min() >= 0 and images.max() <= 1):
+        raise UserError(f'{file}: `image` is empty or leaves [0, 1]; divide 8-bit images by 255.')
+    return images
+
+
+def save(
+    names: Sequence[str], images: np.ndarray, predictions: Predictions, tasks: Sequence[Task], out: Path, npz: bool
+) -> None:
+    """Writes `NAME_image.png`, `NAME_TASK.png` (or `NAME_BRANCH_TASK.png`) and, with `npz`, `predictions.npz`."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, image in zip(names, images, strict=True):
+        Image.fromarray((image * 255).round().astype(np.uint8)).save(out / f'{name}_image.png')
+    arrays = {}
+    for branch, by_task in predictions.items():
+        for task in tasks:
+            key = task.name if branch == MAIN else f'{branch}/{task.name}'
+            arrays[key] = by_task[task.name]
+            for name, prediction in zip(names, by_task[task.name], strict=True):
+                Image.fromarray(task.render(prediction, None)).save(out / f'{name}_{key.replace("/", "_")}.png')
+    if npz:
+        np.savez_compressed(out / 'predictions.npz', **arrays)
+
+
+def main() -> None:
+    """Reads, predicts, writes, and says what was written."""
+    spec, variables = load_model(Path(MODEL.value))
+    network, tasks = build.build_network(spec)
+    names, images = read_inputs(INPUTS.value, spec['data']['height'], spec['data']['width'], network.STRIDE)
+    predictions = make_predictor(network, variables)(images)
+    out = Path(OUT.value)
+    save(names, images, predictions, tasks, out, SAVE.value == 'npz')
+    print(f'{len(names)} images of {images.shape[1]}×{images.shape[2]}, tasks {", ".join(spec["tasks"])}: {out}')
+
+
+if __name__ == '__main__':
+    flags.mark_flags_as_required(['model', 'inputs', 'out'])
+    command.start(main)

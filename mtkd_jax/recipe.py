@@ -1,0 +1,25 @@
+"""The part of `--config=FILE:name=value,...` behind the colon."""
+
+import difflib
+from collections.abc import Mapping
+
+from mtkd_jax.types import UserError
+
+
+def parse(argument: str | None, defaults: Mapping[str, str]) -> dict[str, str]:
+    """`defaults` updated from `name=value,name=value`.
+
+    Raises:
+        UserError: a part is no `name=value`, or its name is not in `defaults`.
+    """
+    recipe = dict(defaults)
+    for part in filter(None, (argument or '').split(',')):
+        name, equals, value = part.partition('=')
+        if not equals or not value:
+            raise UserError(f'{part!r} in the recipe is not name=value; write it like method=kd_mtl.')
+        if name not in defaults:
+            close = difflib.get_close_matches(name, defaults, n=1)
+            hint = f' Did you mean {close[0]!r}?' if close else ''
+            raise UserError(f'The recipe has no {name!r}; it takes {", ".join(defaults)}.{hint}')
+        recipe[name] = value
+    return recipe

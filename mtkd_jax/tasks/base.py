@@ -1,0 +1,51 @@
+"""What a task is: a frozen bundle of functions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array
+
+from mtkd_jax.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class Task:
+    """One dense prediction task.
+
+    Attributes:
+        name: the task's key in batches, predictions and configs.
+        channels: channels of the network's raw output.
+        value_dtype: type of the target's values in a batch.
+        validity: target [b h w k] → mask [b h w 1], true where the target is defined (spec E's conventions).
+        activate: raw output [b h w channels] → prediction [b h w channels], float32.
+        loss: (prediction, target, mask) → scalar; a mean over defined pixels, 0 when there are none.
+        metrics: the task's metrics (spec C).
+        render: (array [h w c], mask [h w 1] or None) → uint8 picture [h w 3], of a prediction or a target.
+        constant: sums a training set's targets into the best constant prediction (see `Constant`).
+    """
+
+    name: str
+    channels: int
+    value_dtype: Any
+    validity: Callable[[Any], Any]
+    activate: Callable[[Array], Array]
+    loss: Callable[[Array, Array, Array], Array]
+    metrics: Metrics
+    render: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+    constant: 'Constant'
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The constant predictor a learned network must beat, from training targets alone.
+
+    `statistic(target [h w k], mask [h w 1])` → additive array for one example; `value(sum)` → prediction [channels];
+    `describes`: what it is, for reports; `metric`: the metric it is judged by.
+    """
+
+    describes: str
+    metric: str
+    statistic: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    value: Callable[[np.ndarray], np.ndarray]

@@ -1,0 +1,45 @@
+"""Surface normals: cosine loss on unit vectors (spec B2, A6)."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from mtkd_jax import metrics, ops
+from mtkd_jax.tasks.base import Constant, Task
+
+
+def cosine_loss(
+    prediction: Float[Array, 'b h w 3'], target: Float[Array, 'b h w 3'], mask: Bool[Array, 'b h w 1']
+) -> Float[Array, '']:
+    """1 - mean cosine over defined pixels (the paper's -(y·ŷ) up to a constant); 0 when none is defined."""
+    disagreement = 1.0 - jnp.sum(prediction * target, axis=-1, keepdims=True)
+    return ops.masked_mean(disagreement, mask)
+
+
+def normals() -> Task:
+    """The normals task; targets are unit vectors in the camera frame (x right, y up, z to the viewer), undefined: 0."""
+
+    def render(array: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        picture = (np.clip((array + 1) / 2, 0, 1) * 255).astype(np.uint8)
+        return picture if mask is None else np.where(mask, picture, np.uint8(0))
+
+    def total(target: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        return np.sum(np.where(mask, target, 0), axis=(0, 1), dtype=np.float64)
+
+    return Task(
+        name='normals',
+        channels=3,
+        value_dtype=np.float32,
+        # Any non-zero channel, not a non-zero channel sum: (1, -1, 0)/√2 is a normal like any other.
+        validity=lambda target: (target != 0).any(axis=-1, keepdims=True),
+        activate=lambda raw: ops.unit_normalise(raw.astype(jnp.float32)),
+        loss=cosine_loss,
+        metrics=metrics.normals_metrics(),
+        render=render,
+        constant=Constant(
+            'mean normal of the training set',
+            'normal_mean',
+            total,
+            lambda total: (total / max(float(np.linalg.norm(total)), 1e-12)).astype(np.float32),
+        ),
+    )

@@ -1,0 +1,59 @@
+"""Semantic segmentation: pixel-wise cross-entropy on log-softmax scores (spec B2, A6)."""
+
+import jax
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from mtkd_jax import metrics, ops
+from mtkd_jax.tasks.base import Constant, Task
+
+
+def cross_entropy(
+    prediction: Float[Array, 'b h w c'], target: Int[Array, 'b h w 1'], mask: Bool[Array, 'b h w 1']
+) -> Float[Array, '']:
+    """Mean negative log-likelihood (nats) of the true class over defined pixels; `prediction`: log-probabilities."""
+    chosen = jnp.where(mask, target, 0)
+    likelihood = jnp.take_along_axis(prediction, chosen, axis=-1, mode='clip')
+    return ops.masked_mean(-likelihood, mask)
+
+
+def palette(classes: int) -> np.ndarray:
+    """`classes` distinguishable colours, uint8 [classes 3]."""
+    maps = [matplotlib.colormaps[name] for name in ('tab20', 'tab20b', 'tab20c')]
+    # Even entries of the paired map first: neighbours in the class list then differ in hue, not only in lightness.
+    order = [*range(0, 20, 2), *range(1, 20, 2)]
+    colours = [matplotlib.colormaps['tab20'](i)[:3] for i in order]
+    colours += [m(i)[:3] for m in maps[1:] for i in range(20)]
+    while len(colours) < classes:
+        colours += colours
+    return (np.array(colours[:classes]) * 255).astype(np.uint8)
+
+
+def segmentation(classes: int = 13) -> Task:
+    """The segmentation task; targets are class ids 0..classes-1, -1 where void."""
+    colours = palette(classes)
+
+    def render(array: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        ids = array[..., 0].astype(int) if array.shape[-1] == 1 else np.argmax(array, axis=-1)
+        picture = colours[np.clip(ids, 0, classes - 1)]
+        return picture if mask is None else np.where(mask, picture, np.uint8(0))
+
+    def counts(target: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        return np.bincount(target[mask].astype(int), minlength=classes)
+
+    def majority(total: np.ndarray) -> np.ndarray:
+        return np.eye(classes, dtype=np.float32)[int(np.argmax(total))]
+
+    return Task(
+        name='segmentation',
+        channels=classes,
+        value_dtype=np.int32,
+        validity=lambda target: target >= 0,
+        activate=lambda raw: jax.nn.log_softmax(raw.astype(jnp.float32)),
+        loss=cross_entropy,
+        metrics=metrics.segmentation_metrics(classes),
+        render=render,
+        constant=Constant('majority class of the training set', 'pixel_accuracy', counts, majority),
+    )

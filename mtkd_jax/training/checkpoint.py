@@ -1,0 +1,92 @@
+"""Checkpoints that hold everything a run needs to go on exactly (Orbax)."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import jax
+import orbax.checkpoint as ocp
+from absl import logging
+
+from mtkd_jax.training.state import TrainState
+
+
+class Position(NamedTuple):
+    """Where in the data a checkpoint stands: `batch` batches of `epoch` are done; and the data it counted them on."""
+
+    epoch: int
+    batch: int
+    steps_per_epoch: int
+    examples: int
+    seed: int
+
+
+class Checkpointer:
+    """Saves and restores (state, position) under a folder. Saves are asynchronous and atomic; the last two are kept."""
+
+    def __init__(self, folder: Path) -> None:
+        options = ocp.CheckpointManagerOptions(max_to_keep=2, create=True, enable_async_checkpointing=True)
+        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+
+    def __enter__(self) -> 'Checkpointer':
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+    @property
+    def latest(self) -> int | None:
+        """The step of the newest complete checkpoint."""
+        return self._manager.latest_step()
+
+    def save(self, state: TrainState, position: Position) -> None:
+        """Starts saving; the arrays are copied before this returns, so the state may be donated afterwards.
+
+        A step that is already saved is not saved again: its content would be the same.
+        """
+        step = int(state.step)
+        if step in self._manager.all_steps():
+            return
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state._asdict()), position=ocp.args.JsonSave(position._asdict())
+        )
+        self._manager.save(step, args=items)
+
+    def wait(self) -> None:
+        """Returns once the last save is on disk."""
+        self._manager.wait_until_finished()
+
+    def restore(self, state: TrainState) -> tuple[TrainState, Position] | None:
+        """The newest checkpoint that can be read, with the shapes and shardings of `state`; None when there is none.
+
+        Raises:
+            RuntimeError: there are checkpoints, but none can be read.
+        """
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for step in steps:
+            try:
+                return self._restore(step, state)
+            except (ValueError, OSError, KeyError) as error:
+                # A disk that filled up can leave a damaged newest step: the one before it is as good, only older.
+                logging.warning('Checkpoint %d cannot be read (%s); trying an older one.', step, error)
+        if steps:
+            raise RuntimeError(
+                f'None of the checkpoints {steps} in {self._manager.directory} can be read; '
+                'remove the folder to start the stage again.'
+            )
+        return None
+
+    def _restore(self, step: int, state: TrainState) -> tuple[TrainState, Position]:
+        abstract = jax.tree.map(_abstract, state._asdict())
+        items: Any = self._manager.restore(
+            step,
+            args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), position=ocp.args.JsonRestore()),
+        )
+        return TrainState(**items['state']), Position(**items['position'])
+
+
+def _abstract(x: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)

@@ -1,0 +1,123 @@
+"""Evaluation: a split's metrics, by branch, streaming and independent of the batch size (spec C)."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array
+
+from mtkd_jax.metrics import Accumulator, ratio
+from mtkd_jax.tasks import Task
+from mtkd_jax.training import sharding
+from mtkd_jax.types import MAIN, Batch, Outputs, Target, Variables
+
+Measure = Callable[[Variables, Batch], dict[str, dict[str, dict[str, Array]]]]
+
+
+class Evaluator:
+    """Computes the metrics of `predict` on any number of splits; compiled once.
+
+    Args:
+        predict: (variables, image) → outputs in evaluation mode.
+        tasks: what is evaluated.
+        mesh: the devices; batches must divide over them.
+    """
+
+    def __init__(self, predict: Callable[[Variables, Array], Outputs], tasks: Sequence[Task], mesh: Mesh) -> None:
+        everywhere, split = sharding.replicated(mesh), sharding.batched(mesh)
+        self._tasks = tasks
+        self._mesh = mesh
+
+        def measure(variables: Variables, batch: Batch) -> dict[str, dict[str, dict[str, Array]]]:
+            branches = predict(variables, batch.image).predictions
+            return {
+                branch: {t.name: statistics(t, predictions[t.name], batch.targets[t.name]) for t in tasks}
+                for branch, predictions in branches.items()
+            }
+
+        self._measure: Measure = jax.jit(measure, in_shardings=(everywhere, split), out_shardings=everywhere)
+
+    def __call__(self, variables: Variables, batches: Iterable[Batch]) -> dict[str, float]:
+        """Metrics and `loss/<task>` by name; those of a branch other than the only one are named `branch/name`."""
+        sums: dict[tuple[str, str], Accumulator] = {}
+        waiting: Any = None
+        for batch in sharding.on_device(batches, self._mesh):
+            measured = self._measure(variables, batch)
+            # One batch behind: the host adds up while the device works on the next.
+            if waiting is not None:
+                _add(sums, waiting)
+            waiting = measured
+        if waiting is not None:
+            _add(sums, waiting)
+        return results(sums, self._tasks)
+
+
+def _add(sums: dict[tuple[str, str], Accumulator], measured: Any) -> None:
+    for branch, by_task in jax.device_get(measured).items():
+        for task, stats in by_task.items():
+            sums.setdefault((branch, task), Accumulator()).add(stats)
+
+
+def statistics(task: Task, prediction: Array, target: Target) -> dict[str, Array]:
+    """The task's statistics, and its loss summed per example, so that the loss is batch-size-invariant as well."""
+    per_example = jax.vmap(lambda p, y, m: task.loss(p[None], y[None], m[None]))
+    defined = jnp.any(target.mask, axis=(1, 2, 3))
+    return {
+        **task.metrics.measure(prediction, *target),
+        'loss': per_example(prediction, *target),
+        'examples': jnp.sum(defined),
+    }
+
+
+def results(sums: Mapping[tuple[str, str], Accumulator], tasks: Sequence[Task]) -> dict[str, float]:
+    """Named results from accumulated statistics keyed by (branch, task)."""
+    named: dict[str, float] = {}
+    by_name = {task.name: task for task in tasks}
+    for (branch, task), accumulator in sums.items():
+        prefix = '' if branch == MAIN else f'{branch}/'
+        found = accumulator.sums
+        if 'loss' in found:
+            named[f'{prefix}loss/{task}'] = ratio(found['loss'], found['examples'])
+        named.update({prefix + name: value for name, value in by_name[task].metrics.compute(found).items()})
+    return named
+
+
+def score_arrays(task: Task, prediction: np.ndarray, target: np.ndarray, batch_size: int = 8) -> dict[str, float]:
+    """Metrics of predictions from any framework; [n h w c] each, target in the stored conventions (spec E)."""
+    accumulator = Accumulator()
+    measure = jax.jit(task.metrics.measure)
+    for i in range(0, len(target), batch_size):
+        value = target[i : i + batch_size].astype(task.value_dtype)
+        accumulator.add(measure(prediction[i : i + batch_size], value, task.validity(value)))
+    return task.metrics.compute(accumulator.sums)
+
+
+def constant_baselines(
+    tasks: Sequence[Task], train: Iterable[Batch], test: Iterable[Batch]
+) -> dict[str, dict[str, Any]]:
+    """For every task, how well the best constant prediction of the training set does on the test set."""
+    fitted: dict[str, Any] = {}
+    for batch in train:
+        for task in tasks:
+            for value, mask in zip(*batch.targets[task.name], strict=True):
+                term = task.constant.statistic(value, mask)
+                fitted[task.name] = fitted[task.name] + term if task.name in fitted else term
+    constants = {task.name: task.constant.value(fitted[task.name]) for task in tasks}
+    sums = {task.name: Accumulator() for task in tasks}
+    measures = {task.name: jax.jit(task.metrics.measure) for task in tasks}
+    for batch in test:
+        for task in tasks:
+            target = batch.targets[task.name]
+            shape = (*target.mask.shape[:3], task.channels)
+            prediction = np.broadcast_to(constants[task.name], shape)
+            sums[task.name].add(measures[task.name](prediction, *target))
+    return {
+        task.name: {
+            'predictor': task.constant.describes,
+            task.constant.metric: task.metrics.compute(sums[task.name].sums)[task.constant.metric],
+        }
+        for task in tasks
+    }

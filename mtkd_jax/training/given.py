@@ -1,0 +1,58 @@
+"""Teachers that exist already: not trained, but evaluated, because they are the single-task row of the results."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+from jax.sharding import Mesh
+
+from mtkd_jax.tasks import Task
+from mtkd_jax.training import sharding
+from mtkd_jax.training.evaluate import Evaluator, constant_baselines
+from mtkd_jax.training.folder import load_model, write_json
+from mtkd_jax.training.run import finished_results, stage_folder
+from mtkd_jax.training.stage import StageData
+
+
+@dataclass(frozen=True)
+class GivenTeacher:
+    """A single-task network in the model folder `folder`; `name` is the stage it stands for (`stl_<task>`)."""
+
+    name: str
+    folder: Path
+    network: nn.Module
+    task: Task
+    data: StageData
+    settings: Mapping[str, Any]
+    facts: Mapping[str, Any]
+
+
+def evaluate_given(teacher: GivenTeacher, mesh: Mesh, workdir: Path) -> dict[str, Any]:
+    """Evaluates `teacher` on the test split once, and keeps the results as those of the stage it stands for."""
+    done = finished_results(workdir, teacher.name, teacher.settings)
+    if done is not None:
+        return done
+    variables = sharding.replicate(load_model(teacher.folder)[1], mesh)
+    network = teacher.network
+    evaluator = Evaluator(lambda v, image: network.apply(v, image, train=False), [teacher.task], mesh)
+    results = {
+        'stage': teacher.name,
+        'tasks': [teacher.task.name],
+        'epochs': None,
+        'steps': None,
+        'selection': {'rule': 'given', 'split': 'test', 'note': f'Given teacher {teacher.folder}; not trained here.'},
+        'results': evaluator(variables, teacher.data.test.ordered()),
+        'parameters': {'network': sum(x.size for x in jax.tree.leaves(variables['params']))},
+        'timing': {},
+        'baselines': constant_baselines([teacher.task], teacher.data.train.ordered(), teacher.data.test.ordered()),
+        **teacher.facts,
+        'settings': dict(teacher.settings),
+    }
+    folder = stage_folder(workdir, teacher.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / 'settings.json', teacher.settings)
+    write_json(folder / 'results.json', results)
+    return results

@@ -1,0 +1,224 @@
+"""The loop: epochs of steps with logging, evaluation and checkpoints, until the last step or a request to stop."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from mtkd_jax.training import sharding
+from mtkd_jax.training.checkpoint import Checkpointer, Position
+from mtkd_jax.training.evaluate import Evaluator
+from mtkd_jax.training.folder import load_model, save_model
+from mtkd_jax.training.selection import validation_score
+from mtkd_jax.training.stage import Stage
+from mtkd_jax.training.state import TrainState, initial_state
+from mtkd_jax.training.step import compile_step, train_step
+from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
+from mtkd_jax.types import Batch, UserError, Variables
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """Where records go."""
+
+    def write(self, record: dict[str, Any]) -> None:
+        """One record: `step`, `epoch`, `split` and named numbers."""
+        ...
+
+
+@runtime_checkable
+class Progress(Protocol):
+    """Who is told how far it is."""
+
+    def update(self, step: int, losses: dict[str, float] | None, images_per_second: float | None) -> None:
+        """`step` updates are done."""
+        ...
+
+    def message(self, text: str) -> None:
+        """A line that stays."""
+        ...
+
+
+class Loop:
+    """Trains one stage in `folder`, from its newest checkpoint if it has one.
+
+    Args:
+        stage: what to train.
+        mesh: the devices.
+        folder: keeps `checkpoints/`, and `best/` where the selection rule needs a validation split.
+        stop: when it is requested, the loop saves and raises `StoppedError`.
+    """
+
+    def __init__(self, stage: Stage, mesh: Mesh, folder: Path, stop: StopRequest) -> None:
+        self.stage, self.mesh, self.folder, self.stop = stage, mesh, folder, stop
+        self.train = stage.data.train
+        self.compile_seconds: float | None = None
+        optimizer = stage.optimizer(self.train.steps_per_epoch)
+        self._jitted = compile_step(train_step(stage.method, stage.weighting, optimizer), mesh)
+        self._step: Any = None
+        self._evaluator = Evaluator(stage.method.predict, stage.method.tasks, mesh)
+        shape = next(self.train.ordered()).image.shape
+        self._fresh: Callable[[], TrainState] = lambda: sharding.replicate(
+            initial_state(stage.method, stage.weighting, optimizer, jax.random.key(stage.seed), shape), mesh
+        )
+        self._pending: list[tuple[int, Any]] = []
+
+    @property
+    def total_steps(self) -> int:
+        """Updates in the whole stage."""
+        return self.stage.schedule.epochs * self.train.steps_per_epoch
+
+    def __call__(
+        self,
+        make_writer: Callable[[int], AbstractContextManager[Writer]],
+        make_progress: Callable[[int], AbstractContextManager[Progress]],
+    ) -> TrainState:
+        """Trains to the end and returns the last state; `make_*` are told the step that training starts from."""
+        with Checkpointer(self.folder / 'checkpoints') as self._checkpoints:
+            state, position = self._start()
+            start = int(state.step)
+            with make_writer(start) as self._writer, make_progress(start) as self._progress:
+                if start:
+                    self._progress.message(f'{self.stage.name}: continuing from the checkpoint of step {start}')
+                frozen = self._frozen()
+                for epoch in range(position.epoch, self.stage.schedule.epochs):
+                    first = position.batch if epoch == position.epoch else 0
+                    state = self._epoch(state, frozen, epoch, first)
+                    if self.stage.schedule.evaluates(epoch):
+                        self._evaluate(state, epoch)
+        return state
+
+    def _start(self) -> tuple[TrainState, Position]:
+        state = self._fresh()
+        restored = self._checkpoints.restore(state)
+        here = self._position(0)
+        if restored is None:
+            return state, here
+        state, position = restored
+        data = (position.steps_per_epoch, position.examples, position.seed)
+        if data != here[2:]:
+            raise UserError(
+                f'{self.folder} was trained on other data (steps per epoch, examples, seed): {data}, now '
+                f'{tuple(here[2:])}. Continue with the same data and batch size, or choose another --workdir.'
+            )
+        return state, position
+
+    def _position(self, step: int) -> Position:
+        """Where `step` stands; the end of an epoch counts to that epoch, because its evaluation is still to come."""
+        per_epoch = self.train.steps_per_epoch
+        epoch = max(step - 1, 0) // per_epoch
+        return Position(epoch, step - epoch * per_epoch, per_epoch, len(self.train.source), self.train.seed)
+
+    def _frozen(self) -> Variables:
+        variables = {task: load_model(path)[1] for task, path in self.stage.teachers.items()}
+        return sharding.replicate(variables, self.mesh)
+
+    def _epoch(self, state: TrainState, frozen: Variables, epoch: int, first: int) -> TrainState:
+        """Batches `first`, ... of an epoch; saves where it ends, and before where the schedule or a stop asks."""
+        schedule, per_epoch = self.stage.schedule, self.train.steps_per_epoch
+        step, self._window = epoch * per_epoch + first, time.monotonic()
+        for batch in self._batches(epoch, first):
+            state, scalars = self._update(state, frozen, batch)
+            step += 1
+            self._pending.append((step, scalars))
+            due = schedule.checkpoint_every_steps and step % schedule.checkpoint_every_steps == 0
+            ends = step == (epoch + 1) * per_epoch
+            if ends or due or self.stop.requested or step % schedule.log_every_steps == 0:
+                self._log()
+            if ends or due or self.stop.requested:
+                # Only after `_log` has found every loss up to here finite.
+                self._checkpoints.save(state, self._position(step))
+            self._stop_here(step)
+        return state
+
+    def _batches(self, epoch: int, first: int) -> Iterator[Batch]:
+        if first == self.train.steps_per_epoch:
+            return iter(())
+        return sharding.on_device(self.train.epoch(epoch, first), self.mesh)
+
+    def _update(self, state: TrainState, frozen: Variables, batch: Batch) -> tuple[TrainState, Any]:
+        if self._step is None:
+            began = time.monotonic()
+            self._step = self._jitted.lower(state, frozen, batch).compile()
+            self.compile_seconds = time.monotonic() - began
+            self._window += self.compile_seconds
+        return self._step(state, frozen, batch)
+
+    def _log(self) -> None:
+        """Writes the mean of the scalars since the last call; raises when one of them is not finite."""
+        if not self._pending:
+            return
+        steps = [step for step, _ in self._pending]
+        values = jax.device_get([scalars for _, scalars in self._pending])
+        self._pending.clear()
+        for step, scalars in zip(steps, values, strict=True):
+            self._check_finite(step, scalars)
+        seconds = time.monotonic() - self._window
+        self._window = time.monotonic()
+        means = {name: float(np.mean([v[name] for v in values])) for name in values[0]}
+        self._writer.write(
+            {
+                'step': steps[-1],
+                'epoch': steps[-1] / self.train.steps_per_epoch,
+                'split': 'train',
+                'steps': len(steps),
+                'seconds': seconds,
+                **means,
+            }
+        )
+        images = len(steps) * self.train.batch_size * self.train.process_count
+        self._progress.update(steps[-1], means, images / max(seconds, 1e-9))
+
+    def _check_finite(self, step: int, scalars: dict[str, Any]) -> None:
+        bad = [name for name, value in scalars.items() if not np.isfinite(value)]
+        if not bad:
+            return
+        self._checkpoints.wait()
+        latest = self._checkpoints.latest
+        tasks = sorted({name.split('/')[1] for name in bad if '/' in name and name != 'loss/total'})
+        good = 'there is none yet' if latest is None else f'step {latest} in {self.folder / "checkpoints"}'
+        raise NonFiniteLossError(
+            f'Stage {self.stage.name}: {", ".join(f"{name} = {scalars[name]}" for name in bad)} at step {step} '
+            f'(task: {", ".join(tasks) or "none; only the gradient"}). Last good checkpoint: {good}. '
+            'Check the data of that task, or lower `learning_rate`.'
+        )
+
+    def _stop_here(self, step: int) -> None:
+        if self.stop.requested:
+            self._checkpoints.wait()
+            raise StoppedError(
+                f'Stage {self.stage.name}: stopped on request at step {step} of {self.total_steps}; the state is '
+                'saved. Run the same command to continue.'
+            )
+
+    def _evaluate(self, state: TrainState, epoch: int) -> None:
+        step = (epoch + 1) * self.train.steps_per_epoch
+        variables, data = state.variables, self.stage.data
+        splits = {'test': data.test} if data.validation is None else {'validation': data.validation}
+        for name, split in splits.items():
+            results = self._evaluator(variables, self._unless_stopped(split.ordered(), step))
+            self._writer.write({'step': step, 'epoch': epoch + 1, 'split': name, **results})
+            if name == 'validation':
+                self._keep_best(variables, validation_score(results), step)
+
+    def _unless_stopped(self, batches: Iterator[Batch], step: int) -> Iterator[Batch]:
+        """The state is saved where an epoch ends, so an evaluation can simply be left and done again."""
+        for batch in batches:
+            self._stop_here(step)
+            yield batch
+
+    def _keep_best(self, variables: Variables, score: float, step: int) -> None:
+        folder = self.folder / 'best'
+        best = load_model(folder)[0]['validation_loss'] if (folder / 'model.json').is_file() else np.inf
+        if score < best:
+            spec = {**self.stage.model_spec, 'validation_loss': score, 'step': step}
+            save_model(folder, spec, self.stage.method.network_variables(variables))
+
+    def evaluate_test(self, variables: Variables) -> dict[str, float]:
+        """Metrics of `variables` on the test split."""
+        return self._evaluator(variables, self.stage.data.test.ordered())

@@ -1,0 +1,138 @@
+"""Running a stage once: skipped when it is finished, continued when it is begun, refused when it is another one."""
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from mtkd_jax.training import device, sharding
+from mtkd_jax.training.evaluate import constant_baselines
+from mtkd_jax.training.folder import load_model, save_model, write_json
+from mtkd_jax.training.loop import Loop, Progress, Writer
+from mtkd_jax.training.selection import summarise
+from mtkd_jax.training.stage import Stage
+from mtkd_jax.training.state import TrainState
+from mtkd_jax.training.stop import StopRequest
+from mtkd_jax.types import UserError
+
+MakeWriter = Callable[[Path, int], AbstractContextManager[Writer]]
+MakeProgress = Callable[[str, int, int], AbstractContextManager[Progress]]
+
+
+def stage_folder(workdir: Path, name: str) -> Path:
+    """Where a stage keeps its files."""
+    return workdir / 'stages' / name
+
+
+def finished_results(workdir: Path, name: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The results of the stage `name` when it is finished in `workdir`, or None.
+
+    Raises:
+        UserError: the folder holds a stage of that name with other settings.
+    """
+    folder = stage_folder(workdir, name)
+    recorded = folder / 'settings.json'
+    if recorded.is_file():
+        _check_same(folder, json.loads(recorded.read_text()), settings)
+    results = folder / 'results.json'
+    return json.loads(results.read_text()) if results.is_file() else None
+
+
+def run_stage(
+    stage: Stage, mesh: Mesh, workdir: Path, make_writer: MakeWriter, make_progress: MakeProgress, stop: StopRequest
+) -> dict[str, Any]:
+    """Trains and evaluates `stage`, writes `model/` and `results.json`, and returns the results."""
+    done = finished_results(workdir, stage.name, stage.settings)
+    if done is not None:
+        return done
+    folder = stage_folder(workdir, stage.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / 'settings.json', stage.settings)
+    loop = Loop(stage, mesh, folder, stop)
+    state = loop(
+        lambda start: make_writer(folder, start),
+        lambda start: make_progress(stage.name, loop.total_steps, start),
+    )
+    results = _results(stage, loop, state, mesh, folder)
+    save_model(folder / 'model', stage.model_spec, _chosen_variables(stage, state, folder))
+    # Written last: a stage that has it is finished.
+    write_json(folder / 'results.json', results)
+    return results
+
+
+def _chosen_variables(stage: Stage, state: TrainState, folder: Path) -> Mapping[str, Any]:
+    if stage.schedule.selection.needs_validation:
+        return load_model(folder / 'best')[1]
+    return stage.method.network_variables(state.variables)
+
+
+def _results(stage: Stage, loop: Loop, state: TrainState, mesh: Mesh, folder: Path) -> dict[str, Any]:
+    rule = stage.schedule.selection
+    records = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
+    if rule.needs_validation:
+        chosen = _chosen_variables(stage, state, folder)
+        variables = {
+            'params': {**state.params, 'network': chosen['params']},
+            'batch_stats': chosen['batch_stats'],
+        }
+        results = loop.evaluate_test(sharding.replicate(variables, mesh))
+    else:
+        tests = [r for r in records if r['split'] == 'test']
+        results = summarise(rule, [_numbers(record) for record in tests])
+    tasks, data = stage.method.tasks, stage.data
+    return {
+        'stage': stage.name,
+        'tasks': [task.name for task in tasks],
+        'epochs': stage.schedule.epochs,
+        'steps': int(state.step),
+        'selection': {'rule': rule.name, 'split': 'test', 'note': rule.note},
+        'results': results,
+        'parameters': device.parameter_counts(state.params),
+        'timing': _timing(records, loop, mesh),
+        'baselines': constant_baselines(tasks, data.train.ordered(), data.test.ordered()),
+        **stage.facts,
+        'settings': dict(stage.settings),
+    }
+
+
+def _numbers(record: dict[str, Any]) -> dict[str, float]:
+    """A record's metrics without where it stands."""
+    return {name: value for name, value in record.items() if name not in ('step', 'epoch', 'split')}
+
+
+def _timing(records: list[dict[str, Any]], loop: Loop, mesh: Mesh) -> dict[str, Any]:
+    windows = [record for record in records if record['split'] == 'train']
+    step_seconds = median([window['seconds'] / window['steps'] for window in windows])
+    return {
+        'step_seconds': step_seconds,
+        'images_per_second': loop.train.batch_size * loop.train.process_count / step_seconds,
+        'peak_memory_bytes': device.peak_memory_bytes(mesh),
+        'train_seconds': sum(window['seconds'] for window in windows),
+        'compile_seconds': loop.compile_seconds,
+        'device': device.describe(mesh),
+        'jax': jax.__version__,
+    }
+
+
+def _check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    flat_before, flat_now = _flat(before), _flat(json.loads(json.dumps(now)))
+    names = sorted({*flat_before, *flat_now})
+    changed = [n for n in names if flat_before.get(n) != flat_now.get(n)]
+    if changed:
+        listed = '; '.join(f'`{n}` was {flat_before.get(n)!r}, is {flat_now.get(n)!r}' for n in changed)
+        raise UserError(
+            f'{folder} belongs to a run with other settings: {listed}. Use another --workdir, or remove that folder to '
+            'train the stage again.'
+        )
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat.update(_flat(value, f'{prefix}{name}.') if isinstance(value, dict) else {prefix + name: value})
+    return flat

@@ -1,0 +1,62 @@
+"""The device mesh, and how arrays lie on it: batches split along `data`, everything else replicated."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from mtkd_jax.types import Batch, UserError
+
+
+def make_mesh(devices: int = 0) -> Mesh:
+    """A mesh with one axis `data` over the first `devices` devices (0: all of them).
+
+    Raises:
+        UserError: there are fewer devices.
+    """
+    available = jax.devices()
+    if devices > len(available):
+        raise UserError(f'`devices` is {devices}, but JAX sees {len(available)}; choose at most that, or 0 for all.')
+    chosen = available[: devices or len(available)]
+    return jax.make_mesh((len(chosen),), ('data',), axis_types=(AxisType.Auto,), devices=chosen)
+
+
+def check_batch_size(name: str, batch_size: int, mesh: Mesh) -> None:
+    """Raises a UserError unless `batch_size` divides evenly over the mesh."""
+    if batch_size < 1 or batch_size % mesh.size:
+        raise UserError(
+            f'`{name}` is {batch_size}, which does not divide over {mesh.size} devices; choose a multiple of '
+            f'{mesh.size}, or use fewer devices with --config.devices=N.'
+        )
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The same array on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batched(mesh: Mesh) -> NamedSharding:
+    """The first axis split over the devices."""
+    return NamedSharding(mesh, PartitionSpec('data'))
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """`tree` on every device of the mesh."""
+    return jax.device_put(tree, replicated(mesh))
+
+
+def on_device(batches: Iterable[Batch], mesh: Mesh, ahead: int = 2) -> Iterator[Batch]:
+    """Batches as sharded device arrays; transfers run `ahead` batches in front of the one in use."""
+    sharding = batched(mesh)
+
+    def put(batch: Batch) -> Batch:
+        return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+    iterator = iter(batches)
+    waiting = [put(batch) for batch in islice(iterator, ahead)]
+    while waiting:
+        ready = waiting.pop(0)
+        waiting.extend(put(batch) for batch in islice(iterator, 1))
+        yield ready

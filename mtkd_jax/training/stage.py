@@ -1,0 +1,70 @@
+"""What a run consists of: stages, and the data they share."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import optax
+
+from mtkd_jax.data.pipeline import Split
+from mtkd_jax.methods import Method
+from mtkd_jax.training.selection import Rule
+from mtkd_jax.weighting import Weighting
+
+
+@dataclass(frozen=True)
+class StageData:
+    """The splits of one stage. `validation` is there only where the selection rule needs it."""
+
+    train: Split
+    test: Split
+    validation: Split | None = None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long a stage trains, and how often it does what. Steps are updates; 0 = only where an epoch ends."""
+
+    epochs: int
+    evaluate_every_epochs: int
+    log_every_steps: int
+    checkpoint_every_steps: int
+    selection: Rule
+
+    def evaluates(self, epoch: int) -> bool:
+        """Whether epoch `epoch` (from 0) ends with an evaluation: every n-th, and those the selection rule reads."""
+        needed = epoch >= self.epochs - self.selection.epochs
+        return needed or (epoch + 1) % self.evaluate_every_epochs == 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One network to train.
+
+    Attributes:
+        name: its folder under `stages/`.
+        method, weighting: what is minimised.
+        optimizer: steps per epoch → optimiser.
+        network: the bare network, for evaluation.
+        schedule: how long, how often.
+        seed: of the initialisation.
+        teachers: task → model folder whose variables the method gets as `frozen`.
+        settings: everything that decides the outcome, as JSON; a finished stage is reused only if it has the same.
+        model_spec: what the model folder says of the network.
+        facts: further entries of `results.json` (dataset, backbone, the paper's row, ...).
+    """
+
+    name: str
+    method: Method
+    weighting: Weighting
+    optimizer: Callable[[int], optax.GradientTransformation]
+    network: nn.Module
+    data: StageData
+    schedule: Schedule
+    seed: int
+    teachers: Mapping[str, Path]
+    settings: Mapping[str, Any]
+    model_spec: Mapping[str, Any]
+    facts: Mapping[str, Any]

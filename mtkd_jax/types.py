@@ -1,0 +1,48 @@
+"""The few shapes of data that every room of the package agrees on (design: Outputs, Batch, Losses)."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Bool, Float, Num
+
+Variables = Mapping[str, Any]
+"""A Flax variable tree: `{'params': ..., 'batch_stats': ...}`."""
+
+MAIN = 'main'
+"""The branch of a network that has only one."""
+
+
+class UserError(ValueError):
+    """Something the user can mend: the message names thing, value and remedy, and is all that a command prints."""
+
+
+class Target(NamedTuple):
+    """What a task should predict, and where that is defined.
+
+    `value`: segmentation int32 class ids, depth metres, normals unit vectors. `mask`: true where `value` counts;
+    false at void or undefined pixels and over the whole of a padding example.
+    """
+
+    value: Num[Array, 'b h w c']
+    mask: Bool[Array, 'b h w 1']
+
+
+class Batch(NamedTuple):
+    """One batch: `image` in [0, 1] and a `Target` per task."""
+
+    image: Float[Array, 'b h w 3']
+    targets: dict[str, Target]
+
+
+class Outputs(NamedTuple):
+    """What a network returns: predictions per branch and task (float32), and the features that distillation reads."""
+
+    predictions: dict[str, dict[str, Float[Array, 'b h w c']]]
+    features: dict[str, Float[Array, 'b h2 w2 c2']]
+
+
+class Losses(NamedTuple):
+    """What a method minimises: one unweighted scalar per task; `distillation` is empty where nothing is distilled."""
+
+    task: dict[str, Float[Array, '']]
+    distillation: dict[str, Float[Array, '']]
