@@ -3,9 +3,16 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app, logging
+from absl import app, flags, logging
 
 from mtkd_jax.types import UserError
+
+
+def value(flag: flags.FlagHolder[str | None]) -> str:
+    """The value of a flag that must be given."""
+    if not flag.value:
+        raise UserError(f'--{flag.name}=... is missing. {flags.FLAGS[flag.name].help}')
+    return flag.value
 
 
 def start(command: Callable[[], None], errors: tuple[type[Exception], ...] = ()) -> None:
@@ -13,12 +20,14 @@ def start(command: Callable[[], None], errors: tuple[type[Exception], ...] = ())
     # Libraries announce every checkpoint they write; what a user must know is printed by us.
     logging.set_verbosity(logging.WARNING)
 
+    expected: tuple[type[Exception], ...] = (UserError, *errors)
+
     def main(argv: Sequence[str]) -> None:
         if len(argv) > 1:
             raise app.UsageError(f'Unexpected arguments: {" ".join(argv[1:])}. Flags begin with --.')
         try:
             command()
-        except (UserError, *errors) as error:
+        except expected as error:
             print(f'error: {error}', file=sys.stderr)
             sys.exit(1)
 

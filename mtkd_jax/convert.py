@@ -17,7 +17,7 @@ from mtkd_jax.models import reference
 from mtkd_jax.training.folder import save_model
 from mtkd_jax.types import UserError
 
-MODEL = flags.DEFINE_enum('model', None, ['kd4mtl_segnet'], 'Which published model the checkpoint is of.')
+MODEL = flags.DEFINE_enum('model', 'kd4mtl_segnet', ['kd4mtl_segnet'], 'Which published model the checkpoint is of.')
 WEIGHTS = flags.DEFINE_string('weights', None, 'The checkpoint.')
 OUT = flags.DEFINE_string('out', None, 'The model folder to write.')
 TASKS = flags.DEFINE_string('tasks', 'segmentation+depth+normals', 'The tasks whose heads to keep.')
@@ -88,13 +88,12 @@ def convert(state: dict[str, np.ndarray], tasks: list[str], dataset: str, size: 
 
 def main() -> None:
     """Reads, converts, writes."""
-    out = Path(OUT.value)
+    out = Path(command.value(OUT))
     if (out / 'model.json').exists():
         raise UserError(f'`out` is {out}, which already holds a model; choose another folder.')
-    convert(read_weights(Path(WEIGHTS.value)), TASKS.value.split('+'), DATASET.value, SIZE.value, out)
+    convert(read_weights(Path(command.value(WEIGHTS))), TASKS.value.split('+'), DATASET.value, SIZE.value, out)
     print(f'{MODEL.value} with tasks {TASKS.value}: {out}')
 
 
 if __name__ == '__main__':
-    flags.mark_flags_as_required(['model', 'weights', 'out'])
     command.start(main)

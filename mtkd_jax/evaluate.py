@@ -7,6 +7,7 @@
 Names and units are those of the metrics (docs/metrics.md): accuracies and IoU in %, depth in metres, angles in degrees.
 """
 
+import functools
 import json
 import math
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from mtkd_jax import build, command
+from mtkd_jax import build, command, models
 from mtkd_jax.data import builders
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.training import sharding
@@ -41,7 +42,7 @@ def evaluate_model(folder: Path, split: str, data_dir: str | None, batch_size: i
     if split not in data.sources:
         raise UserError(f'`split` is {split!r}; the data set has {", ".join(data.sources)}.')
     mesh = sharding.make_mesh(1)
-    evaluator = Evaluator(lambda v, image: network.apply(v, image, train=False), tasks, mesh)
+    evaluator = Evaluator(functools.partial(models.predict, network), tasks, mesh)
     batches = Split(data.sources[split], tuple(tasks), batch_size).ordered()
     return evaluator(sharding.replicate(variables, mesh), batches)
 
@@ -105,11 +106,11 @@ def main() -> None:
     if len(chosen) != 1 or bool(PREDICTIONS.value) != bool(TARGETS.value):
         raise UserError('Give one of --model=DIR, --workdir=DIR, or --predictions=FILE with --targets=FILE.')
     if PREDICTIONS.value:
-        results: Any = score(Path(PREDICTIONS.value), Path(TARGETS.value), CLASSES.value)
+        results: Any = score(Path(PREDICTIONS.value), Path(command.value(TARGETS)), CLASSES.value)
     elif MODEL.value:
         results = evaluate_model(Path(MODEL.value), SPLIT.value, DATA_DIR.value, BATCH_SIZE.value)
     else:
-        models = sorted(Path(WORKDIR.value).glob('stages/*/model/model.json'))
+        models = sorted(Path(command.value(WORKDIR)).glob('stages/*/model/model.json'))
         if not models:
             raise UserError(f'{WORKDIR.value} has no finished stage; train first, or give --model=DIR.')
         results = {

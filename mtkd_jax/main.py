@@ -67,7 +67,7 @@ def draw_panel(workdir: Path, stage: str, experiment: build.Experiment, images: 
 def main() -> None:
     """Runs, and prints where the report is."""
     try:
-        report = run(CONFIG.value, Path(WORKDIR.value))
+        report = run(CONFIG.value, Path(command.value(WORKDIR)))
     except StoppedError as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(STOPPED)
@@ -75,5 +75,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    flags.mark_flag_as_required('workdir')
     command.start(main, errors=(NonFiniteLossError,))

@@ -11,9 +11,9 @@ from typing import SupportsFloat
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Num
+from jaxtyping import Array, ArrayLike, Bool, Float, Num
 
-Statistics = Mapping[str, Array]
+Statistics = Mapping[str, ArrayLike]
 
 ANGLE_BINS = 180_000  # of 0.001°: the median's error is below what float32 arccos can resolve
 

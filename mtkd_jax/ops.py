@@ -11,7 +11,7 @@ def masked_mean(values: Float[Array, 'b h w 1'], mask: Bool[Array, 'b h w 1']) -
     return total / jnp.maximum(jnp.sum(mask, dtype=jnp.float32), 1.0)
 
 
-def unit_normalise(x: Float[Array, '... c'], epsilon: float = 1e-12) -> Float[Array, '... c']:
+def unit_normalise(x: Float[Array, '... c'], epsilon: float = 1e-20) -> Float[Array, '... c']:
     """`x` divided by its Euclidean norm over the last axis, √(Σ_c x² + ε); a zero vector stays zero."""
     return x / jnp.sqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + epsilon)
 

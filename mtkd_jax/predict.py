@@ -16,7 +16,7 @@ from mtkd_jax.types import MAIN, UserError
 
 MODEL = flags.DEFINE_string('model', None, 'A model folder.')
 INPUTS = flags.DEFINE_list(
-    'inputs', None, "Image files (patterns allowed), resized to the model's size, or one .npz with `image` [n h w 3]."
+    'inputs', [], "Image files (patterns allowed), resized to the model's size, or one .npz with `image` [n h w 3]."
 )
 OUT = flags.DEFINE_string('out', None, 'Folder for the pictures.')
 SAVE = flags.DEFINE_enum('save', 'pictures', ['pictures', 'npz'], 'npz: also predictions.npz, arrays by task.')
@@ -80,20 +80,19 @@ def save(
             for name, prediction in zip(names, by_task[task.name], strict=True):
                 Image.fromarray(task.render(prediction, None)).save(out / f'{name}_{key.replace("/", "_")}.png')
     if npz:
-        np.savez_compressed(out / 'predictions.npz', **arrays)
+        np.savez_compressed(out / 'predictions.npz', allow_pickle=False, **arrays)
 
 
 def main() -> None:
     """Reads, predicts, writes, and says what was written."""
-    spec, variables = load_model(Path(MODEL.value))
+    spec, variables = load_model(Path(command.value(MODEL)))
     network, tasks = build.build_network(spec)
     names, images = read_inputs(INPUTS.value, spec['data']['height'], spec['data']['width'], network.STRIDE)
     predictions = make_predictor(network, variables)(images)
-    out = Path(OUT.value)
+    out = Path(command.value(OUT))
     save(names, images, predictions, tasks, out, SAVE.value == 'npz')
     print(f'{len(names)} images of {images.shape[1]}×{images.shape[2]}, tasks {", ".join(spec["tasks"])}: {out}')
 
 
 if __name__ == '__main__':
-    flags.mark_flags_as_required(['model', 'inputs', 'out'])
     command.start(main)

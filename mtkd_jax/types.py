@@ -20,7 +20,7 @@ class Target(NamedTuple):
     """What a task should predict, and where that is defined.
 
     `value`: segmentation int32 class ids, depth metres, normals unit vectors. `mask`: true where `value` counts;
-    false at void or undefined pixels and over the whole of a padding example.
+    false at void or undefined pixels and over the whole of a padding example. (On the host: NumPy arrays.)
     """
 
     value: Num[Array, 'b h w c']

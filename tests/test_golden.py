@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from mtkd_jax import methods, models, tasks, weighting
 from mtkd_jax.models import reference
 from mtkd_jax.training.evaluate import score_arrays
@@ -14,7 +15,6 @@ from mtkd_jax.training.sharding import make_mesh, replicate
 from mtkd_jax.training.state import TrainState
 from mtkd_jax.training.step import compile_step, train_step
 from mtkd_jax.types import MAIN, Batch, Target
-
 from tests import golden_weights
 
 TASKS = (tasks.segmentation(13), tasks.depth(), tasks.normals())
@@ -112,7 +112,7 @@ def step(variables, inputs, targets):
         network=NETWORK,
         tasks=TASKS,
         adaptors=models.Adaptors(NAMES, ('mid', 'last')),
-        teachers={name: TRUNK for name in NAMES},
+        teachers=dict.fromkeys(NAMES, TRUNK),
         points=('mid', 'last'),
         weights={'segmentation': 1.0, 'depth': 1.0, 'normals': 2.0},
     )

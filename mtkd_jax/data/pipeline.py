@@ -6,7 +6,7 @@ batches it would have seen, without any reader state to restore.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import grain
 import jax
@@ -18,11 +18,20 @@ from mtkd_jax.types import Batch, Target, UserError
 Example = Mapping[str, np.ndarray]
 
 
+@runtime_checkable
+class Source(Protocol):
+    """Examples by number."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, i: int, /) -> Example: ...
+
+
 @dataclass(frozen=True)
 class Subset:
     """Some examples of a random-access source, in the given order."""
 
-    source: Sequence[Example]
+    source: Source
     indices: np.ndarray
 
     def __len__(self) -> int:
@@ -32,7 +41,7 @@ class Subset:
         return self.source[int(self.indices[i])]
 
 
-def hold_out(source: Sequence[Example], fraction: float, seed: int) -> tuple[Sequence[Example], Sequence[Example]]:
+def hold_out(source: Source, fraction: float, seed: int) -> tuple[Source, Source]:
     """`source` as (training, validation): a random `fraction` is held out (spec A3), the same for the same seed."""
     if not 0 < fraction < 1:
         raise UserError(f'`validation_fraction` is {fraction}; give a share between 0 and 1, such as 0.1.')
@@ -43,17 +52,17 @@ def hold_out(source: Sequence[Example], fraction: float, seed: int) -> tuple[Seq
 
 def to_example(example: Example, tasks: Sequence[Task]) -> Batch:
     """A prepared example as an unbatched `Batch`: image float32 in [0, 1], a value and a mask per task."""
-    image = example['image']
+    image: Any = example['image']
     if image.dtype == np.uint8:
         image = image.astype(np.float32) / 255
     targets = {}
     for task in tasks:
-        value = example[task.name].astype(task.value_dtype)
+        value: Any = example[task.name].astype(task.value_dtype)
         targets[task.name] = Target(value, task.validity(value))
     return Batch(image.astype(np.float32), targets)
 
 
-def first_examples(source: Sequence[Example], tasks: Sequence[Task], count: int) -> Batch:
+def first_examples(source: Source, tasks: Sequence[Task], count: int) -> Batch:
     """The first `count` examples of a source as one batch."""
     return jax.tree.map(lambda *x: np.stack(x), *[to_example(source[i], tasks) for i in range(count)])
 
@@ -65,7 +74,7 @@ class Split:
     `process_index` and `process_count` choose this process's share `[index::count]` of the examples.
     """
 
-    source: Sequence[Example]
+    source: Source
     tasks: Sequence[Task]
     batch_size: int
     seed: int = 0
@@ -116,9 +125,9 @@ class Split:
         return to_example(example, self.tasks)
 
     def _padded(self, batch: Batch | None, blank: Batch) -> Batch:
-        have = 0 if batch is None else batch.image.shape[0]
-        if have == self.batch_size:
+        if batch is not None and batch.image.shape[0] == self.batch_size:
             return batch
+        have = 0 if batch is None else batch.image.shape[0]
 
         def fill(zero: np.ndarray, *filled: np.ndarray) -> np.ndarray:
             return np.concatenate([*filled, np.stack([zero] * (self.batch_size - have))])

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mtkd_jax import ops
+from mtkd_jax import models, ops
 from mtkd_jax.methods.supervised import Supervised, task_losses
 from mtkd_jax.types import Batch, Losses, Variables
 
@@ -62,8 +62,8 @@ class KDMTL(Supervised):
 
     def losses(self, variables: Variables, frozen: Variables, batch: Batch) -> tuple[Losses, Any]:
         """See `Method.losses`."""
-        outputs, batch_stats = self.train_outputs(variables, batch.image)
-        adapted = self.adaptors.apply({'params': variables['params']['adaptors']}, outputs.features)
+        outputs, batch_stats = models.train_outputs(self.network, self.network_variables(variables), batch.image)
+        adapted: Any = self.adaptors.apply({'params': variables['params']['adaptors']}, outputs.features)
         distillation = {}
         for task in self.tasks:
             features = self.teacher_features(task.name, frozen[task.name], batch.image)
@@ -76,7 +76,7 @@ class KDMTL(Supervised):
         network = self.teachers[task]
         if self.teacher_batch_stats:
             # The updated statistics are dropped: the teacher itself never changes.
-            outputs, _ = network.apply(variables, image, train=True, mutable=['batch_stats'])
+            outputs, _ = models.train_outputs(network, variables, image)
         else:
-            outputs = network.apply(variables, image, train=False)
+            outputs = models.predict(network, variables, image)
         return jax.lax.stop_gradient(outputs.features)

@@ -7,6 +7,7 @@ from typing import Any
 import flax.linen as nn
 from jaxtyping import Array
 
+from mtkd_jax import models
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import MAIN, Batch, Losses, Outputs, Variables
 
@@ -30,19 +31,12 @@ class Supervised:
 
     def losses(self, variables: Variables, frozen: Variables, batch: Batch) -> tuple[Losses, Any]:
         """See `Method.losses`."""
-        outputs, batch_stats = self.train_outputs(variables, batch.image)
+        outputs, batch_stats = models.train_outputs(self.network, self.network_variables(variables), batch.image)
         return Losses(task_losses(self.tasks, outputs, batch), {}), batch_stats
-
-    def train_outputs(self, variables: Variables, image: Array) -> tuple[Outputs, Any]:
-        """Outputs in training mode, and the new batch statistics."""
-        outputs, updated = self.network.apply(
-            self.network_variables(variables), image, train=True, mutable=['batch_stats']
-        )
-        return outputs, updated['batch_stats']
 
     def predict(self, variables: Variables, image: Array) -> Outputs:
         """See `Method.predict`."""
-        return self.network.apply(self.network_variables(variables), image, train=False)
+        return models.predict(self.network, self.network_variables(variables), image)
 
     def network_variables(self, variables: Variables) -> dict[str, Any]:
         """See `Method.network_variables`."""

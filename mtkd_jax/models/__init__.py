@@ -1,6 +1,7 @@
 """Networks. Each returns `Outputs`: predictions by branch and task, features by distillation point."""
 
 from mtkd_jax.models.adaptors import Adaptors
+from mtkd_jax.models.apply import predict, train_outputs
 from mtkd_jax.models.segnet import SegNet
 
-__all__ = ['Adaptors', 'SegNet']
+__all__ = ['Adaptors', 'SegNet', 'predict', 'train_outputs']

@@ -24,7 +24,7 @@ def normals() -> Task:
         return picture if mask is None else np.where(mask, picture, np.uint8(0))
 
     def total(target: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        return np.sum(np.where(mask, target, 0), axis=(0, 1), dtype=np.float64)
+        return np.asarray(np.sum(np.where(mask, target, 0), axis=(0, 1), dtype=np.float64))
 
     return Task(
         name='normals',

@@ -28,7 +28,7 @@ def save_model(folder: Path, spec: Mapping[str, Any], variables: Mapping[str, An
     (folder / 'model.json').unlink(missing_ok=True)
     flat = {'/'.join(path): np.asarray(x) for path, x in flatten_dict(jax.device_get(dict(variables))).items()}
     with tempfile.NamedTemporaryFile(dir=folder, suffix='.tmp', delete=False) as file:
-        np.savez(file, **flat)
+        np.savez(file, allow_pickle=False, **flat)
     os.replace(file.name, folder / 'weights.npz')
     write_json(folder / 'model.json', {'format': FORMAT, **spec})
 

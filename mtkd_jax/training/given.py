@@ -1,5 +1,6 @@
 """Teachers that exist already: not trained, but evaluated, because they are the single-task row of the results."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import flax.linen as nn
 import jax
 from jax.sharding import Mesh
 
+from mtkd_jax import models
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import sharding
 from mtkd_jax.training.evaluate import Evaluator, constant_baselines
@@ -36,8 +38,7 @@ def evaluate_given(teacher: GivenTeacher, mesh: Mesh, workdir: Path) -> dict[str
     if done is not None:
         return done
     variables = sharding.replicate(load_model(teacher.folder)[1], mesh)
-    network = teacher.network
-    evaluator = Evaluator(lambda v, image: network.apply(v, image, train=False), [teacher.task], mesh)
+    evaluator = Evaluator(functools.partial(models.predict, teacher.network), [teacher.task], mesh)
     results = {
         'stage': teacher.name,
         'tasks': [teacher.task.name],

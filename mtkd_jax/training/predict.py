@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from mtkd_jax import models
 from mtkd_jax.types import Variables
 
 Predictions = dict[str, dict[str, np.ndarray]]
@@ -18,7 +19,7 @@ def make_predictor(
 ) -> Callable[[np.ndarray], Predictions]:
     """images [n h w 3] in [0, 1] → {branch: {task: [n h w c]}}, in evaluation mode, `batch_size` at a time."""
     variables = jax.device_put(variables)
-    apply = jax.jit(lambda variables, image: network.apply(variables, image, train=False).predictions)
+    apply = jax.jit(lambda variables, image: models.predict(network, variables, image).predictions)
 
     def predict(images: np.ndarray) -> Predictions:
         parts: list[Any] = []

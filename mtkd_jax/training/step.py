@@ -54,7 +54,7 @@ def train_step(method: Method, weighting: Weighting, optimizer: optax.GradientTr
     return step
 
 
-def compile_step(step: TrainStep, mesh: Mesh) -> TrainStep:
+def compile_step(step: TrainStep, mesh: Mesh) -> Any:
     """`step` jitted for the mesh: state and frozen variables replicated, batch split; the state's memory is reused."""
     everywhere, split = sharding.replicated(mesh), sharding.batched(mesh)
     return jax.jit(

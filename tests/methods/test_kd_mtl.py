@@ -1,0 +1,73 @@
+"""KD-MTL: the distance, the teachers' modes, who gets a gradient."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtkd_jax.methods import Supervised
+from mtkd_jax.methods.kd_mtl import feature_distance
+from tests import small
+
+FROZEN = {name: small.teacher_variables(i) for i, name in enumerate(small.NAMES)}
+BATCH = jax.tree.map(jnp.asarray, next(small.split(8).ordered()))
+
+
+def variables(method, seed=0):
+    return method.init(jax.random.key(seed), jnp.asarray(BATCH.image))
+
+
+def test_distance_by_hand():
+    a = jnp.array([[[[3.0, 4.0], [0.0, 2.0]]]])
+    b = jnp.array([[[[3.0, 4.0], [2.0, 0.0]]]])
+    # The first position agrees; at the second two orthogonal unit vectors are √2 apart.
+    assert feature_distance(a, b) == pytest.approx(1.0, abs=1e-5)
+    assert feature_distance(5 * a, 0.1 * b) == pytest.approx(1.0, abs=1e-3)
+    assert feature_distance(a, a) == 0
+    zeros = jnp.zeros_like(a)
+    assert np.isfinite(jax.grad(feature_distance)(zeros, zeros)).all()
+
+
+def test_the_network_starts_as_the_supervised_one_does():
+    plain = Supervised(small.network(), small.TASKS)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        variables(small.kd_mtl())['params']['network'],
+        variables(plain)['params']['network'],
+    )
+
+
+@pytest.mark.parametrize('points', [('last',), ('mid', 'last')])
+def test_only_the_chosen_points_are_distilled(points):
+    method = small.kd_mtl(points)
+    adaptors = variables(method)['params']['adaptors']
+    assert set(adaptors) == {f'{name}_{point}' for name in small.NAMES for point in points}
+
+
+def test_teachers_run_with_running_statistics_unless_asked_otherwise():
+    start = variables(small.kd_mtl())
+    kept, batch = (
+        jax.jit(small.kd_mtl(teacher_batch_stats=flag).losses)(start, FROZEN, BATCH)[0].distillation
+        for flag in (False, True)
+    )
+    assert all(kept[name] != batch[name] for name in small.NAMES)
+    # Only running statistics that are not the batch's make the difference visible: shift them.
+    shifted = jax.tree.map(lambda x: x, FROZEN)
+    shifted['depth']['batch_stats'] = jax.tree.map(lambda x: x + 1, shifted['depth']['batch_stats'])
+    again = jax.jit(small.kd_mtl(teacher_batch_stats=True).losses)(start, shifted, BATCH)[0].distillation
+    np.testing.assert_allclose(again['depth'], batch['depth'], rtol=1e-6)
+
+
+def test_teachers_get_no_gradient_and_adaptors_only_theirs():
+    method = small.kd_mtl()
+    start = variables(method)
+
+    def depth_distance(params, frozen):
+        return method.losses({**start, 'params': params}, frozen, BATCH)[0].distillation['depth']
+
+    params, frozen = jax.jit(jax.grad(depth_distance, argnums=(0, 1)))(start['params'], FROZEN)
+    assert all(not np.any(x) for x in jax.tree.leaves(frozen))
+    for name, gradient in params['adaptors'].items():
+        assert np.any(gradient['kernel']) == name.startswith('depth_')
+    assert all(not np.any(x) for name in small.NAMES for x in jax.tree.leaves(params['network'][f'head_{name}']))
+    assert np.any(params['network']['encoder_0']['conv_0']['kernel'])

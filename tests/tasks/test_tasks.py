@@ -1,0 +1,79 @@
+"""Every task: its loss, its masks, its pictures."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtkd_jax import tasks
+from tests import small
+
+
+@pytest.fixture(params=small.TASKS, ids=lambda task: task.name)
+def task(request):
+    return request.param
+
+
+def example(task, seed=0):
+    """(raw output, target) of two 4×4 images."""
+    stored = np.stack([e[task.name][:4, :4] for e in small.source(2, seed)])
+    raw = jax.random.normal(jax.random.key(seed), (2, 4, 4, task.channels))
+    return raw, jnp.asarray(stored.astype(task.value_dtype))
+
+
+def test_undefined_pixels_change_nothing(task):
+    raw, target = example(task)
+    mask = task.validity(target)
+    assert not mask.all()
+    assert mask.any()
+    loss = lambda raw, target: task.loss(task.activate(raw), target, mask)  # noqa: E731
+    noise = 100 * jax.random.normal(jax.random.key(1), raw.shape)
+    elsewhere = jnp.where(mask, raw, noise)
+    assert loss(elsewhere, target) == loss(raw, target)
+    np.testing.assert_array_equal(jnp.where(mask, 0.0, jax.grad(loss)(raw, target)), jnp.zeros_like(raw))
+
+
+def test_nothing_defined_is_zero_with_zero_gradient(task):
+    raw, target = example(task)
+    nowhere = jnp.zeros((2, 4, 4, 1), bool)
+    loss, gradient = jax.value_and_grad(lambda raw: task.loss(task.activate(raw), target, nowhere))(raw)
+    assert loss == 0
+    np.testing.assert_array_equal(gradient, jnp.zeros_like(raw))
+
+
+def test_predictions_are_float32_whatever_comes_in(task):
+    raw, _ = example(task)
+    assert task.activate(raw.astype(jnp.bfloat16)).dtype == jnp.float32
+
+
+def test_pictures(task):
+    raw, target = example(task)
+    for array in (task.activate(raw)[0], target[0]):
+        picture = task.render(np.asarray(array), None)
+        assert picture.shape == (4, 4, 3)
+        assert picture.dtype == np.uint8
+    mask = np.asarray(task.validity(target))[0]
+    masked = task.render(np.asarray(target[0]), mask)
+    assert (masked[~mask[..., 0]] == 0).all()
+
+
+def test_losses_by_hand():
+    mask = jnp.ones((1, 1, 2, 1), bool)
+    scores = jnp.log(jnp.array([[[[0.5, 0.5], [0.9, 0.1]]]]))
+    segmentation = tasks.segmentation(2).loss(scores, jnp.array([[[[0], [1]]]]), mask)
+    assert segmentation == pytest.approx(-(np.log(0.5) + np.log(0.1)) / 2)
+    depth = tasks.depth().loss(jnp.array([[[[1.0], [5.0]]]]), jnp.array([[[[2.0], [2.0]]]]), mask)
+    assert depth == 2
+    a, b = jnp.array([[[[1.0, 0, 0], [0, 1.0, 0]]]]), jnp.array([[[[1.0, 0, 0], [0, -1.0, 0]]]])
+    assert tasks.normals().loss(a, b, mask) == 1
+
+
+def test_a_normal_whose_channels_sum_to_zero_is_a_normal():
+    target = np.array([[[[0.6, -0.6, 0.0], [0, 0, 0]]]], np.float32)
+    np.testing.assert_array_equal(tasks.normals().validity(target).ravel(), [True, False])
+
+
+def test_palette_has_a_colour_per_class():
+    from mtkd_jax.tasks.segmentation import palette
+
+    assert len(np.unique(palette(40), axis=0)) == 40

@@ -1,0 +1,91 @@
+"""Metrics against plain NumPy, and their independence of batches."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtkd_jax import metrics, tasks
+from mtkd_jax.training.evaluate import Evaluator, score_arrays
+from mtkd_jax.types import MAIN, Outputs
+from tests import small
+
+
+def test_segmentation_by_hand():
+    # Two images of four pixels, three classes; the second has a void pixel that is predicted as class 2.
+    truth = np.array([[0, 0, 1, 1], [0, -1, 0, 0]]).reshape(2, 2, 2, 1)
+    guess = np.array([[0, 1, 1, 1], [0, 2, 0, 1]]).reshape(2, 2, 2, 1)
+    found = score_arrays(tasks.segmentation(3), guess, truth)
+    assert found['pixel_accuracy'] == pytest.approx(100 * 5 / 7)
+    # Accumulated: class 0: 3 of {3 + 2 missed}; class 1: 2 of {2 + 2 wrong}; class 2 is absent.
+    assert found['miou'] == pytest.approx(100 * (3 / 5 + 2 / 4) / 2)
+    # Per image: image 1: (1/2 + 2/3)/2; image 2: class 0 2/3, class 1 0, class 2 0, because the void pixel counts.
+    assert found['miou_per_image_legacy'] == pytest.approx(100 * ((1 / 2 + 2 / 3) / 2 + (2 / 3) / 3) / 2)
+    assert found['pixel_accuracy_per_image_legacy'] == pytest.approx(100 * (3 / 4 + 2 / 3) / 2)
+
+
+def test_class_ids_out_of_range_are_wrong_not_another_class():
+    truth, guess = np.ones((1, 2, 2, 1), int), np.array([1, 4, 1, -3]).reshape(1, 2, 2, 1)
+    assert score_arrays(tasks.segmentation(3), guess, truth)['pixel_accuracy'] == 50
+
+
+def test_depth_by_hand():
+    truth, guess = (
+        np.array([1.0, 2.0, 0.0, 4.0]).reshape(1, 2, 2, 1),
+        np.array([2.0, 2.0, 9.0, 3.0]).reshape(1, 2, 2, 1),
+    )
+    found = score_arrays(tasks.depth(), guess.astype(np.float32), truth)
+    assert found['depth_abs'] == pytest.approx(2 / 3)
+    assert found['depth_rel'] == pytest.approx((1 + 0.25) / 3)
+
+
+@pytest.mark.parametrize('count', [100, 101])
+def test_normals_against_numpy(count):
+    rng = np.random.default_rng(count)
+    truth, guess = rng.standard_normal((2, 1, 1, count, 3))
+    truth /= np.linalg.norm(truth, axis=-1, keepdims=True)
+    unit = guess / np.linalg.norm(guess, axis=-1, keepdims=True)
+    truth[0, 0, :7] = 0
+    angles = np.degrees(np.arccos(np.sum(truth * unit, axis=-1)))[0, 0, 7:]
+    found = score_arrays(tasks.normals(), guess.astype(np.float32), truth.astype(np.float32))
+    assert found['normal_mean'] == pytest.approx(angles.mean(), rel=1e-5)
+    assert found['normal_median'] == pytest.approx(np.median(angles), abs=2e-3)
+    for threshold in (11.25, 22.5, 30):
+        assert found[f'normal_{threshold:g}'] == pytest.approx(100 * np.mean(angles < threshold))
+
+
+@pytest.mark.parametrize('values', [[3], [1, 2], [1, 1, 5, 7], [0, 9, 9, 9, 2]])
+def test_histogram_median(values):
+    histogram = np.bincount(values, minlength=10)
+    assert metrics.histogram_median(histogram, 1.0) == pytest.approx(np.median(values) + 0.5)
+
+
+@pytest.mark.parametrize('task', small.TASKS, ids=lambda task: task.name)
+def test_nothing_defined_gives_nan_not_zero(task):
+    target = np.full((2, 4, 4, 3 if task.name == 'normals' else 1), -1 if task.name == 'segmentation' else 0)
+    found = score_arrays(task, np.ones((2, 4, 4, task.channels), np.float32), target)
+    assert all(np.isnan(value) for value in found.values())
+
+
+@pytest.mark.parametrize(('batch_size', 'devices'), [(1, 1), (3, 1), (8, 1), (8, 8)])
+def test_results_depend_on_neither_batch_size_nor_devices(batch_size, devices):
+    """Ten examples: the last batches are padded, and padding must not count."""
+
+    def predict(variables, image):
+        scores = jnp.concatenate([image, image[..., :2] ** 2], axis=-1)
+        by_task = {'segmentation': scores, 'depth': 3 * image[..., :1], 'normals': image - 0.4}
+        return Outputs({MAIN: by_task, 'other': by_task}, {})
+
+    found = Evaluator(predict, small.TASKS, small.mesh(devices))({}, small.split(10, batch_size).ordered())
+    for task in small.TASKS:
+        examples = small.source(10)
+        images = np.stack([e['image'] for e in examples])
+        expected = score_arrays(
+            task,
+            np.asarray(predict({}, images).predictions[MAIN][task.name]),
+            np.stack([e[task.name] for e in examples]),
+            batch_size=10,
+        )
+        for name, value in expected.items():
+            assert found[name] == pytest.approx(value, rel=1e-5), name
+            assert found[f'other/{name}'] == found[name]
+    assert found['loss/depth'] > 0

@@ -1,0 +1,101 @@
+"""The loop: exact resume, stops, non-finite losses, evaluation."""
+
+import jax
+import numpy as np
+import pytest
+
+from mtkd_jax.training.loop import Loop
+from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
+from tests import small
+
+
+class StopAfter(StopRequest):
+    """Is requested once it has been asked about often enough."""
+
+    def __init__(self, questions):
+        self.left = questions
+
+    @property
+    def requested(self):
+        self.left -= 1
+        return self.left < 0
+
+
+def assert_identical(a, b):
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(a), jax.device_get(b))
+
+
+@pytest.fixture(scope='module')
+def unbroken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('unbroken')
+    records = small.Records()
+    loop = Loop(small.stage(folder), small.mesh(), folder, StopRequest())
+    return small.train(loop, records), records
+
+
+@pytest.mark.parametrize('questions', [3, 9, 13])
+def test_a_stopped_run_continues_bit_identically(unbroken, tmp_path, questions):
+    """Stops fall mid-epoch, on an epoch's last step and inside an evaluation."""
+    stage = small.stage(tmp_path)
+    with pytest.raises(StoppedError, match='stopped on request at step'):
+        small.train(Loop(stage, small.mesh(), tmp_path, StopAfter(questions)))
+    state = small.train(Loop(stage, small.mesh(), tmp_path, StopRequest()))
+    assert int(state.step) == 8
+    assert_identical(state, unbroken[0])
+
+
+def test_records(unbroken):
+    _, records = unbroken
+    tests = [r for r in records if r['split'] == 'test']
+    assert [(r['step'], r['epoch']) for r in tests] == [(4, 1), (8, 2)]
+    assert {'miou', 'depth_abs', 'normal_median', 'loss/depth'} <= set(tests[0])
+    assert [r['step'] for r in records if r['split'] == 'train'] == [2, 4, 6, 8]
+
+
+def test_a_finished_loop_trains_no_further(unbroken, tmp_path):
+    stage = small.stage(tmp_path)
+    small.train(Loop(stage, small.mesh(), tmp_path, StopRequest()))
+    again = Loop(stage, small.mesh(), tmp_path, StopRequest())
+    assert_identical(small.train(again), unbroken[0])
+    assert again.compile_seconds is None
+
+
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(unbroken, tmp_path):
+    stage = small.stage(tmp_path)
+    small.train(Loop(stage, small.mesh(), tmp_path, StopRequest()))
+    newest = tmp_path / 'checkpoints' / '8'
+    for file in [f for f in newest.rglob('*') if f.is_file() and 'state' in f.parts]:
+        file.write_bytes(b'')
+    assert_identical(small.train(Loop(stage, small.mesh(), tmp_path, StopRequest())), unbroken[0])
+
+
+def test_other_data_are_refused(tmp_path):
+    small.train(Loop(small.stage(tmp_path, epochs=1), small.mesh(), tmp_path, StopRequest()))
+    other = small.stage(tmp_path, epochs=1, train=small.split(40))
+    with pytest.raises(ValueError, match=r'trained on other data'):
+        small.train(Loop(other, small.mesh(), tmp_path, StopRequest()))
+
+
+def test_a_non_finite_loss_names_step_task_and_checkpoint(tmp_path):
+    train = small.split(32)
+    # One infinite depth: met in the first epoch or the second, whatever the order.
+    train.source[5]['depth'][3, 3] = np.inf
+    loop = Loop(small.stage(tmp_path, train=train, checkpoint_every=1), small.mesh(), tmp_path, StopRequest())
+    with pytest.raises(
+        NonFiniteLossError, match=r'loss/depth = inf.* at step \d \(task: depth\).*Last good checkpoint'
+    ):
+        small.train(loop)
+
+
+def test_the_best_validation_epoch_is_kept(tmp_path):
+    stage = small.stage(tmp_path, epochs=3, selection='best_validation', validation=small.split(6, seed=2))
+    records = small.Records()
+    small.train(Loop(stage, small.mesh(), tmp_path, StopRequest()), records)
+    scores = [np.mean([v for k, v in r.items() if 'loss/' in k]) for r in records if r['split'] == 'validation']
+    assert len(scores) == 3
+    from mtkd_jax.training.folder import load_model
+
+    spec, _ = load_model(tmp_path / 'best')
+    assert spec['validation_loss'] == pytest.approx(min(scores))
+    assert spec['step'] == 4 * (1 + int(np.argmin(scores)))
+    assert not [r for r in records if r['split'] == 'test']
