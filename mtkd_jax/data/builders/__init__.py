@@ -1,0 +1,95 @@
+"""Data sets as tensorflow-datasets builders, prepared into ArrayRecord files and read without TensorFlow.
+
+In all functions `data_dir` None stands for tensorflow-datasets' own folder ($TFDS_DATA_DIR or ~/tensorflow_datasets).
+"""
+
+from pathlib import Path
+from typing import Any
+
+from mtkd_jax.data.builders import base, writing
+from mtkd_jax.data.builders.base import Prepared, Progress
+from mtkd_jax.data.builders.nyuv2 import Nyuv2, Nyuv2Config, check_space, open_source
+from mtkd_jax.data.builders.rooms import Rooms, RoomsConfig
+from mtkd_jax.data.errors import DataNotPrepared
+from mtkd_jax.data.frames import Reader
+from mtkd_jax.types import UserError
+
+__all__ = ['DATASETS', 'Prepared', 'Progress', 'open_source', 'prepare_nyuv2', 'prepare_rooms', 'prepared']
+
+DATASETS = {'nyuv2': (Nyuv2, Nyuv2Config), 'rooms': (Rooms, RoomsConfig)}
+
+
+def prepared(name: str, data_dir: str | None = None, **config: Any) -> Prepared:
+    """Opens a prepared data set; `config` as the fields of its builder config (nyuv2: height, width).
+
+    Raises:
+        UserError: there is no data set `name`.
+        DataNotPrepared: it is not in `data_dir`; says which commands make it.
+    """
+    if name not in DATASETS:
+        raise UserError(f'`dataset` is {name!r}; there are {", ".join(DATASETS)}.')
+    make, make_config = DATASETS[name]
+    builder = make(data_dir=base.root(data_dir), config=make_config(**config))
+    folder = Path(builder.data_dir)
+    if not base.is_complete(folder):
+        raise DataNotPrepared(_how_to_prepare(name, folder, data_dir, builder.builder_config))
+    return base.open_prepared(builder)
+
+
+def prepare_rooms(
+    data_dir: str | None,
+    height: int,
+    width: int,
+    train: int,
+    test: int,
+    seed: int,
+    progress: Progress = base.quiet,
+    overwrite: bool = False,
+) -> Prepared:
+    """The rooms of these settings, rendered when they are not there yet (or `overwrite`)."""
+
+    def make(folder: Path) -> Rooms:
+        config = RoomsConfig(height=height, width=width, train=train, test=test, seed=seed)
+        builder = Rooms(data_dir=folder, config=config)
+        builder.progress = progress
+        return builder
+
+    return writing.write(make, data_dir, overwrite)
+
+
+def prepare_nyuv2(
+    reader: Reader, data_dir: str | None = None, progress: Progress = base.quiet, overwrite: bool = False
+) -> Prepared:
+    """NYUv2 at the reader's size (`open_source`), made from its files when it is not there yet (or `overwrite`).
+
+    Raises:
+        DataError: a file is not what it should be, or the disk is too small. Nothing is left behind.
+    """
+    height, width = reader.size
+
+    def make(folder: Path) -> Nyuv2:
+        builder = Nyuv2(data_dir=folder, config=Nyuv2Config(height=height, width=width))
+        builder.reader, builder.progress = reader, progress
+        return builder
+
+    if overwrite or not base.is_complete(Path(make(base.root(data_dir)).data_dir)):
+        check_space(reader, base.root(data_dir))
+    return writing.write(make, data_dir, overwrite)
+
+
+def _how_to_prepare(name: str, folder: Path, data_dir: str | None, config: Nyuv2Config | RoomsConfig) -> str:
+    where = f' --data_dir={data_dir}' if data_dir else ''
+    field = f' --config.data.data_dir={data_dir}' if data_dir else ''
+    size = f'{config.height}x{config.width}'
+    main = f'python -m mtkd_jax.main --config=configs/{name}.py --workdir=runs/{name}{field}'
+    if isinstance(config, RoomsConfig):
+        options = f'--size={size} --train={config.train} --test={config.test} --seed={config.seed}'
+    else:
+        options = '--source=DIR' + (f' --size={size}' if (config.height, config.width) != (288, 384) else '')
+    others = sorted(p.parts[-3] for p in folder.parents[1].glob(f'*/{folder.name}/dataset_info.json'))
+    have = f' Prepared there are: {", ".join(others)}.' if others else ''
+    return (
+        f'{name} {size} is not prepared: there is nothing in {folder}.{have} Prepare it, then train:\n'
+        f'  python -m mtkd_jax.prepare --dataset={name} {options}{where}\n'
+        f'  {main}'
+    )

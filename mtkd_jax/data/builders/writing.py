@@ -1,0 +1,84 @@
+"""Writing a prepared data set whole or not at all, whatever ends the process."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+from absl import logging
+
+from mtkd_jax.data.builders.base import Prepared, is_complete, open_prepared, root
+
+# As tensorflow-datasets names what it is writing.
+UNFINISHED = 'incomplete.'
+REPLACED = 'replaced.'
+
+
+def write(make: Callable[[Path], tfds.core.DatasetBuilder], data_dir: str | None, overwrite: bool) -> Prepared:
+    """Prepares the data set of the builder that `make` gives for a root folder: whole, or not at all.
+
+    One process at a time; another one waits, and then finds the data set prepared. What interrupted runs left is
+    removed. An existing data set is replaced (`overwrite`) only when the new one is complete.
+    """
+    place = root(data_dir)
+    target = Path(make(place).data_dir)
+    with _alone(place):
+        _remove_leftovers(target)
+        if overwrite or not is_complete(target):
+            staging = target.parent / f'{UNFINISHED}new'
+            try:
+                _generate(make(staging))
+                _replace(target, staging / target.relative_to(place))
+            finally:
+                _remove_leftovers(target)
+                _remove_empty(target.parent, place)
+    return open_prepared(make(place))
+
+
+def _generate(builder: tfds.core.DatasetBuilder) -> None:
+    tfds.disable_progress_bar()
+    # Nothing is downloaded, but a folder for it is always made.
+    with tempfile.TemporaryDirectory() as downloads:
+        builder.download_and_prepare(file_format='array_record', download_dir=downloads)
+
+
+def _replace(target: Path, new: Path) -> None:
+    if target.exists():
+        target.rename(target.with_name(f'{REPLACED}{target.name}'))
+    new.rename(target)
+
+
+def _remove_leftovers(target: Path) -> None:
+    replaced = target.with_name(f'{REPLACED}{target.name}')
+    # Killed between the two renames: the old data set is still the only whole one.
+    if replaced.exists() and not target.exists():
+        replaced.rename(target)
+    for pattern in (f'{UNFINISHED}*', f'{REPLACED}*'):
+        for leftover in target.parent.glob(pattern):
+            shutil.rmtree(leftover)
+
+
+def _remove_empty(folder: Path, stop: Path) -> None:
+    while folder != stop and folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Holds `folder` for this process; the system lets go of it however the process ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logging.warning('Another process is preparing data in %s; waiting for it.', folder)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

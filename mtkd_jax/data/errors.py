@@ -1,0 +1,11 @@
+"""What can be wrong with data, said so that the user can mend it."""
+
+from mtkd_jax.types import UserError
+
+
+class DataError(UserError):
+    """A user's data files are not what they should be."""
+
+
+class DataNotPrepared(UserError, RuntimeError):  # noqa: N818 - the name says what it is
+    """The prepared data set is not where it was looked for; says which commands make it."""

@@ -1,0 +1,118 @@
+"""Prepares a data set from the user's files, or renders rooms:
+
+    python -m mtkd_jax.prepare --dataset=nyuv2 --source=DIR [--data_dir=DIR] [--size=288x384] [--overwrite]
+    python -m mtkd_jax.prepare --dataset=rooms [--size=64x96] [--train=480] [--test=120] [--seed=0] [--data_dir=DIR]
+
+NYUv2's source is the preprocessed folder {train,val}/{image,label,depth,normal}/{0,1,...}.npy, whose size is kept, or
+nyu_depth_v2_labeled.mat (or the folder it is in), resized to `--size`.
+"""
+
+import re
+import sys
+from contextlib import ExitStack
+from typing import Any
+
+from absl import flags
+
+from mtkd_jax import command
+from mtkd_jax.data import builders
+from mtkd_jax.reporting.progress import Progress
+from mtkd_jax.types import UserError
+
+DATASET = flags.DEFINE_string('dataset', None, 'nyuv2 or rooms.')
+SOURCE = flags.DEFINE_string('source', None, 'The folder or file that holds the data as it was downloaded.')
+DATA_DIR = flags.DEFINE_string('data_dir', None, 'Where to write; default $TFDS_DATA_DIR or ~/tensorflow_datasets.')
+SIZE = flags.DEFINE_string('size', None, 'Height x width in pixels; default 288x384 (nyuv2, .mat) or 64x96 (rooms).')
+OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Prepare again; what is there is replaced when the new is complete.')
+TRAIN = flags.DEFINE_integer('train', 480, 'Training scenes of rooms.')
+TEST = flags.DEFINE_integer('test', 120, 'Test scenes of rooms.')
+SEED = flags.DEFINE_integer('seed', 0, 'Seed of rooms; other seeds give other scenes.')
+
+INTERRUPTED = 130  # what a shell reports of a process that Ctrl-C ended
+UNITS = {'depth': ' (m)'}
+
+
+class SplitProgress:
+    """Shows one progress line per split. Use as a context manager."""
+
+    def __init__(self) -> None:
+        self.examples = 0
+        self._stack = ExitStack()
+
+    def __enter__(self) -> 'SplitProgress':
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        self._stack.close()
+
+    def __call__(self, split: str, done: int, total: int) -> None:
+        """`done` of the split's `total` examples are written."""
+        if done == 0:
+            self._stack.close()
+            self._shown = self._stack.enter_context(Progress(split, total))
+        else:
+            self.examples += 1
+        self._shown.update(done, None, None)
+
+
+def prepare(progress: SplitProgress) -> builders.Prepared:
+    """Prepares what the flags ask for."""
+    dataset, size = command.value(DATASET), parse_size(SIZE.value)
+    if dataset == 'rooms':
+        height, width = size or (64, 96)
+        counts = TRAIN.value, TEST.value
+        return builders.prepare_rooms(DATA_DIR.value, height, width, *counts, SEED.value, progress, OVERWRITE.value)
+    if dataset == 'nyuv2':
+        reader = builders.open_source(command.value(SOURCE), size)
+        return builders.prepare_nyuv2(reader, DATA_DIR.value, progress, OVERWRITE.value)
+    raise UserError(f'`dataset` is {dataset!r}; there are {", ".join(builders.DATASETS)}.')
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """`288x384` as (height, width)."""
+    if text is None:
+        return None
+    found = re.fullmatch(r'([1-9]\d*)x([1-9]\d*)', text)
+    if not found:
+        raise UserError(f'`size` is {text!r}; give height x width in pixels, such as 288x384.')
+    return int(found[1]), int(found[2])
+
+
+def describe(data: builders.Prepared) -> str:
+    """What a prepared data set holds, for a person."""
+    made = data.metadata
+    height, width = made['size']
+    lines = [f'{made["source"].capitalize()} data, {height}x{width}; normals: {made["normals"]}.']
+    lines.append(f'Resampling: {made["resampling"]}.')
+    lines += [f'{key.capitalize().replace("_", " ")}: {made[key]}.' for key in ('depth', 'test_split') if key in made]
+    for split, summary in made['splits'].items():
+        title = f'{split}: {summary["examples"]} examples'
+        lines.append(f'\n{title:32}{"least":>10}{"mean":>10}{"most":>10}{"undefined":>12}')
+        for name, values in summary['ranges'].items():
+            shown = ''.join(f'{value:10.4f}' for value in values) if values else '  nothing is defined'.ljust(30)
+            missing = summary['undefined_percent'].get(name)
+            share = '' if missing is None else f'{missing:10.2f} %'
+            lines.append(f'  {name + UNITS.get(name, ""):30}{shown}{share}')
+        lines.append(f'  {"segmentation (void)":60}{summary["undefined_percent"]["segmentation"]:10.2f} %')
+        shares = zip(data.classes, summary['class_percent'], strict=True)
+        lines.append('  classes: ' + ', '.join(f'{name} {share:.1f} %' for name, share in shares))
+    return '\n'.join([*lines, '', *made.get('notes', ())])
+
+
+def main() -> None:
+    """Prepares, and says what was found and where it is."""
+    try:
+        with SplitProgress() as progress:
+            data = prepare(progress)
+    except KeyboardInterrupt:
+        print('Interrupted: nothing was kept.', file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    print(describe(data).rstrip())
+    if progress.examples:
+        print(f'Written to {data.path}')
+    else:
+        print(f'Already prepared in {data.path}; nothing was done. --overwrite prepares it again.')
+
+
+if __name__ == '__main__':
+    command.start(main, errors=(OSError,))

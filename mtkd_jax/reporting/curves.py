@@ -1,0 +1,136 @@
+"""Curves of all stages of a run in one picture: training losses, distillation losses and metrics over epochs."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from mtkd_jax.reporting.figures import save_png
+from mtkd_jax.reporting.labels import LABELS, LEGACY, label
+from mtkd_jax.reporting.stages import read_records, split_branch
+
+Records = Sequence[Mapping[str, Any]]
+Line = tuple[str, str, list[float], list[float]]  # stage, branch, epochs, values
+Panel = tuple[int, str, list[Line]]  # group, title, lines
+
+COLUMNS = 4
+STYLES = ('-', '--', ':', '-.')
+LOG_RATIO = 30  # a diagram whose values differ by more than this factor is logarithmic
+COLOURS = matplotlib.colormaps['tab10']
+
+
+def draw_workdir(workdir: Path) -> Path | None:
+    """Draws `workdir/figures/curves.png` from every stage's `metrics.jsonl`; None when nothing is recorded."""
+    files = sorted(workdir.glob('stages/*/metrics.jsonl'))
+    return draw({file.parent.name: list(read_records(file)) for file in files}, workdir / 'figures' / 'curves.png')
+
+
+def draw(records: Mapping[str, Records], path: Path) -> Path | None:
+    """Writes a PNG with one small diagram per loss and metric, and in each a line per stage (and branch).
+
+    `records`: stage → records with `step`, `epoch`, `split` and numbers by name. Returns None when there are none.
+    """
+    rows = _rows(_panels(records))
+    if not rows:
+        return None
+    figure = Figure(figsize=(4 * COLUMNS, 2.7 * len(rows) + 0.9), layout='constrained')
+    axes = figure.subplots(len(rows), COLUMNS, squeeze=False)
+    colours = _colours(records)
+    entries: dict[str, Line2D] = {}
+    for row, panels in zip(axes, rows, strict=True):
+        for axis, (_, title, lines) in zip(row, panels, strict=False):
+            entries.update(_draw_panel(axis, title, lines, colours))
+        for axis in row[len(panels) :]:
+            axis.axis('off')
+    names = sorted(entries, key=lambda name: (list(colours).index(name.partition(' (')[0]), name))
+    handles = [entries[name] for name in names]
+    figure.legend(handles, names, loc='outside upper center', ncols=min(6, len(names)), fontsize=11)
+    return save_png(figure, path, dpi=110)
+
+
+def _rows(panels: Sequence[Panel]) -> list[list[Panel]]:
+    """At most `COLUMNS` diagrams side by side; training losses, distillation and metrics each begin a new row."""
+    groups = [[panel for panel in panels if panel[0] == group] for group in sorted({panel[0] for panel in panels})]
+    return [group[i : i + COLUMNS] for group in groups for i in range(0, len(group), COLUMNS)]
+
+
+def _panels(records: Mapping[str, Records]) -> list[Panel]:
+    """Every diagram: training losses, distillation, then metrics as tables order them."""
+    series: dict[tuple[str, str], dict[tuple[str, str], tuple[list[float], list[float]]]] = {}
+    for stage, of_stage in records.items():
+        for record in of_stage:
+            for key, value in record.items():
+                branch, name = split_branch(key)
+                # A single-task network's total is its task's loss once more.
+                if not _shown(name, record['split']) or (name == 'loss/total' and stage.startswith('stl_')):
+                    continue
+                epochs, values = series.setdefault((record['split'], name), {}).setdefault((stage, branch), ([], []))
+                epochs.append(record['epoch'])
+                values.append(value)
+    return [
+        (_order(key)[0], _title(*key), [(*who, *line) for who, line in series[key].items()])
+        for key in sorted(series, key=_order)
+    ]
+
+
+def _shown(name: str, split: str) -> bool:
+    """Losses of training and metrics of evaluations; not the record's position, weights or timing."""
+    loss = name.startswith(('loss/', 'distillation/'))
+    if split == 'train':
+        return loss
+    return not loss and name not in ('step', 'epoch', 'split')
+
+
+def _order(key: tuple[str, str]) -> tuple[Any, ...]:
+    split, name = key
+    if split == 'train':
+        return int(name.startswith('distillation/')), name == 'loss/total', _place(name), name
+    return 2, name.endswith(LEGACY), _place(name.removesuffix(LEGACY)), (name, split)
+
+
+def _place(name: str) -> int:
+    task = name.replace('distillation/', 'loss/')
+    return list(LABELS).index(task) if task in LABELS else len(LABELS)
+
+
+def _title(split: str, name: str) -> str:
+    where = 'training' if split == 'train' else split
+    return f'{label(name)}, {where}'
+
+
+def _family(stage: str) -> str:
+    """Single-task stages share a colour: no two of them are in the same diagram."""
+    return 'single-task' if stage.startswith('stl_') else stage
+
+
+def _colours(records: Mapping[str, Records]) -> dict[str, Any]:
+    families = sorted({_family(stage) for stage in records}, key=lambda name: (name != 'single-task', name))
+    return {family: COLOURS(i % COLOURS.N) for i, family in enumerate(families)}
+
+
+def _draw_panel(axis: Axes, title: str, lines: Sequence[Line], colours: Mapping[str, Any]) -> dict[str, Line2D]:
+    """Draws one diagram; returns its legend entries."""
+    entries = {}
+    for stage, branch, epochs, values in lines:
+        family = _family(stage)
+        style = STYLES[sorted({line[1] for line in lines}).index(branch) % len(STYLES)]
+        # Few points: show where they are; a single one would otherwise be invisible.
+        marker = 'o' if len(epochs) <= 30 else ''
+        (drawn,) = axis.plot(epochs, values, style, color=colours[family], marker=marker, markersize=3.5, linewidth=1.5)
+        entries[f'{family} ({branch})' if branch else family] = drawn
+    axis.set_title(title, fontsize=10)
+    axis.set_xlabel('epoch', fontsize=9)
+    axis.tick_params(labelsize=8)
+    axis.grid(alpha=0.3)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_xlim(left=0)
+    known = [value for *_, values in lines for value in values if math.isfinite(value)]
+    if known and min(known) > 0 and max(known) > LOG_RATIO * min(known):
+        axis.set_yscale('log')
+    return entries

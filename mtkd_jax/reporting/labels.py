@@ -1,0 +1,55 @@
+"""How metrics and losses are called in tables and figures, in which unit, and with how many decimals."""
+
+from typing import NamedTuple
+
+LEGACY = '_per_image_legacy'
+
+
+class Label(NamedTuple):
+    """`title` with `unit` ('' where there is none); `decimals` as in the papers' tables."""
+
+    title: str
+    unit: str
+    decimals: int
+
+    def __str__(self) -> str:
+        return f'{self.title} ({self.unit})' if self.unit else self.title
+
+
+LABELS = {
+    'miou': Label('mIoU', '%', 2),
+    'pixel_accuracy': Label('pixel accuracy', '%', 2),
+    'depth_abs': Label('depth error', 'm', 4),
+    'depth_rel': Label('relative depth error', '', 4),
+    'normal_mean': Label('normals, mean', '°', 2),
+    'normal_median': Label('normals, median', '°', 2),
+    'normal_11.25': Label('within 11.25°', '%', 2),
+    'normal_22.5': Label('within 22.5°', '%', 2),
+    'normal_30': Label('within 30°', '%', 2),
+    'loss/segmentation': Label('segmentation loss: cross-entropy', 'nats', 4),
+    'loss/depth': Label('depth loss: absolute error', 'm', 4),
+    'loss/normals': Label('normals loss: 1 - cosine', '', 4),
+    'loss/total': Label('total loss, weighted', '', 4),
+}
+
+
+def label(name: str) -> Label:
+    """The label of a metric or loss; one that is not listed is called by its own name."""
+    if name.endswith(LEGACY):
+        title, unit, decimals = label(name.removesuffix(LEGACY))
+        return Label(f'{title}, per-image legacy', unit, decimals)
+    if name.startswith('distillation/'):
+        return Label(f'distillation, {name.partition("/")[2]}', 'unweighted', 4)
+    return LABELS.get(name, Label(name, '', 4))
+
+
+def arrow(direction: int) -> str:
+    """↑ where higher is better (+1), ↓ where lower is (-1)."""
+    return '↑' if direction > 0 else '↓'
+
+
+def number(name: str, value: float | None) -> str:
+    """`value` with the decimals of its metric; a dash where there is none (missing, or NaN: nothing was defined)."""
+    if value is None or value != value:
+        return '–'
+    return f'{value:.{label(name).decimals}f}'

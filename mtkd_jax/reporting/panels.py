@@ -1,0 +1,126 @@
+"""Pictures of predictions beside the truth."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mtkd_jax.reporting.figures import save_png
+from mtkd_jax.reporting.protocols import ReportedTask
+from mtkd_jax.types import MAIN, UserError
+
+TILE = 240  # width in pixels that small pictures are enlarged to
+GAP = 8  # pixels between pictures
+MARGIN = 14
+HEAD = 78  # pixels for the labels above
+FOOT = 34
+DPI = 100
+STRIPE = 6  # pixels
+DARK, LIGHT = np.uint8(120), np.uint8(190)
+
+ByTask = Mapping[str, np.ndarray]
+
+
+def prediction_panel(
+    images: np.ndarray,
+    truths: ByTask,
+    masks: ByTask,
+    predictions: Mapping[str, ByTask],
+    tasks: Sequence[ReportedTask],
+    path: Path,
+    title: str = '',
+) -> Path:
+    """Writes one PNG: a row per example; image, then per task the truth and a prediction for every branch.
+
+    Args:
+        images: [n h w 3], floats in [0, 1] or uint8.
+        truths: task → [n h w c].
+        masks: task → bool [n h w 1]; where false, the truth is undefined and drawn hatched.
+        predictions: branch → task → [n h w c].
+        tasks: what is shown, in this order.
+        path: the file.
+        title: a line above.
+
+    Raises:
+        UserError: a task lacks its truth, mask or prediction, or sizes differ.
+    """
+    _check(images, truths, masks, predictions, tasks)
+    columns: list[tuple[str, list[np.ndarray]]] = [('image', [_enlarge(_as_bytes(image)) for image in images])]
+    for task in tasks:
+        truth = [task.render(value, None) for value in truths[task.name]]
+        hatched = [_hatch(_enlarge(p), m) for p, m in zip(truth, masks[task.name], strict=True)]
+        columns.append((f'{task.name}\ntruth', hatched))
+        for branch, by_task in predictions.items():
+            source = 'prediction' if branch == MAIN else f'prediction ({branch})'
+            rendered = [_enlarge(task.render(value, None)) for value in by_task[task.name]]
+            columns.append((f'{task.name}\n{source}', rendered))
+    undefined = any(not np.all(masks[task.name]) for task in tasks)
+    return _draw(columns, path, title, undefined)
+
+
+def _check(
+    images: np.ndarray,
+    truths: ByTask,
+    masks: ByTask,
+    predictions: Mapping[str, ByTask],
+    tasks: Sequence[ReportedTask],
+) -> None:
+    if images.ndim != 4 or not len(images):
+        raise UserError(f'`images` is {images.shape}; give [n h w 3] with at least one image.')
+    given = {'truths': truths, 'masks': masks, **{f'predictions[{b!r}]': p for b, p in predictions.items()}}
+    for name, by_task in given.items():
+        for task in tasks:
+            if task.name not in by_task:
+                raise UserError(f'`{name}` has no {task.name!r}; it has {", ".join(by_task) or "nothing"}.')
+            shape = by_task[task.name].shape
+            if shape[:3] != images.shape[:3]:
+                raise UserError(
+                    f'`{name}` of {task.name!r} is {shape}, the images {images.shape}; n, h and w must agree.'
+                )
+
+
+def _as_bytes(image: np.ndarray) -> np.ndarray:
+    if image.dtype == np.uint8:
+        return image
+    return (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
+
+
+def _enlarge(picture: np.ndarray) -> np.ndarray:
+    """Whole-number enlargement to about `TILE` pixels wide: every pixel of the data stays a sharp square."""
+    factor = max(1, round(TILE / picture.shape[1]))
+    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def _hatch(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """`picture` (enlarged) with grey diagonal stripes where `mask` [h w 1] (not enlarged) is false."""
+    factor = picture.shape[0] // mask.shape[0]
+    defined = mask.repeat(factor, axis=0).repeat(factor, axis=1)
+    row, column = np.indices(defined.shape[:2])
+    stripes = np.where((row + column) // STRIPE % 2, DARK, LIGHT)[..., None]
+    return np.where(defined, picture, stripes).astype(np.uint8)
+
+
+def _draw(columns: Sequence[tuple[str, list[np.ndarray]]], path: Path, title: str, undefined: bool) -> Path:
+    height, width, _ = columns[0][1][0].shape
+    count = len(columns[0][1])
+    head, foot = HEAD if title else HEAD - 30, FOOT if undefined else MARGIN
+    total = (
+        2 * MARGIN + len(columns) * (width + GAP) - GAP,
+        head + count * (height + GAP) - GAP + foot,
+    )
+    figure = Figure(figsize=(total[0] / DPI, total[1] / DPI), dpi=DPI, facecolor='white')
+    for j, (name, pictures) in enumerate(columns):
+        left = MARGIN + j * (width + GAP)
+        for i, picture in enumerate(pictures):
+            top = head + i * (height + GAP)
+            # figimage draws pixel for pixel; an axes would resample.
+            figure.figimage(picture, left, total[1] - top - height)
+        centre, base = (left + width / 2) / total[0], 1 - (head - 9) / total[1]
+        figure.text(centre, base, name, ha='center', va='baseline', fontsize=10, linespacing=1.25)
+    if title:
+        figure.text(MARGIN / total[0], 1 - 8 / total[1], title, ha='left', va='top', fontsize=12, weight='bold')
+    if undefined:
+        note = 'Grey hatching: truth undefined; left out of losses and metrics.'
+        figure.text(MARGIN / total[0], 10 / total[1], note, ha='left', va='bottom', fontsize=9, color='0.3')
+    return save_png(figure, path, DPI)

@@ -1,0 +1,153 @@
+"""How far a stage is: a live line on a terminal, now and then a plain line elsewhere (a file, a batch system's log)."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+
+import rich.progress as bars
+from rich.console import Console
+from rich.table import Column
+
+SECONDS = 10.0
+
+
+class Progress:
+    """Shows a stage's progress on stdout. Use as a context manager.
+
+    Args:
+        title: the stage's name.
+        total_steps: updates in the whole stage.
+        start_step: updates that an earlier run has done already.
+        steps_per_epoch: with it the epoch is shown, and plain output has a line where each one ends.
+        every_seconds: plain output has at most one line in so many seconds, besides those of ending epochs.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        total_steps: int,
+        start_step: int = 0,
+        *,
+        steps_per_epoch: int | None = None,
+        every_seconds: float = SECONDS,
+    ) -> None:
+        self._title, self._total, self._step, self._per_epoch = title, total_steps, start_step, steps_per_epoch
+        self._every_seconds = every_seconds
+        self._clock: tuple[int, float] | None = None
+        self._printed = -float('inf')
+        self._console = Console(highlight=False)
+        self._live = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._bar: bars.Progress | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> 'Progress':
+        if self._live:
+            self._bar = self._stack.enter_context(_bar(self._console))
+            self._stack.enter_context(_logging_above_the_line())
+            self._task = self._bar.add_task(
+                self._title, total=self._total, completed=self._step, epoch='', losses='', speed='compiling', left=''
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def update(self, step: int, losses: dict[str, float] | None, images_per_second: float | None) -> None:
+        """`step` updates are done. Of `losses`, those named `loss/...` are shown."""
+        now = time.monotonic()
+        # Counted from the first call: what comes before it is mostly compilation.
+        self._clock = self._clock or (step, now)
+        self._step = step
+        speed = (
+            '' if images_per_second is None else f'{images_per_second:,.{0 if images_per_second >= 100 else 1}f} img/s'
+        )
+        epoch, shown, left = self._epoch(), loss_text(losses or {}), self._left(now)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, epoch=epoch, losses=shown, speed=speed, left=left)
+        elif self._ends_epoch() or now - self._printed >= self._every_seconds:
+            self._printed = now
+            share = f'{step:,}/{self._total:,} ({100 * step // max(self._total, 1)}%)'
+            parts = [epoch, f'step {share}', shown, speed, left]
+            print(f'{self._title}: {", ".join(part for part in parts if part)}', flush=True)
+
+    def message(self, text: str) -> None:
+        """A line that stays, above the live line."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, soft_wrap=True)
+        else:
+            print(text, flush=True)
+
+    def _ends_epoch(self) -> bool:
+        return self._step == self._total or bool(self._per_epoch and self._step % self._per_epoch == 0)
+
+    def _epoch(self) -> str:
+        if not self._per_epoch:
+            return ''
+        # The last step of an epoch still belongs to it.
+        return f'epoch {max(self._step - 1, 0) // self._per_epoch + 1}/{self._total // self._per_epoch}'
+
+    def _left(self, now: float) -> str:
+        first, began = self._clock or (self._step, now)
+        if self._step == self._total:
+            return 'done'
+        if self._step == first:
+            return ''
+        return f'{duration((now - began) / (self._step - first) * (self._total - self._step))} left'
+
+
+def loss_text(losses: dict[str, float]) -> str:
+    """`loss 1.234 (depth 0.5, normals 0.2)`: the total, then the tasks' own where there are several."""
+    tasks = {name.removeprefix('loss/'): value for name, value in losses.items() if name.startswith('loss/')}
+    total = tasks.pop('total', None)
+    each = ', '.join(f'{name} {value:.3f}' for name, value in tasks.items())
+    if total is None:
+        return each and f'loss {each}'
+    return f'loss {total:.3f} ({each})' if len(tasks) > 1 else f'loss {total:.3f}'
+
+
+def duration(seconds: float) -> str:
+    """`0:42`, `12:05` or `3:02:10`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f'{hours}:{minutes:02d}:{rest:02d}' if hours else f'{minutes}:{rest:02d}'
+
+
+def _bar(console: Console) -> bars.Progress:
+    def text(field: str, column: Column | None = None) -> bars.TextColumn:
+        return bars.TextColumn(f'{{{field}}}', markup=False, table_column=column or Column(no_wrap=True))
+
+    return bars.Progress(
+        text('task.description'),
+        text('task.fields[epoch]'),
+        bars.BarColumn(bar_width=20),
+        bars.MofNCompleteColumn(),
+        text('task.fields[speed]'),
+        text('task.fields[left]'),
+        # Last and elastic: on a narrow terminal the single losses are cut first.
+        text('task.fields[losses]', Column(ratio=1, no_wrap=True, overflow='ellipsis')),
+        console=console,
+        expand=True,
+        refresh_per_second=4,
+    )
+
+
+@contextmanager
+def _logging_above_the_line() -> Iterator[None]:
+    """Log handlers that hold on to the real stderr would write into the live line: they get the redirected one."""
+    changed = []
+    for handler in logging.root.handlers:
+        # absl's handler wraps the one that has the stream.
+        inner = getattr(handler, 'python_handler', handler)
+        if isinstance(inner, logging.StreamHandler) and inner.stream in (sys.__stderr__, sys.__stdout__):
+            changed.append((inner, inner.setStream(sys.stderr)))
+    try:
+        yield
+    finally:
+        for handler, stream in changed:
+            if stream is not None:
+                handler.setStream(stream)

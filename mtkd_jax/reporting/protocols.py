@@ -1,0 +1,35 @@
+"""All that reports know of a task."""
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+
+@runtime_checkable
+class HasDirections(Protocol):
+    """A task's metrics: name → +1 where higher is better, -1 where lower is; only those that enter Δm."""
+
+    @property
+    def directions(self) -> Mapping[str, int]:
+        """See the class."""
+        ...
+
+
+@runtime_checkable
+class ReportedTask(Protocol):
+    """All that reports know of a task."""
+
+    @property
+    def name(self) -> str:
+        """Its key in results and predictions."""
+        ...
+
+    @property
+    def metrics(self) -> HasDirections:
+        """Which results are its own, and which way they improve."""
+        ...
+
+    def render(self, array: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        """(array [h w c], mask [h w 1] or None) → uint8 picture [h w 3]."""
+        ...

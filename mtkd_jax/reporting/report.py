@@ -1,0 +1,54 @@
+"""The report of a run, made from the files in its workdir alone."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtkd_jax.reporting import sections
+from mtkd_jax.reporting.protocols import ReportedTask
+from mtkd_jax.reporting.stages import load_stages, rows
+from mtkd_jax.types import UserError
+
+
+def write_report(workdir: Path, tasks: Mapping[str, ReportedTask], note: str = '') -> Path:
+    """Writes `workdir/report.md` from `stages/*/results.json` and the pictures in `figures/`; returns its path.
+
+    Args:
+        workdir: the run's folder.
+        tasks: the tasks whose metrics are shown, by name.
+        note: why no paper's row stands beside ours, or ''.
+
+    Raises:
+        UserError: no stage is finished, or a results file is damaged.
+    """
+    stages = load_stages(workdir, tasks)
+    if not stages:
+        raise UserError(f'{workdir} has no finished stage (stages/STAGE/results.json); train first.')
+    report = workdir / 'report.md'
+    partial = report.with_name('report.md.tmp')
+    partial.write_text(_text(workdir, stages, list(tasks.values()), note))
+    os.replace(partial, report)
+    return report
+
+
+def _text(workdir: Path, stages: Sequence[Mapping[str, Any]], tasks: Sequence[ReportedTask], note: str) -> str:
+    # Only rows that have one of the tasks: a workdir may hold stages of another command.
+    names = {task.name for task in tasks}
+    networks = [row for row in rows(stages) if names & set(row.tasks)]
+    shown = {task for row in networks for task in row.tasks}
+    tasks = [task for task in tasks if task.name in shown]
+    parts = {
+        'What ran': sections.what_ran(workdir, stages, names),
+        'Results': sections.results(networks, tasks),
+        "The paper's numbers": sections.paper(networks, tasks, note),
+        'Δm: change against single-task networks': sections.delta(networks, tasks),
+        'Constant predictors': sections.constants(networks, tasks),
+        'Cost': sections.cost(stages),
+        'How the numbers were chosen': sections.selection(stages),
+        'Curves': sections.curves(workdir),
+        'Predictions': sections.panels(workdir, stages),
+        'Settings': sections.settings(stages),
+    }
+    title = f'# {workdir.resolve().name}\n'
+    return '\n'.join([title, *(f'## {heading}\n\n{body}\n' for heading, body in parts.items())])

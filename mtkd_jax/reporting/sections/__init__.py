@@ -1,0 +1,7 @@
+"""The sections of a report; each is Markdown made from results."""
+
+from mtkd_jax.reporting.sections.account import cost, curves, panels, selection, settings, what_ran
+from mtkd_jax.reporting.sections.beside_paper import paper
+from mtkd_jax.reporting.sections.numbers import constants, delta, results
+
+__all__ = ['constants', 'cost', 'curves', 'delta', 'panels', 'paper', 'results', 'selection', 'settings', 'what_ran']

@@ -1,0 +1,162 @@
+"""Sections that account for a run: what ran, what it cost, how numbers were chosen, pictures, settings."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtkd_jax.reporting.progress import duration
+from mtkd_jax.reporting.tables import markdown
+
+Stages = Sequence[Mapping[str, Any]]
+
+
+def what_ran(workdir: Path, stages: Stages, known: Collection[str]) -> str:
+    """A line per stage, and what a reader must know before believing differences."""
+    lines = [_line(stage) for stage in stages]
+    finished = {stage['stage'] for stage in stages}
+    begun = sorted(file.parent.name for file in workdir.glob('stages/*/settings.json'))
+    lines += [f'- **{name}**: begun, not finished; it is not in the tables.' for name in begun if name not in finished]
+    unknown = sorted({task for stage in stages for task in stage['tasks']} - set(known))
+    if unknown:
+        lines.append(f'- Not shown: {", ".join(unknown)}, which the command that wrote this report did not have.')
+    return '\n'.join(lines) + '\n\n' + _caution(stages)
+
+
+def _line(stage: Mapping[str, Any]) -> str:
+    timing = stage.get('timing') or {}
+    network = f'{stage.get("backbone", "a network")}, {", ".join(stage["tasks"])}'
+    data = f'data `{stage.get("dataset", "unknown")}`, seed {stage.get("seed", "unknown")}'
+    if stage.get('steps') is None:
+        trained = 'given, not trained here'
+    else:
+        trained = f'{stage["epochs"]} epochs, {stage["steps"]:,} steps'
+        if timing.get('train_seconds') is not None:
+            trained += f' in {_time(timing["train_seconds"])}'
+        if timing.get('device'):
+            trained += f' on {timing["device"]}'
+    return f'- **{stage["stage"]}**: {network}; {data}; {trained}.'
+
+
+def _caution(stages: Stages) -> str:
+    seeds = sorted({str(stage.get('seed', 'unknown')) for stage in stages})
+    if len(seeds) > 1:
+        return (
+            f'The stages have different seeds ({", ".join(seeds)}) and each ran once: a difference between two rows '
+            'may be the seed, and none of them is shown to be significant.'
+        )
+    return (
+        f'One seed ({seeds[0]}) was run. How much another seed would change is not measured here, so no difference '
+        'between two rows is shown to be significant.'
+    )
+
+
+def cost(stages: Stages) -> str:
+    """Parameters, speed and memory of every stage."""
+    header = [
+        'stage',
+        'network parameters',
+        'other parameters, in training only',
+        'step (ms, median)',
+        'images/s',
+        'peak memory',
+        'training',
+        'compilation',
+        'device',
+        'compute',
+    ]
+    note = (
+        'Times are those of training steps, without evaluation and compilation. Peak memory is the most that the '
+        'process had used when the stage ended (an accelerator: device memory; a CPU: resident memory), so a later '
+        'stage of the same process never shows less than an earlier one.'
+    )
+    return f'{markdown(header, [_cost(stage) for stage in stages])}\n\n{note}'
+
+
+def _cost(stage: Mapping[str, Any]) -> list[str]:
+    timing, parameters = stage.get('timing') or {}, stage.get('parameters') or {}
+    others = {name: count for name, count in parameters.items() if name != 'network'}
+
+    def show(name: str, text: str, scale: float = 1.0) -> str:
+        value = timing.get(name)
+        return '–' if value is None else text.format(value * scale)
+
+    memory, seconds = timing.get('peak_memory_bytes'), timing.get('train_seconds')
+    dtype = timing.get('compute_dtype') or (stage.get('settings') or {}).get('compute_dtype', '–')
+    return [
+        stage['stage'],
+        f'{parameters["network"]:,}' if 'network' in parameters else '–',
+        ', '.join(f'{name} {count:,}' for name, count in others.items()) or '–',
+        show('step_seconds', '{:,.1f}', 1000),
+        show('images_per_second', '{:,.1f}'),
+        '–' if memory is None else _bytes(memory),
+        '–' if seconds is None else _time(seconds),
+        show('compile_seconds', '{:.1f} s'),
+        str(timing.get('device', '–')),
+        str(dtype),
+    ]
+
+
+def _time(seconds: float) -> str:
+    if seconds < 60:
+        return f'{seconds:.1f} s'
+    return f'{duration(seconds)} {"min" if seconds < 3600 else "h"}'
+
+
+def _bytes(count: float) -> str:
+    return f'{count / 2**30:.2f} GiB' if count >= 2**30 else f'{count / 2**20:.0f} MiB'
+
+
+def selection(stages: Stages) -> str:
+    """Which epoch the numbers are of, and whether something was chosen on the test split."""
+    notes: dict[str, list[str]] = {}
+    for stage in stages:
+        chosen = stage.get('selection') or {}
+        text = f'`{chosen["rule"]}`: {chosen["note"]}' if chosen else 'The selection rule is not recorded.'
+        notes.setdefault(text, []).append(stage['stage'])
+    if len(notes) == 1:
+        return next(iter(notes))
+    return '\n'.join(f'- {", ".join(names)}: {text}' for text, names in notes.items())
+
+
+def curves(workdir: Path) -> str:
+    """The picture of all curves, where there is one."""
+    return _picture(workdir, 'curves') or 'No curves were drawn.'
+
+
+def panels(workdir: Path, stages: Stages) -> str:
+    """The picture of every stage, where there is one."""
+    found = [f'**{s["stage"]}**\n\n{picture}' for s in stages if (picture := _picture(workdir, s['stage']))]
+    return '\n\n'.join(found) or 'No predictions were drawn.'
+
+
+def _picture(workdir: Path, name: str) -> str:
+    return f'![{name}](figures/{name}.png)' if (workdir / 'figures' / f'{name}.png').is_file() else ''
+
+
+def settings(stages: Stages) -> str:
+    """All settings of the first stage, and of the others what differs from it."""
+    first = _flat(stages[0].get('settings') or {})
+    parts = [f'{stages[0]["stage"]}:\n\n{_block(first)}']
+    for stage in stages[1:]:
+        own = _flat(stage.get('settings') or {})
+        changed = {name: value for name, value in own.items() if name not in first or first[name] != value}
+        changed |= dict.fromkeys((name for name in first if name not in own), '(not set)')
+        body = _block(changed) if changed else 'the same.'
+        parts.append(f'{stage["stage"]}, where it differs from {stages[0]["stage"]}:\n\n{body}')
+    return '\n\n'.join(parts)
+
+
+def _block(flat: Mapping[str, str]) -> str:
+    width = max((len(name) for name in flat), default=0)
+    return '\n'.join(['```', *(f'{name:{width}} = {value}' for name, value in flat.items()), '```'])
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f'{prefix}{name}.'))
+        else:
+            flat[prefix + name] = json.dumps(value, ensure_ascii=False)
+    return flat

@@ -1,0 +1,107 @@
+"""Sections that compare: results, Δm, constant predictors."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mtkd_jax.reporting.delta import PROTOCOLS, DeltaM, delta_m
+from mtkd_jax.reporting.labels import label, number
+from mtkd_jax.reporting.protocols import ReportedTask
+from mtkd_jax.reporting.stages import Row
+from mtkd_jax.reporting.tables import delta_table, header_of, markdown, metric_columns, results_table
+from mtkd_jax.types import UserError
+
+Tasks = Sequence[ReportedTask]
+
+
+def _protocols(tasks: Tasks) -> list[str]:
+    """The protocols that differ for these tasks."""
+    different = metric_columns(tasks, PROTOCOLS[0]).keys() != metric_columns(tasks, PROTOCOLS[1]).keys()
+    return list(PROTOCOLS if different else PROTOCOLS[:1])
+
+
+def results(rows: Sequence[Row], tasks: Tasks) -> str:
+    """Tables of our results: all metrics, and those that the legacy protocol counts differently."""
+    parts = ['On the test split. Bold: the best of a column among networks with the same tasks.']
+    if any(row.method == 'stl' for row in rows):
+        parts.append('`single-task`: one network per task, put together in one row.')
+    parts.append('\n\n' + results_table(rows, tasks))
+    if len(_protocols(tasks)) > 1:
+        both = [t for t in tasks if metric_columns([t], PROTOCOLS[0]) != metric_columns([t], PROTOCOLS[1])]
+        shown = [row for row in rows if {task.name for task in both} & set(row.tasks)]
+        parts.append(
+            f'\n\nAbove, {_metrics_of(both)} follow the **accumulated** protocol: one confusion matrix over the whole '
+            "split, void pixels left out. Below, the same predictions in the papers' **per-image legacy** protocol: "
+            'IoU per image over the classes in prediction or label, averaged over images. Numbers of the two protocols '
+            f'must not be compared with each other.\n\n{results_table(shown, both, PROTOCOLS[1])}'
+        )
+    return ' '.join(parts).replace(' \n', '\n')
+
+
+def _metrics_of(tasks: Tasks) -> str:
+    return ' and '.join(label(name).title for name in metric_columns(tasks, PROTOCOLS[0]))
+
+
+def delta(rows: Sequence[Row], tasks: Tasks) -> str:
+    """Δm of every multi-task network in both variants and protocols, or what is missing for it."""
+    single = {row.branch: row for row in rows if row.method == 'stl'}
+    networks = [row for row in rows if row.method != 'stl']
+    if not networks:
+        return 'Only single-task networks ran: there is nothing to compare with them yet.'
+    groups: dict[tuple[str, ...], list[tuple[str, str, DeltaM]]] = {}
+    missing = []
+    for row in networks:
+        base = single.get('') or single.get(row.branch)
+        own = [task for task in tasks if task.name in row.tasks]
+        absent = [task.name for task in own if base is None or task.name not in base.tasks]
+        if base is None or absent:
+            missing.append(_no_base(row, absent))
+            continue
+        for protocol in _protocols(own):
+            try:
+                change = delta_m(row.results, base.results, own, protocol)
+            except UserError as error:
+                missing.append(f'No Δm for {row.title} ({protocol.replace("_", " ")} protocol): {error}')
+                continue
+            groups.setdefault(row.tasks, []).append((row.title, protocol, change))
+    lines = [delta_table(entries) for entries in groups.values()]
+    if lines:
+        lines.append(
+            'Relative change against the single-task row, in %; + is better, whatever the direction of the metric. '
+            'Per task: the mean over the metrics of each task, then over tasks. Flat: the mean over all metrics, in '
+            'which a task with more metrics weighs more.'
+        )
+    return '\n\n'.join([*lines, *missing])
+
+
+def _no_base(row: Row, absent: Sequence[str]) -> str:
+    return (
+        f'No Δm for {row.title}: this workdir has no single-task results for {", ".join(absent)}. To get them, run the '
+        'same command with `method=stl` and the same `--workdir` (`--config=FILE:method=stl`); the report is then '
+        'written again.'
+    )
+
+
+def constants(rows: Sequence[Row], tasks: Tasks) -> str:
+    """How much better than the best constant prediction each network is."""
+    body = [entry for task in tasks for row in rows if task.name in row.tasks for entry in _constant(row, task)]
+    if not body:
+        return 'No constant predictors were evaluated.'
+    header = ['task', 'constant', 'metric', 'of the constant', 'network', 'of the network', 'network / constant', '']
+    return (
+        'One constant prediction for every pixel, taken from the training set, on the same test split. A network that '
+        f'does not beat it has learnt nothing of that task.\n\n{markdown(header, body)}'
+    )
+
+
+def _constant(row: Row, task: ReportedTask) -> Iterator[list[str]]:
+    found: Mapping[str, Any] = row.baselines.get(task.name, {})
+    for metric, value in found.items():
+        way = task.metrics.directions.get(metric)
+        ours = row.results.get(metric)
+        if way is None or ours is None:
+            continue
+        ratio = f'{ours / value:.2f}' if value else '–'
+        verdict = 'better' if way * (ours - value) > 0 else '**not better**'
+        name = str(found.get('predictor', 'constant'))
+        heading = header_of(metric, way)
+        yield [task.name, name, heading, number(metric, value), row.title, number(metric, ours), ratio, verdict]

@@ -1,0 +1,120 @@
+"""Markdown tables of results, and the papers' own rows."""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+
+from mtkd_jax.reporting.delta import DeltaM, protocol_name
+from mtkd_jax.reporting.labels import arrow, label, number
+from mtkd_jax.reporting.protocols import ReportedTask
+from mtkd_jax.reporting.stages import Row
+from mtkd_jax.types import UserError
+
+KEYS = ('backbone', 'method', 'branch', 'distilled_layers')
+PaperRow = dict[str, str | float | None]
+
+
+def markdown(header: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    """A Markdown table: first column to the left, the others to the right; its source reads well, too."""
+    cells = [list(header), *(list(row) for row in body)]
+    widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(header))]
+    rule = [':' + '-' * (widths[0] - 1), *('-' * (width - 1) + ':' for width in widths[1:])]
+
+    def line(row: Sequence[str]) -> str:
+        first = row[0].ljust(widths[0])
+        rest = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        return f'| {" | ".join([first, *rest])} |'
+
+    return '\n'.join([line(cells[0]), line(rule), *(line(row) for row in cells[1:])])
+
+
+def metric_columns(tasks: Iterable[ReportedTask], protocol: str) -> dict[str, int]:
+    """Metric name in `protocol` → direction, for all tasks in order."""
+    return {
+        protocol_name(metric, protocol): direction
+        for task in tasks
+        for metric, direction in task.metrics.directions.items()
+    }
+
+
+def header_of(metric: str, direction: int) -> str:
+    """A column's heading: what, in which unit, and which way is better. The protocol is said above the table."""
+    plain = label(metric.removesuffix('_per_image_legacy'))
+    return f'{plain} {arrow(direction)}'
+
+
+def results_table(rows: Sequence[Row], tasks: Sequence[ReportedTask], protocol: str = 'accumulated') -> str:
+    """A row per network, a column per metric; a dash where a row has no such task.
+
+    The best value of a column is bold among rows of the same tasks, where there is more than one.
+    """
+    columns = metric_columns(tasks, protocol)
+    body = [[row.title, *(_cell(rows, row, metric, way) for metric, way in columns.items())] for row in rows]
+    return markdown(['network', *(header_of(metric, way) for metric, way in columns.items())], body)
+
+
+def _cell(rows: Sequence[Row], row: Row, metric: str, direction: int) -> str:
+    text = number(metric, row.results.get(metric))
+    peers = [r.results[metric] for r in rows if set(r.tasks) == set(row.tasks) and metric in r.results]
+    known = [value for value in peers if value == value]
+    if len(known) < 2 or metric not in row.results:
+        return text
+    best = max(known) if direction > 0 else min(known)
+    # Compared as printed: of two equal numbers in a table neither is the better one.
+    return f'**{text}**' if text == number(metric, best) else text
+
+
+def delta_table(entries: Sequence[tuple[str, str, DeltaM]]) -> str:
+    """Rows of (network, protocol, Δm), all over the same tasks; + is better than single-task."""
+    names = list(dict.fromkeys(task for _, _, delta in entries for task in delta.per_task))
+    header = ['network', 'protocol', *names, '**Δm per task**', 'Δm flat']
+    body = [
+        [
+            title,
+            protocol.replace('_', ' '),
+            *(percent(delta.per_task.get(name)) for name in names),
+            f'**{percent(delta.mean_per_task)}**',
+            percent(delta.flat),
+        ]
+        for title, protocol, delta in entries
+    ]
+    return markdown(header, body)
+
+
+def percent(value: float | None) -> str:
+    """A signed relative change, `+1.23 %`; a dash where there is none."""
+    # Adding 0 turns a -0.0 that rounding left into 0.0.
+    return '–' if value is None else f'{round(value, 2) + 0.0:+.2f} %'
+
+
+def paper_tables() -> list[str]:
+    """Names of the papers' tables that come with the package."""
+    folder = resources.files('mtkd_jax.reporting') / 'paper_tables'
+    return sorted(file.name.removesuffix('.csv') for file in folder.iterdir() if file.name.endswith('.csv'))
+
+
+def paper_rows(table: str) -> list[PaperRow]:
+    """The rows of a paper's result table: numbers as float, None where a cell is empty.
+
+    Raises:
+        UserError: there is no such table.
+    """
+    if table not in paper_tables():
+        raise UserError(f'`paper.table` is {table!r}; the tables are {", ".join(paper_tables())}.')
+    file = resources.files('mtkd_jax.reporting') / 'paper_tables' / f'{table}.csv'
+    return [
+        {name: (text or None) if name in KEYS else float(text) if text else None for name, text in row.items()}
+        for row in csv.DictReader(file.read_text().splitlines())
+    ]
+
+
+def paper_row(paper: Mapping[str, str], branch: str = '') -> PaperRow | None:
+    """The one row that `paper` (`table`, `backbone`, `method`) and the branch point to, or None."""
+    wanted = {'backbone': paper['backbone'], 'method': paper['method'], 'branch': branch or None}
+    found = [r for r in paper_rows(paper['table']) if all(r.get(name) == value for name, value in wanted.items())]
+    return found[0] if len(found) == 1 else None
+
+
+def paper_results(row: PaperRow) -> dict[str, float]:
+    """The metrics of a paper's row."""
+    return {name: value for name, value in row.items() if isinstance(value, float)}

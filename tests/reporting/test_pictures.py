@@ -1,0 +1,121 @@
+"""Curves and panels: there, of the right size, and showing what they should."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mtkd_jax.reporting import curves, panels
+from tests.reporting import fake
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image.convert('RGB'))
+
+
+def all_records():
+    return {stage['stage']: fake.records(stage) for stage in fake.stages()}
+
+
+def test_curves_are_drawn(tmp_path):
+    picture = pixels(curves.draw(all_records(), tmp_path / 'figures' / 'curves.png'))
+    # Four columns; a row each of losses and distillation, three of the eleven metrics.
+    assert picture.shape == (round((5 * 2.7 + 0.9) * 110), 4 * 4 * 110, 3)
+    blue, orange = ((picture == colour).all(axis=-1).sum() for colour in ((31, 119, 180), (255, 127, 14)))
+    assert blue > 1000
+    assert orange > 1000
+    assert not list((tmp_path / 'figures').glob('*.tmp'))
+
+
+def test_what_the_diagrams_show():
+    shown = curves._panels(all_records())
+    titles = [title for _, title, _ in shown]
+    # Losses, distillation and metrics begin rows of their own.
+    assert [len(row) for row in curves._rows(shown)] == [4, 3, 4, 4, 3]
+    assert titles[:3] == [
+        'segmentation loss: cross-entropy (nats), training',
+        'depth loss: absolute error (m), training',
+        'normals loss: 1 - cosine, training',
+    ]
+    assert 'mIoU (%), test' in titles
+    assert 'mIoU, per-image legacy (%), test' in titles
+    assert not [title for title in titles if 'gradient' in title or 'step' in title]
+    by_title = {title: lines for _, title, lines in shown}
+    assert [line[0] for line in by_title['depth error (m), test']] == ['stl_depth', 'kd_mtl']
+    assert [line[0] for line in by_title['total loss, weighted, training']] == ['kd_mtl']
+    stage, branch, epochs, values = by_title['depth error (m), test'][1]
+    expected = [r for r in fake.records(fake.stages()[3]) if r['split'] == 'test']
+    assert (stage, branch, epochs) == ('kd_mtl', '', [3, 6, 9, 12])
+    assert values == [r['depth_abs'] for r in expected]
+
+
+def test_branches_are_lines_of_their_own():
+    record = {'step': 1, 'epoch': 1, 'split': 'validation', 'teacher/miou': 1.0, 'student/miou': 2.0}
+    ((_, title, lines),) = curves._panels({'sd': [record]})
+    assert title == 'mIoU (%), validation'
+    assert [line[:2] for line in lines] == [('sd', 'teacher'), ('sd', 'student')]
+
+
+def test_values_that_are_not_finite_are_survived(tmp_path):
+    records = [{'step': i, 'epoch': i, 'split': 'test', 'miou': v} for i, v in enumerate([1.0, float('nan'), 3.0])]
+    assert curves.draw({'uniform': records}, tmp_path / 'c.png').is_file()
+
+
+def test_a_workdir_without_records_has_no_curves(tmp_path):
+    assert curves.draw_workdir(fake.write(tmp_path, fake.stages())) is None
+    assert not (tmp_path / 'figures').exists()
+
+
+def test_panel_size_and_content(tmp_path):
+    given = fake.examples(count=3)
+    picture = pixels(panels.prediction_panel(**given, path=tmp_path / 'p.png', title='kd_mtl'))
+    width, height = 48 * 5, 32 * 5
+    columns = 7
+    assert picture.shape[1] == 2 * panels.MARGIN + columns * (width + panels.GAP) - panels.GAP
+    assert picture.shape[0] == panels.HEAD + 3 * (height + panels.GAP) - panels.GAP + panels.FOOT
+
+    def tile(row, column):
+        top = panels.HEAD + row * (height + panels.GAP)
+        left = panels.MARGIN + column * (width + panels.GAP)
+        return picture[top : top + height, left : left + width]
+
+    # Pixel for pixel: the image in column 0, the segmentation predictions in column 2.
+    image = (np.clip(given['images'][1], 0, 1) * 255).round().astype(np.uint8)
+    np.testing.assert_array_equal(tile(1, 0)[2::5, 2::5], image)
+    scores = given['predictions']['main']['segmentation'][2]
+    np.testing.assert_array_equal(tile(2, 2)[2::5, 2::5], fake.TASKS['segmentation'].render(scores, None))
+    # The truth of depth: striped where undefined, the rendering elsewhere.
+    truth, mask = given['truths']['depth'][0], given['masks']['depth'][0][..., 0]
+    centre = tile(0, 3)[2::5, 2::5]
+    np.testing.assert_array_equal(centre[mask], fake.TASKS['depth'].render(truth, None)[mask])
+    hatched = tile(0, 3)[~mask.repeat(5, 0).repeat(5, 1)]
+    assert {tuple(colour) for colour in hatched} == {(120,) * 3, (190,) * 3}
+
+
+def test_a_column_per_branch(tmp_path):
+    given = fake.examples(count=1)
+    one = given['predictions']['main']
+    given['predictions'] = {'teacher': one, 'student': one}
+    picture = pixels(panels.prediction_panel(**given, path=tmp_path / 'p.png'))
+    assert picture.shape[1] == 2 * panels.MARGIN + 10 * (240 + panels.GAP) - panels.GAP
+
+
+def test_fully_defined_truth_has_no_hatching_note(tmp_path):
+    given = fake.examples(count=1)
+    given['masks'] = {name: np.ones_like(mask) for name, mask in given['masks'].items()}
+    picture = pixels(panels.prediction_panel(**given, path=tmp_path / 'p.png'))
+    assert (picture[-panels.MARGIN :] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'truths': {}}, "`truths` has no 'segmentation'; it has nothing"),
+        ({'predictions': {'main': {}}}, "`predictions\\['main'\\]` has no 'segmentation'"),
+        ({'images': np.zeros((3, 32, 40, 3))}, 'n, h and w must agree'),
+        ({'images': np.zeros((0, 32, 48, 3))}, 'at least one image'),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        panels.prediction_panel(**{**fake.examples(), **change}, path=tmp_path / 'p.png')

@@ -1,0 +1,111 @@
+"""Progress: plain lines in a file, a live line on a terminal."""
+
+import io
+import logging
+import sys
+
+import pytest
+
+from mtkd_jax.reporting import progress
+from mtkd_jax.reporting.progress import Progress, duration, loss_text
+
+LOSSES = {'loss/total': 1.5, 'loss/depth': 1.0, 'loss/normals': 0.5, 'distillation/depth': 9.0, 'gradient_norm': 7.0}
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(progress, 'time', clock)
+    return clock
+
+
+def test_plain_lines(clock, capsys):
+    with Progress('kd_mtl', 40, 10, steps_per_epoch=20, every_seconds=10.0) as shown:
+        shown.message('continuing [from] step 10')
+        for step in range(12, 41, 2):
+            clock.now += 2
+            shown.update(step, LOSSES, 81.25)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == 'continuing [from] step 10'
+    loss = 'loss 1.500 (depth 1.000, normals 0.500), 81.2 img/s'
+    assert lines[1] == f'kd_mtl: epoch 1/2, step 12/40 (30%), {loss}'
+    # Step 20 ends an epoch; from there one line in ten seconds, and the end.
+    assert [line.split('step ')[1].split('/')[0] for line in lines[1:]] == ['12', '20', '30', '40']
+    assert lines[2].endswith(f'{loss}, 0:20 left')
+    assert lines[-1] == f'kd_mtl: epoch 2/2, step 40/40 (100%), {loss}, done'
+
+
+def test_plain_lines_are_rare(clock, capsys):
+    with Progress('stl_depth', 1000, 0, every_seconds=10.0) as shown:
+        for step in range(1, 501):
+            clock.now += 0.1
+            shown.update(step, None, None)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    assert lines[0] == 'stl_depth: step 1/1,000 (0%)'
+
+
+def test_a_live_line_lets_logging_through(monkeypatch):
+    """A handler that holds on to the real stderr is redirected while the line lives, and gets its stream back."""
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setenv('TERM', 'xterm')
+    monkeypatch.setattr(sys, 'stdout', terminal)
+    monkeypatch.setattr(sys, 'stderr', terminal)
+    monkeypatch.setattr(sys, '__stderr__', terminal)
+    handler = logging.StreamHandler(terminal)
+    logging.root.addHandler(handler)
+    try:
+        with Progress('kd_mtl', 40, 0, steps_per_epoch=20) as shown:
+            shown.update(30, LOSSES, 81.25)
+            assert handler.stream is not terminal
+            logging.root.warning('a warning')
+            shown.message('a [message]')
+        assert handler.stream is terminal
+    finally:
+        logging.root.removeHandler(handler)
+    output = terminal.getvalue()
+    assert 'epoch 2/2' in output
+    assert '30/40' in output
+    # Both stand on lines of their own: the live line was erased before, and drawn again after them.
+    assert '\x1b[2Ka warning\n' in output
+    assert '\x1b[2Ka [message]\n' in output
+    assert output.rstrip().endswith('\x1b[?25h'), 'the cursor is shown again'
+
+
+def test_the_live_line_ends_with_an_error(monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setenv('TERM', 'xterm')
+    monkeypatch.setattr(sys, 'stdout', terminal)
+    with pytest.raises(KeyboardInterrupt), Progress('kd_mtl', 40):
+        raise KeyboardInterrupt
+    assert sys.stdout is terminal
+    assert '\x1b[?25h' in terminal.getvalue()
+
+
+@pytest.mark.parametrize(
+    ('losses', 'text'),
+    [
+        (LOSSES, 'loss 1.500 (depth 1.000, normals 0.500)'),
+        ({'loss/total': 1.0, 'loss/depth': 1.0}, 'loss 1.000'),
+        ({'loss/depth': 1.0}, 'loss depth 1.000'),
+        ({}, ''),
+    ],
+)
+def test_loss_text(losses, text):
+    assert loss_text(losses) == text
+
+
+@pytest.mark.parametrize(('seconds', 'text'), [(0.4, '0:00'), (42, '0:42'), (725, '12:05'), (10930, '3:02:10')])
+def test_duration(seconds, text):
+    assert duration(seconds) == text

@@ -1,0 +1,176 @@
+"""The report: what it says, and that it says it from files alone."""
+
+import json
+
+import pytest
+
+from mtkd_jax.reporting.curves import draw_workdir
+from mtkd_jax.reporting.panels import prediction_panel
+from mtkd_jax.reporting.report import write_report
+from mtkd_jax.reporting.writers import MetricWriter
+from tests.reporting import fake
+
+
+def report(workdir, stages, note='', tasks=None):
+    return write_report(fake.write(workdir, stages), tasks or fake.TASKS, note).read_text()
+
+
+def of_paper(**changes):
+    stages = fake.stages(dataset='nyuv2', **changes)
+    for stage in stages:
+        method = {'kd_mtl': 'kdmtl'}.get(stage['method'], stage['method'])
+        stage['paper'] = {'table': 'kdmtl_table2_nyuv2', 'backbone': 'segnet', 'method': method}
+    return stages
+
+
+def test_fragments(tmp_path):
+    text = report(tmp_path, fake.stages())
+    for fragment in (
+        '- **stl_depth**: segnet, depth; data `rooms`, seed 0; 12 epochs, 720 steps in 1:05 min on cpu ×1.\n',
+        'One seed (0) was run.',
+        'no difference between two rows is shown to be significant',
+        '| single-task |      20.00 |                50.00 |            0.5000 |             **0.2500** |',
+        '| kd_mtl      |  **17.60** |            **49.98** |\n',
+        '| kd_mtl  |      accumulated |      +6.00 % | +3.00 % | -0.20 % |     **+2.93 %** | +1.89 % |\n',
+        '| kd_mtl  | per image legacy |',
+        '1,234,567 |                    adaptors 45,000 |              50.0 |    160.0 |    1.50 GiB | 1:05 min |',
+        '`last`: Metrics of the last epoch; nothing was chosen on it.',
+        'kd_mtl, where it differs from stl_segmentation:\n\n```\nmethod                            = "kd_mtl"\n',
+        'learning_rate = 0.002\n',
+        'No curves were drawn.',
+        "No paper's row stands beside these results. The config names no table of a paper.",
+    ):
+        assert fragment in text, fragment
+    # Differences only: what is the same as in the first stage is not said twice.
+    assert text.count('learning_rate') == 1
+
+
+def test_constant_predictors(tmp_path):
+    stages = fake.stages()
+    stages[1]['results'] = {**fake.SINGLE['depth'], 'depth_rel': 0.75}
+    lines = report(tmp_path, stages).splitlines()
+    (depth,) = [line for line in lines if line.startswith('| depth') and 'single-task' in line]
+    assert [cell.strip() for cell in depth.strip('|').split('|')] == [
+        'depth',
+        'median depth of the training set',
+        'relative depth error ↓',
+        '0.5000',
+        'single-task',
+        '0.7500',
+        '1.50',
+        '**not better**',
+    ]
+    (segmentation,) = [line for line in lines if line.startswith('| segmentation') and 'kd_mtl' in line]
+    assert segmentation.split()[-6:] == ['51.00', '|', '2.04', '|', 'better', '|']
+
+
+def test_the_papers_row_is_beside_our_legacy_numbers(tmp_path):
+    text = report(tmp_path, of_paper())
+    section = text.split("## The paper's numbers")[1].split('## ')[0]
+    assert 'per-image legacy' in section
+    assert '| kd_mtl, ours       |      17.60 |                49.98 |            0.4500 |' in section
+    assert '| kd_mtl, paper      |      18.75 |                58.02 |            0.5780 |' in section
+    assert '| single-task, paper |      17.32 |                55.70 |            0.6577 |' in section
+    assert '22.00' not in section
+    assert 'its own single-task row: +6.45 % per task, +4.53 % flat.' in section
+
+
+def test_a_row_that_the_paper_does_not_have(tmp_path):
+    stages = of_paper()
+    stages[-1]['paper']['method'] = 'pcgrad'
+    text = report(tmp_path, stages)
+    assert 'The paper has no row for `pcgrad` on `segnet` in `kdmtl_table2_nyuv2`.' in text
+
+
+def test_the_note_says_why_there_is_no_row(tmp_path):
+    assert 'these results. Not the protocol: `epochs` 2.' in report(
+        tmp_path, fake.stages(), 'Not the protocol: `epochs` 2.'
+    )
+
+
+def test_without_single_task_results(tmp_path):
+    text = report(tmp_path, [fake.stages()[0], fake.stages()[3]])
+    assert 'No Δm for kd_mtl: this workdir has no single-task results for depth, normals.' in text
+    assert '`method=stl`' in text
+    none = report(tmp_path / 'other', fake.stages()[3:])
+    assert 'no single-task results for segmentation, depth, normals.' in none
+
+
+def test_only_single_task_stages(tmp_path):
+    assert 'nothing to compare with them yet' in report(tmp_path, fake.stages()[:3])
+
+
+def test_delta_that_cannot_be_computed_says_so(tmp_path):
+    stages = fake.stages()
+    del stages[3]['results']['miou_per_image_legacy']
+    text = report(tmp_path, stages)
+    assert 'No Δm for kd_mtl (per image legacy protocol): Δm needs `miou_per_image_legacy`' in text
+    assert '| kd_mtl  | accumulated |' in text
+
+
+def test_one_protocol_where_there_is_no_segmentation(tmp_path):
+    names = ['depth', 'normals']
+    stages = [*fake.stages()[1:3], fake.stage('uniform', 'uniform', names, fake.MULTI)]
+    text = report(tmp_path, stages, tasks={name: fake.TASKS[name] for name in names})
+    assert 'legacy' not in text
+    assert 'mIoU' not in text
+
+
+def test_branches_have_rows_of_their_own(tmp_path):
+    results = {f'{b}/{k}': v for b in ('teacher', 'student') for k, v in fake.MULTI.items()}
+    stages = [*fake.stages()[:3], fake.stage('sd', 'sd_mtcnn', list(fake.TASKS), results)]
+    text = report(tmp_path, stages)
+    assert '| sd (teacher) |' in text
+    assert '| sd (student) |      accumulated |      +6.00 %' in text
+
+
+def test_given_teachers_and_unfinished_stages(tmp_path):
+    stages = fake.stages()
+    note = 'Given teacher /models/depth; not trained here.'
+    stages[1] |= {'epochs': None, 'steps': None, 'timing': {}, 'parameters': {'network': 5}}
+    stages[1]['selection'] = {'rule': 'given', 'split': 'test', 'note': note}
+    folder = tmp_path / 'stages' / 'uniform'
+    folder.mkdir(parents=True)
+    (folder / 'settings.json').write_text('{}')
+    text = report(tmp_path, stages)
+    assert '- **stl_depth**: segnet, depth; data `rooms`, seed 0; given, not trained here.' in text
+    assert '- **uniform**: begun, not finished' in text
+    assert f'- stl_depth: `given`: {note}' in text
+
+
+def test_pictures_are_linked_where_they_are(tmp_path):
+    fake.write(tmp_path, fake.stages())
+    for stage in fake.stages():
+        with MetricWriter(tmp_path / 'stages' / stage['stage'], 0) as writer:
+            for record in fake.records(stage):
+                writer.write(record)
+    prediction_panel(**fake.examples(), path=tmp_path / 'figures' / 'kd_mtl.png', title='kd_mtl')
+    draw_workdir(tmp_path)
+    text = write_report(tmp_path, fake.TASKS).read_text()
+    assert '![curves](figures/curves.png)' in text
+    assert '![kd_mtl](figures/kd_mtl.png)' in text
+    assert 'figures/stl_depth.png' not in text
+    # From files alone: written again, it is the same.
+    assert write_report(tmp_path, fake.TASKS).read_text() == text
+
+
+def test_an_empty_workdir(tmp_path):
+    with pytest.raises(ValueError, match='has no finished stage'):
+        write_report(tmp_path, fake.TASKS)
+
+
+@pytest.mark.parametrize(('content', 'message'), [('{', 'is not valid JSON'), ('{"stage": "x"}', 'lacks `method`')])
+def test_damaged_results_are_named(tmp_path, content, message):
+    fake.write(tmp_path, fake.stages())
+    (tmp_path / 'stages' / 'kd_mtl' / 'results.json').write_text(content)
+    with pytest.raises(ValueError, match=rf'kd_mtl/results.json {message}'):
+        write_report(tmp_path, fake.TASKS)
+
+
+def test_results_that_are_nan_are_dashes(tmp_path):
+    stages = fake.stages()
+    stages[3]['results'] = {**fake.MULTI, 'depth_abs': float('nan')}
+    assert 'NaN' in json.dumps(stages[3])
+    text = report(tmp_path, stages)
+    assert '| kd_mtl      |  **22.00** |            **51.00** |                 – |' in text
+    assert '`depth_abs`, which is NaN in the results' in text

@@ -1,0 +1,215 @@
+"""The prepare command as a user runs it: what it prints, how it fails, and what an end in the middle leaves."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from absl import flags as absl_flags
+from absl.testing import flagsaver
+
+from mtkd_jax import prepare
+from mtkd_jax.data import builders
+from mtkd_jax.types import UserError
+from tests.data import nyuv2_source
+
+ROOT = Path(__file__).parents[1]
+PATIENCE = 30.0  # seconds
+
+
+def start(*flags, **options):
+    return subprocess.Popen([sys.executable, '-m', 'mtkd_jax.prepare', *flags], cwd=ROOT, text=True, **options)
+
+
+def run(*flags):
+    process = start(*flags, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    out, err = process.communicate(timeout=PATIENCE)
+    return process.returncode, out, err
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, 'it did not happen'
+        time.sleep(0.02)
+
+
+def tree(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob('*'))
+
+
+@pytest.fixture
+def started():
+    """Processes to end after the test, whatever happens in it."""
+    processes = []
+    yield processes
+    for process in processes:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+@pytest.fixture
+def flags(tmp_path):
+    source = nyuv2_source.write_folder(tmp_path / 'files')
+    return '--dataset=nyuv2', f'--source={source}', f'--data_dir={tmp_path / "prepared"}'
+
+
+def open_nyuv2(tmp_path):
+    return builders.prepared('nyuv2', str(tmp_path / 'prepared'), height=32, width=64)
+
+
+def test_it_prepares_and_says_what_it_found(flags, tmp_path):
+    (tmp_path / 'files/notes.txt').touch()
+    code, out, err = run(*flags)
+    assert (code, err) == (0, '')
+    assert open_nyuv2(tmp_path).counts == {'train': 5, 'test': 3}
+    for line in (
+        'Preprocessed data, 32x64; normals: as given.',
+        'train: 5 examples',
+        'test: 3 examples',
+        'train has 5 frames; the official split has 795.',
+        '1 other file was not used: notes.txt',
+        f'Written to {tmp_path}/prepared/nyuv2/32x64/1.0.0',
+    ):
+        assert line in out
+    assert re.search(r'^  depth \(m\) +0\.\d{4} +\d\.\d{4} +9\.\d{4} +\d+\.\d\d %$', out, re.MULTILINE)
+    assert re.search(r'^  classes: bed \d+\.\d %, .*, window \d+\.\d %$', out, re.MULTILINE)
+    # A file, not a terminal: nothing that moves or colours.
+    assert '\x1b' not in out
+    assert 'test: step 3/3 (100%), done' in out
+
+    code, out, err = run(*flags)
+    assert (code, err) == (0, '')
+    assert f'Already prepared in {tmp_path}/prepared/nyuv2/32x64/1.0.0' in out
+    assert 'step' not in out
+
+
+def test_it_fails_in_one_paragraph_and_leaves_nothing(flags, tmp_path):
+    file = tmp_path / 'files/val/depth/2.npy'
+    file.write_bytes(file.read_bytes()[:-50])
+    code, _, err = run(*flags)
+    assert code == 1
+    assert err.startswith(f'error: {file} cannot be read')
+    assert err.count('\n') == 1
+    assert tree(tmp_path / 'prepared') == []
+
+
+def blocked(flags, tmp_path, started):
+    """A prepare that waits for the last file of all: it has written everything else."""
+    pipe = tmp_path / 'files/val/normal/2.npy'
+    whole = pipe.read_bytes()
+    pipe.unlink()
+    os.mkfifo(pipe)
+    process = start(*flags, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    started.append(process)
+    wait_for(lambda: process.poll() is not None or list((tmp_path / 'prepared').rglob('incomplete.*_1.0.0/test.part0')))
+    assert process.poll() is None
+
+    def mend():
+        pipe.unlink()
+        pipe.write_bytes(whole)
+
+    return process, mend
+
+
+@pytest.mark.parametrize('kill', [signal.SIGKILL, signal.SIGTERM])
+def test_after_a_kill_the_next_one_begins_cleanly(flags, tmp_path, started, kill):
+    process, mend = blocked(flags, tmp_path, started)
+    folder = tmp_path / 'prepared/nyuv2/32x64'
+    process.send_signal(kill)
+    process.communicate()
+    assert process.returncode == -kill
+    assert [p.name for p in folder.iterdir()] == ['incomplete.new']
+    with pytest.raises(builders.DataNotPrepared):
+        open_nyuv2(tmp_path)
+    mend()
+    assert run(*flags)[0] == 0
+    assert [p.name for p in folder.iterdir()] == ['1.0.0']
+    assert open_nyuv2(tmp_path).counts == {'train': 5, 'test': 3}
+
+
+def test_ctrl_c_leaves_nothing(flags, tmp_path, started):
+    process, _ = blocked(flags, tmp_path, started)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, err) == (prepare.INTERRUPTED, 'Interrupted: nothing was kept.\n')
+    assert tree(tmp_path / 'prepared') == []
+
+
+def alive(pid):
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not Path('/proc/self/task').is_dir(), reason='needs Linux to list child processes')
+@pytest.mark.parametrize('kill', [signal.SIGKILL, signal.SIGINT])
+def test_renderers_end_with_their_parent(tmp_path, started, kill):
+    process = start(
+        '--dataset=rooms', '--size=32x64', f'--data_dir={tmp_path}', stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    started.append(process)
+    children = Path(f'/proc/{process.pid}/task')
+
+    def workers():
+        found = ' '.join(p.read_text() for p in children.glob('*/children')).split()
+        return [pid for pid in found if 'spawn_main' in Path(f'/proc/{pid}/cmdline').read_text()]
+
+    wait_for(lambda: process.poll() is not None or workers())
+    pids = workers()
+    assert pids
+    process.send_signal(kill)
+    process.communicate(timeout=PATIENCE)
+    wait_for(lambda: not any(alive(pid) for pid in pids))
+
+
+def test_a_terminal_gets_a_live_line(flags):
+    here, there = pty.openpty()
+    process = start(*flags, stdout=there, stderr=there, env={**os.environ, 'TERM': 'xterm-256color', 'COLUMNS': '100'})
+    os.close(there)
+    shown = b''
+    while True:
+        try:
+            part = os.read(here, 4096)
+        except OSError:
+            break
+        if not part:
+            break
+        shown += part
+    os.close(here)
+    assert process.wait(PATIENCE) == 0
+    assert b'\x1b[' in shown
+    assert b'5/5' in shown
+    assert b'Written to' in shown
+
+
+@pytest.mark.parametrize('text', ['288', '288x', '0x64', '-1x64', '288*384'])
+def test_sizes_that_are_none_are_named(text):
+    with pytest.raises(UserError, match=re.escape(f"`size` is '{text}'; give height x width in pixels")):
+        prepare.parse_size(text)
+
+
+def test_sizes_are_height_by_width():
+    assert prepare.parse_size('288x384') == (288, 384)
+    assert prepare.parse_size(None) is None
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ({}, r'--dataset=\.\.\. is missing'),
+        ({'dataset': 'nyuv2'}, r'--source=\.\.\. is missing'),
+        ({'dataset': 'nyu'}, "`dataset` is 'nyu'; there are nyuv2, rooms"),
+    ],
+)
+def test_missing_flags_are_named(arguments, message):
+    absl_flags.FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver(**arguments), pytest.raises(UserError, match=message), prepare.SplitProgress() as progress:
+        prepare.prepare(progress)
