@@ -55,8 +55,8 @@ def draw_panel(workdir: Path, stage: str, experiment: build.Experiment, images: 
     image = np.asarray(batch.image)
     prediction_panel(
         images=image,
-        truths={name: target.value for name, target in batch.targets.items()},
-        masks={name: target.mask for name, target in batch.targets.items()},
+        truths={name: np.asarray(target.value) for name, target in batch.targets.items()},
+        masks={name: np.asarray(target.mask) for name, target in batch.targets.items()},
         predictions=make_predictor(network, variables)(image),
         tasks=tasks,
         path=file,

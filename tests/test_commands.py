@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from mtkd_jax import build, convert, evaluate, predict
 from mtkd_jax.training.folder import load_model, save_model
 from mtkd_jax.training.predict import make_predictor
 from mtkd_jax.types import MAIN, UserError
-from PIL import Image
-
 from tests import golden_weights, small
 
 SPEC = {

@@ -30,7 +30,6 @@ class Progress:
         title: str,
         total_steps: int,
         start_step: int = 0,
-        *,
         steps_per_epoch: int | None = None,
         every_seconds: float = SECONDS,
     ) -> None:

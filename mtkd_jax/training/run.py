@@ -21,7 +21,7 @@ from mtkd_jax.training.stop import StopRequest
 from mtkd_jax.types import UserError
 
 MakeWriter = Callable[[Path, int], AbstractContextManager[Writer]]
-MakeProgress = Callable[[str, int, int], AbstractContextManager[Progress]]
+MakeProgress = Callable[[str, int, int, int], AbstractContextManager[Progress]]
 
 
 def stage_folder(workdir: Path, name: str) -> Path:
@@ -56,7 +56,7 @@ def run_stage(
     loop = Loop(stage, mesh, folder, stop)
     state = loop(
         lambda start: make_writer(folder, start),
-        lambda start: make_progress(stage.name, loop.total_steps, start),
+        lambda start: make_progress(stage.name, loop.total_steps, start, loop.train.steps_per_epoch),
     )
     results = _results(stage, loop, state, mesh, folder)
     save_model(folder / 'model', stage.model_spec, _chosen_variables(stage, state, folder))

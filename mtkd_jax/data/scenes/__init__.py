@@ -27,11 +27,11 @@ def render(seed: int, height: int, width: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng([seed, 2])
     shape = (height, width)
 
-    colour = np.zeros((height * width, 3), np.float32)
+    light = np.zeros((height * width, 3), np.float32)
     for shift in ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25)):
         rays = trace.camera_rays(scene, height, width, shift)
-        colour += trace.shade(scene, trace.cast(scene, rays), rays, rng) / 4
-    colour = np.clip(colour, 0, 1) ** (1 / 1.5) + rng.normal(0, 0.008, colour.shape)
+        light += trace.shade(scene, trace.cast(scene, rays), rays, rng) / 4
+    colour = np.clip(light, 0, 1) ** (1 / 1.5) + rng.normal(0, 0.008, light.shape)
     image = (np.clip(colour, 0, 1) * 255).round().astype(np.uint8).reshape(*shape, 3)
 
     rays = trace.camera_rays(scene, height, width)

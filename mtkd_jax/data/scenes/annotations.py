@@ -17,7 +17,7 @@ def _blur(x: np.ndarray, kernel: tuple[float, ...]) -> np.ndarray:
         pad = [(reach, reach) if a == axis else (0, 0) for a in (0, 1)]
         wide = np.pad(x, pad, mode='edge')
         n = x.shape[axis]
-        x = sum(k * np.take(wide, range(i, i + n), axis=axis) for i, k in enumerate(kernel))
+        x = np.sum([k * np.take(wide, range(i, i + n), axis=axis) for i, k in enumerate(kernel)], axis=0)
     return x
 
 

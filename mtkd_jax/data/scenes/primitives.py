@@ -92,7 +92,7 @@ def distances(p: Primitive, origins: np.ndarray, directions: np.ndarray) -> np.n
 
 
 def _box(p: Primitive, o: np.ndarray, d: np.ndarray) -> np.ndarray:
-    enter, leave = -FAR, FAR
+    enter, leave = np.full(len(o), -FAR), np.full(len(o), FAR)
     # Axis by axis: NumPy is slow at reducing rows of three.
     for axis, half in enumerate(p.half):
         inverse = 1 / np.where(np.abs(d[:, axis]) < 1e-9, np.float32(1e-9), d[:, axis])
