@@ -1,4 +1,8 @@
-"""What every command does alike: how it starts, and how it says what the user can mend."""
+"""What every command does alike: how it starts, and how it says what the user can mend.
+
+Commands share names of flags, and absl keeps one table per process: each defines its own with `allow_override`, so that
+several can be imported together.
+"""
 
 import sys
 from collections.abc import Callable, Sequence

@@ -17,12 +17,16 @@ from mtkd_jax.models import reference
 from mtkd_jax.training.folder import save_model
 from mtkd_jax.types import UserError
 
-MODEL = flags.DEFINE_enum('model', 'kd4mtl_segnet', ['kd4mtl_segnet'], 'Which published model the checkpoint is of.')
-WEIGHTS = flags.DEFINE_string('weights', None, 'The checkpoint.')
-OUT = flags.DEFINE_string('out', None, 'The model folder to write.')
-TASKS = flags.DEFINE_string('tasks', 'segmentation+depth+normals', 'The tasks whose heads to keep.')
-DATASET = flags.DEFINE_string('dataset', 'nyuv2', 'The prepared data set that evaluate reads.')
-SIZE = flags.DEFINE_string('size', '288x384', 'Height × width of its images.')
+MODEL = flags.DEFINE_enum(
+    'model', 'kd4mtl_segnet', ['kd4mtl_segnet'], 'Which published model the checkpoint is of.', allow_override=True
+)
+WEIGHTS = flags.DEFINE_string('weights', None, 'The checkpoint.', allow_override=True)
+OUT = flags.DEFINE_string('out', None, 'The model folder to write.', allow_override=True)
+TASKS = flags.DEFINE_string(
+    'tasks', 'segmentation+depth+normals', 'The tasks whose heads to keep.', allow_override=True
+)
+DATASET = flags.DEFINE_string('dataset', 'nyuv2', 'The prepared data set that evaluate reads.', allow_override=True)
+SIZE = flags.DEFINE_string('size', '288x384', 'Height × width of its images.', allow_override=True)
 
 
 def read_weights(file: Path) -> dict[str, np.ndarray]:

@@ -24,14 +24,24 @@ from mtkd_jax.training.evaluate import Evaluator, score_arrays
 from mtkd_jax.training.folder import load_model
 from mtkd_jax.types import MAIN, UserError
 
-MODEL = flags.DEFINE_string('model', None, 'A model folder.')
-WORKDIR = flags.DEFINE_string('workdir', None, 'A workdir: every model in it is evaluated.')
-DATA_DIR = flags.DEFINE_string('data_dir', None, 'Where prepared data lie; default as in training.')
-SPLIT = flags.DEFINE_string('split', 'test', 'The split to evaluate on.')
-BATCH_SIZE = flags.DEFINE_integer('batch_size', 8, 'Images at a time; the results do not depend on it.', lower_bound=1)
-PREDICTIONS = flags.DEFINE_string('predictions', None, '.npz with arrays [n h w c] named by task, or branch/task.')
-TARGETS = flags.DEFINE_string('targets', None, '.npz with arrays named by task: label -1, depth 0, normal 0 undefined.')
-CLASSES = flags.DEFINE_integer('classes', 13, 'Classes of segmentation predictions that are ids.', lower_bound=2)
+MODEL = flags.DEFINE_string('model', None, 'A model folder.', allow_override=True)
+WORKDIR = flags.DEFINE_string('workdir', None, 'A workdir: every model in it is evaluated.', allow_override=True)
+DATA_DIR = flags.DEFINE_string(
+    'data_dir', None, 'Where prepared data lie; default as in training.', allow_override=True
+)
+SPLIT = flags.DEFINE_string('split', 'test', 'The split to evaluate on.', allow_override=True)
+BATCH_SIZE = flags.DEFINE_integer(
+    'batch_size', 8, 'Images at a time; the results do not depend on it.', lower_bound=1, allow_override=True
+)
+PREDICTIONS = flags.DEFINE_string(
+    'predictions', None, '.npz with arrays [n h w c] named by task, or branch/task.', allow_override=True
+)
+TARGETS = flags.DEFINE_string(
+    'targets', None, '.npz with arrays named by task: label -1, depth 0, normal 0 undefined.', allow_override=True
+)
+CLASSES = flags.DEFINE_integer(
+    'classes', 13, 'Classes of segmentation predictions that are ids.', lower_bound=2, allow_override=True
+)
 
 
 def evaluate_model(folder: Path, split: str, data_dir: str | None, batch_size: int) -> dict[str, float]:

@@ -23,7 +23,9 @@ from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
 CONFIG = config_flags.DEFINE_config_file(
     'config', 'configs/rooms.py', 'The config; a recipe may follow a colon: FILE:method=kd_mtl,tasks=depth+normals.'
 )
-WORKDIR = flags.DEFINE_string('workdir', None, 'Where the run keeps everything; the same command continues it.')
+WORKDIR = flags.DEFINE_string(
+    'workdir', None, 'Where the run keeps everything; the same command continues it.', allow_override=True
+)
 
 STOPPED = 143  # what a shell reports of a process that SIGTERM ended
 

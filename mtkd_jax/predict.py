@@ -14,12 +14,17 @@ from mtkd_jax.training.folder import load_model
 from mtkd_jax.training.predict import Predictions, make_predictor
 from mtkd_jax.types import MAIN, UserError
 
-MODEL = flags.DEFINE_string('model', None, 'A model folder.')
+MODEL = flags.DEFINE_string('model', None, 'A model folder.', allow_override=True)
 INPUTS = flags.DEFINE_list(
-    'inputs', [], "Image files (patterns allowed), resized to the model's size, or one .npz with `image` [n h w 3]."
+    'inputs',
+    [],
+    "Image files (patterns allowed), resized to the model's size, or one .npz with `image` [n h w 3].",
+    allow_override=True,
 )
-OUT = flags.DEFINE_string('out', None, 'Folder for the pictures.')
-SAVE = flags.DEFINE_enum('save', 'pictures', ['pictures', 'npz'], 'npz: also predictions.npz, arrays by task.')
+OUT = flags.DEFINE_string('out', None, 'Folder for the pictures.', allow_override=True)
+SAVE = flags.DEFINE_enum(
+    'save', 'pictures', ['pictures', 'npz'], 'npz: also predictions.npz, arrays by task.', allow_override=True
+)
 
 
 def read_inputs(patterns: Sequence[str], height: int, width: int, stride: int) -> tuple[list[str], np.ndarray]:

@@ -19,14 +19,22 @@ from mtkd_jax.data import builders
 from mtkd_jax.reporting.progress import Progress
 from mtkd_jax.types import UserError
 
-DATASET = flags.DEFINE_string('dataset', None, 'nyuv2 or rooms.')
-SOURCE = flags.DEFINE_string('source', None, 'The folder or file that holds the data as it was downloaded.')
-DATA_DIR = flags.DEFINE_string('data_dir', None, 'Where to write; default $TFDS_DATA_DIR or ~/tensorflow_datasets.')
-SIZE = flags.DEFINE_string('size', None, 'Height x width in pixels; default 288x384 (nyuv2, .mat) or 64x96 (rooms).')
-OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Prepare again; what is there is replaced when the new is complete.')
-TRAIN = flags.DEFINE_integer('train', 480, 'Training scenes of rooms.')
-TEST = flags.DEFINE_integer('test', 120, 'Test scenes of rooms.')
-SEED = flags.DEFINE_integer('seed', 0, 'Seed of rooms; other seeds give other scenes.')
+DATASET = flags.DEFINE_string('dataset', None, 'nyuv2 or rooms.', allow_override=True)
+SOURCE = flags.DEFINE_string(
+    'source', None, 'The folder or file that holds the data as it was downloaded.', allow_override=True
+)
+DATA_DIR = flags.DEFINE_string(
+    'data_dir', None, 'Where to write; default $TFDS_DATA_DIR or ~/tensorflow_datasets.', allow_override=True
+)
+SIZE = flags.DEFINE_string(
+    'size', None, 'Height x width in pixels; default 288x384 (nyuv2, .mat) or 64x96 (rooms).', allow_override=True
+)
+OVERWRITE = flags.DEFINE_bool(
+    'overwrite', False, 'Prepare again; what is there is replaced when the new is complete.', allow_override=True
+)
+TRAIN = flags.DEFINE_integer('train', 480, 'Training scenes of rooms.', allow_override=True)
+TEST = flags.DEFINE_integer('test', 120, 'Test scenes of rooms.', allow_override=True)
+SEED = flags.DEFINE_integer('seed', 0, 'Seed of rooms; other seeds give other scenes.', allow_override=True)
 
 INTERRUPTED = 130  # what a shell reports of a process that Ctrl-C ended
 UNITS = {'depth': ' (m)'}

@@ -98,7 +98,8 @@ def test_predict_from_files_and_arrays_agree(model, tmp_path):
             'depth': (3, 32, 64, 1),
             'normals': (3, 32, 64, 3),
         }
-    assert Image.open(tmp_path / 'out' / 'in1_normals.png').size == (64, 32)
+    with Image.open(tmp_path / 'out' / 'in1_normals.png') as picture:
+        assert picture.size == (64, 32)
 
 
 def test_predict_resizes_image_files(tmp_path):
