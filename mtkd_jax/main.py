@@ -11,7 +11,7 @@ from mtkd_jax import build, command
 from mtkd_jax.data.pipeline import first_examples
 from mtkd_jax.reporting.curves import draw_workdir
 from mtkd_jax.reporting.panels import prediction_panel
-from mtkd_jax.reporting.progress import Progress
+from mtkd_jax.reporting.progress import Progress, SplitProgress
 from mtkd_jax.reporting.report import write_report
 from mtkd_jax.reporting.writers import MetricWriter
 from mtkd_jax.training.folder import load_model, write_json
@@ -32,8 +32,9 @@ STOPPED = 143  # what a shell reports of a process that SIGTERM ended
 
 def run(config: ConfigDict, workdir: Path) -> Path:
     """Runs every stage that is not finished yet and writes the report, whose path is returned."""
+    with SplitProgress() as rendering:
+        experiment = build.experiment(config, workdir, rendering)
     with StopRequest() as stop:
-        experiment = build.experiment(config, workdir)
         workdir.mkdir(parents=True, exist_ok=True)
         write_json(workdir / 'config.json', config.to_dict())
         for teacher in experiment.given:

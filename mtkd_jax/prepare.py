@@ -9,14 +9,12 @@ nyu_depth_v2_labeled.mat (or the folder it is in), resized to `--size`.
 
 import re
 import sys
-from contextlib import ExitStack
-from typing import Any
 
 from absl import flags
 
 from mtkd_jax import command
 from mtkd_jax.data import builders
-from mtkd_jax.reporting.progress import Progress
+from mtkd_jax.reporting.progress import SplitProgress
 from mtkd_jax.types import UserError
 
 DATASET = flags.DEFINE_string('dataset', None, 'nyuv2 or rooms.', allow_override=True)
@@ -38,29 +36,6 @@ SEED = flags.DEFINE_integer('seed', 0, 'Seed of rooms; other seeds give other sc
 
 INTERRUPTED = 130  # what a shell reports of a process that Ctrl-C ended
 UNITS = {'depth': ' (m)'}
-
-
-class SplitProgress:
-    """Shows one progress line per split. Use as a context manager."""
-
-    def __init__(self) -> None:
-        self.examples = 0
-        self._stack = ExitStack()
-
-    def __enter__(self) -> 'SplitProgress':
-        return self
-
-    def __exit__(self, *raised: Any) -> None:
-        self._stack.close()
-
-    def __call__(self, split: str, done: int, total: int) -> None:
-        """`done` of the split's `total` examples are written."""
-        if done == 0:
-            self._stack.close()
-            self._shown = self._stack.enter_context(Progress(split, total))
-        else:
-            self.examples += 1
-        self._shown.update(done, None, None)
 
 
 def prepare(progress: SplitProgress) -> builders.Prepared:

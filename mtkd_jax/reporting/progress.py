@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
+from typing import Any
 
 import rich.progress as bars
 from rich.console import Console
@@ -97,6 +98,29 @@ class Progress:
         if self._step == first:
             return ''
         return f'{duration((now - began) / (self._step - first) * (self._total - self._step))} left'
+
+
+class SplitProgress:
+    """Shows one progress line per split. Use as a context manager."""
+
+    def __init__(self) -> None:
+        self.examples = 0
+        self._stack = ExitStack()
+
+    def __enter__(self) -> 'SplitProgress':
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        self._stack.close()
+
+    def __call__(self, split: str, done: int, total: int) -> None:
+        """`done` of the split's `total` examples are written."""
+        if done == 0:
+            self._stack.close()
+            self._shown = self._stack.enter_context(Progress(split, total))
+        else:
+            self.examples += 1
+        self._shown.update(done, None, None)
 
 
 def loss_text(losses: dict[str, float]) -> str:

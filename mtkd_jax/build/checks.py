@@ -1,0 +1,62 @@
+"""What a config must satisfy before anything is built from it."""
+
+from ml_collections import ConfigDict
+
+from mtkd_jax.build.networks import BACKBONES, DTYPES, TASKS, choice
+from mtkd_jax.training import selection
+from mtkd_jax.types import UserError
+
+METHODS = ('stl', 'uniform', 'kd_mtl')
+
+
+def check(config: ConfigDict) -> None:
+    """Raises a `UserError` that names the first field that does not fit, its value and the remedy."""
+    """Raises a `UserError` that names the first field that does not fit, its value and the remedy."""
+    choice('method', config.method, METHODS)
+    choice('backbone', config.backbone, tuple(BACKBONES))
+    for name in config.tasks:
+        if name not in TASKS:
+            raise UserError(f'`tasks` has {name!r}; {config.data.dataset} offers {", ".join(TASKS)}.')
+    if len(set(config.tasks)) != len(config.tasks) or not config.tasks:
+        raise UserError(f'`tasks` is {config.tasks}; name each task once, at least one.')
+    stride = BACKBONES[config.backbone].STRIDE
+    for field in ('height', 'width'):
+        if config.data[field] < stride or config.data[field] % stride:
+            raise UserError(f'`data.{field}` is {config.data[field]}; {config.backbone} needs a multiple of {stride}.')
+    if len(config.widths) != 5 or min(config.widths) < 1:
+        raise UserError(f'`widths` is {config.widths}; {config.backbone} needs five positive numbers.')
+    choice('compute_dtype', config.compute_dtype, tuple(DTYPES))
+    points = BACKBONES[config.backbone].POINTS
+    chosen = config.distillation.points
+    if not chosen or set(chosen) - set(points):
+        raise UserError(f'`distillation.points` is {chosen}; choose from {", ".join(points)}.')
+    for field in ('epochs', 'evaluate_every_epochs', 'log_every_steps'):
+        if config[field] < 1:
+            raise UserError(f'`{field}` is {config[field]}; it must be at least 1.')
+    _check_per_task(config)
+    _check_selection(config)
+
+
+def _check_per_task(config: ConfigDict) -> None:
+    fields = {
+        'task_weights': config.task_weights,
+        'distillation.weights': config.distillation.weights,
+        'teachers': config.teachers,
+    }
+    for field, mapping in fields.items():
+        missing = [name for name in config.tasks if name not in mapping]
+        if missing:
+            raise UserError(f'`{field}` has no entry for {", ".join(missing)}; give one per task.')
+
+
+def _check_selection(config: ConfigDict) -> None:
+    rule = selection.rule_named(config.selection)
+    if config.epochs < rule.epochs:
+        raise UserError(
+            f'`selection` is {rule.name!r}, which reads {rule.epochs} epochs, but `epochs` is {config.epochs}; '
+            "train longer or choose selection='last'."
+        )
+    if rule.needs_validation and not config.data.validation_fraction:
+        raise UserError(
+            f'`selection` is {rule.name!r}, but `data.validation_fraction` is 0; set it, for example to 0.1.'
+        )

@@ -1,0 +1,79 @@
+"""Prepared data, and the splits that stages read."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from mtkd_jax.build.networks import choice
+from mtkd_jax.data import builders, pipeline
+from mtkd_jax.tasks import Task
+from mtkd_jax.training import selection
+from mtkd_jax.training.stage import StageData
+
+DATASETS = ('rooms', 'nyuv2')
+FREE = ('data_dir', 'read_threads', 'depth_maximum')  # fields of `data` that do not change what is learned
+
+
+def prepared(config: ConfigDict, progress: builders.Progress) -> builders.Prepared:
+    """The prepared data set the config names; rooms are rendered when they are not there yet.
+
+    Raises:
+        DataNotPrepared: the data set must be made from the user's files first; says how.
+    """
+    dataset = choice('data.dataset', config.data.dataset, DATASETS)
+    arguments = data_arguments(config.data.to_dict())
+    if dataset == 'rooms':
+        return builders.prepare_rooms(config.data.data_dir or None, **arguments, progress=progress)
+    return builders.prepared(dataset, config.data.data_dir or None, **arguments)
+
+
+def data_arguments(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What identifies a prepared data set among those of its name, from a config's or a model folder's `data`."""
+    arguments = {'height': data['height'], 'width': data['width']}
+    if data['dataset'] == 'rooms':
+        arguments |= {'train': data['train_images'], 'test': data['test_images'], 'seed': data['scene_seed']}
+    return arguments
+
+
+def data_settings(config: ConfigDict) -> dict[str, Any]:
+    """What identifies the data a stage learns from, as JSON."""
+    return {k: v for k, v in config.data.to_dict().items() if k not in FREE}
+
+
+def stage_data(config: ConfigDict, all_tasks: Sequence[Task], data: builders.Prepared) -> StageData:
+    """The splits every stage reads; a validation split is held out of the training set where the config says so."""
+    train, validation = data.sources['train'], None
+    if config.data.validation_fraction:
+        train, validation = pipeline.hold_out(train, config.data.validation_fraction, seed=0)
+    count, index = jax.process_count(), jax.process_index()
+
+    def split(source: Any, batch_size: int) -> pipeline.Split:
+        return pipeline.Split(
+            source,
+            tuple(all_tasks),
+            batch_size // count,
+            config.seed,
+            config.data.read_threads,
+            index,
+            count,
+        )
+
+    rule = selection.rule_named(config.selection)
+    return StageData(
+        train=split(train, config.batch_size),
+        test=split(data.sources['test'], config.eval_batch_size),
+        validation=split(validation, config.eval_batch_size) if rule.needs_validation else None,
+    )
+
+
+def only(data: StageData, chosen: Sequence[Task]) -> StageData:
+    """The same splits, reading only the targets of `chosen`."""
+
+    def narrow(split: pipeline.Split) -> pipeline.Split:
+        return dataclasses.replace(split, tasks=tuple(chosen))
+
+    validation = narrow(data.validation) if data.validation else None
+    return StageData(narrow(data.train), narrow(data.test), validation)

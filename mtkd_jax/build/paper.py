@@ -1,0 +1,15 @@
+"""Whether a config is a paper's."""
+
+from ml_collections import ConfigDict
+
+
+def differences_from_paper(config: ConfigDict) -> tuple[dict[str, str] | None, str]:
+    """(where the paper's row is, or None; a sentence on how the config differs from the paper's)."""
+    if not config.paper.table:
+        return None, ''
+    protocol = config.paper.protocol.to_dict()
+    fields = config.to_dict()
+    differ = [f'`{k}` {fields[k]} (paper: {v})' for k, v in protocol.items() if fields[k] != v]
+    if differ:
+        return None, f'Not the protocol of {config.paper.table}: {"; ".join(differ)}.'
+    return {'table': config.paper.table, 'backbone': config.backbone}, ''
