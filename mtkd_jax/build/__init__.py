@@ -52,7 +52,8 @@ def experiment(config: ConfigDict, workdir: Path, progress: Progress) -> Experim
     data = stage_data(config, all_tasks, prepared(config, progress))
     stages: list[Stage] = []
     if config.method != 'uniform':
-        stages += [trained_stage(config, f'stl_{task.name}', [task], data, {}) for task in all_tasks if task.name not in given]
+        untrained = [task for task in all_tasks if task.name not in given]
+        stages += [trained_stage(config, f'stl_{task.name}', [task], data, {}) for task in untrained]
     if config.method != 'stl':
         teachers = {}
         if config.method == 'kd_mtl':
