@@ -6,13 +6,16 @@ several can be imported together.
 
 import sys
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from absl import app, flags, logging
 
 from mtkd_jax.types import UserError
 
+T = TypeVar('T')
 
-def value(flag: flags.FlagHolder[str | None]) -> str:
+
+def value(flag: flags.FlagHolder[T | None]) -> T:
     """The value of a flag that must be given."""
     if not flag.value:
         raise UserError(f'--{flag.name}=... is missing. {flags.FLAGS[flag.name].help}')
@@ -35,4 +38,14 @@ def start(command: Callable[[], None], errors: tuple[type[Exception], ...] = ())
             print(f'error: {error}', file=sys.stderr)
             sys.exit(1)
 
-    app.run(main)
+    def parse(argv: list[str]) -> list[str]:
+        try:
+            return app.parse_flags_with_usage(argv)
+        except UserError as error:
+            print(f'error: {error}', file=sys.stderr)
+        except AttributeError as error:
+            # What a config raises of a field it does not have.
+            print(f'error: the config has no such field: {" ".join(str(error).split())}', file=sys.stderr)
+        sys.exit(1)
+
+    app.run(main, flags_parser=parse)

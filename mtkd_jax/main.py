@@ -19,9 +19,12 @@ from mtkd_jax.training.given import evaluate_given
 from mtkd_jax.training.predict import make_predictor
 from mtkd_jax.training.run import run_stage, stage_folder
 from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
+from mtkd_jax.types import UserError
 
 CONFIG = config_flags.DEFINE_config_file(
-    'config', 'configs/rooms.py', 'The config; a recipe may follow a colon: FILE:method=kd_mtl,tasks=depth+normals.'
+    'config',
+    None,
+    'The config, such as configs/rooms.py; a recipe may follow a colon: FILE:method=kd_mtl,tasks=depth+normals.',
 )
 WORKDIR = flags.DEFINE_string(
     'workdir', None, 'Where the run keeps everything; the same command continues it.', allow_override=True
@@ -67,10 +70,19 @@ def draw_panel(workdir: Path, stage: str, experiment: build.Experiment, images: 
     )
 
 
+def _config() -> ConfigDict:
+    config = command.value(CONFIG)
+    # A file that is not there becomes an object that raises as soon as it is used.
+    if not isinstance(config, ConfigDict):
+        file = config_flags.get_config_filename(flags.FLAGS['config'])
+        raise UserError(f'--config={file}: there is no such file that has `get_config`.')
+    return config
+
+
 def main() -> None:
     """Runs, and prints where the report is."""
     try:
-        report = run(CONFIG.value, Path(command.value(WORKDIR)))
+        report = run(_config(), Path(command.value(WORKDIR)))
     except StoppedError as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(STOPPED)

@@ -12,7 +12,7 @@ MAIN = 'main'
 """The branch of a network that has only one."""
 
 
-class UserError(ValueError):
+class UserError(Exception):
     """Something the user can mend: the message names thing, value and remedy, and is all that a command prints."""
 
 

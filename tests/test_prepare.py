@@ -82,7 +82,7 @@ def test_it_prepares_and_says_what_it_found(flags, tmp_path):
     assert re.search(r'^  classes: bed \d+\.\d %, .*, window \d+\.\d %$', out, re.MULTILINE)
     # A file, not a terminal: nothing that moves or colours.
     assert '\x1b' not in out
-    assert 'test: step 3/3 (100%), done' in out
+    assert 'test: example 3/3 (100%), done' in out
 
     code, out, err = run(*flags)
     assert (code, err) == (0, '')

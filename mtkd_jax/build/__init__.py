@@ -15,7 +15,7 @@ from mtkd_jax.build.data import data_arguments, prepared, stage_data
 from mtkd_jax.build.networks import build_network, build_task, check_fits
 from mtkd_jax.build.paper import differences_from_paper
 from mtkd_jax.build.stages import given_teacher, trained_stage
-from mtkd_jax.data.builders import Progress
+from mtkd_jax.data.builders import Progress, class_names
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import sharding
 from mtkd_jax.training.given import GivenTeacher
@@ -46,7 +46,8 @@ def experiment(config: ConfigDict, workdir: Path, progress: Progress) -> Experim
     mesh = sharding.make_mesh(config.devices)
     sharding.check_batch_size('batch_size', config.batch_size, mesh)
     sharding.check_batch_size('eval_batch_size', config.eval_batch_size, mesh)
-    all_tasks = [build_task(name, config.data.classes, config.data.depth_maximum) for name in config.tasks]
+    known = class_names(config.data.dataset, config.data.classes)
+    all_tasks = [build_task(name, config.data.classes, config.data.depth_maximum, known) for name in config.tasks]
     given = {task.name: Path(p) for task in all_tasks if (p := config.teachers.get(task.name, ''))}
     given = {} if config.method == 'uniform' else given
     data = stage_data(config, all_tasks, prepared(config, progress))

@@ -11,7 +11,6 @@ METHODS = ('stl', 'uniform', 'kd_mtl')
 
 def check(config: ConfigDict) -> None:
     """Raises a `UserError` that names the first field that does not fit, its value and the remedy."""
-    """Raises a `UserError` that names the first field that does not fit, its value and the remedy."""
     choice('method', config.method, METHODS)
     choice('backbone', config.backbone, tuple(BACKBONES))
     for name in config.tasks:

@@ -62,8 +62,10 @@ def stage_data(config: ConfigDict, all_tasks: Sequence[Task], data: builders.Pre
         )
 
     rule = selection.rule_named(config.selection)
+    training = split(train, config.batch_size)
+    training.check_trains()
     return StageData(
-        train=split(train, config.batch_size),
+        train=training,
         test=split(data.sources['test'], config.eval_batch_size),
         validation=split(validation, config.eval_batch_size) if rule.needs_validation else None,
     )

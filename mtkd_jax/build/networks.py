@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from mtkd_jax import models, tasks
+from mtkd_jax.data.builders import class_names
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import UserError
 
@@ -23,11 +24,11 @@ def choice(field: str, value: str, options: Sequence[str]) -> str:
     return value
 
 
-def build_task(name: str, classes: int, depth_maximum: float) -> Task:
-    """The task called `name`, for a data set with that many classes and (for pictures) that depth."""
+def build_task(name: str, classes: int, depth_maximum: float, class_names: Sequence[str] = ()) -> Task:
+    """The task called `name`, for a data set with that many classes; for pictures: that depth and those class names."""
     choice('tasks', name, TASKS)
     if name == 'segmentation':
-        return tasks.segmentation(classes)
+        return tasks.segmentation(classes, class_names)
     return tasks.depth(depth_maximum) if name == 'depth' else tasks.normals()
 
 
@@ -38,7 +39,8 @@ def build_network(spec: Mapping[str, Any], names: Sequence[str] | None = None) -
     """
     backbone = BACKBONES[choice('backbone', spec['backbone'], tuple(BACKBONES))]
     wanted = spec['tasks'] if names is None else names
-    chosen = [build_task(name, spec['classes'], spec['depth_maximum']) for name in wanted]
+    known = class_names(spec['data']['dataset'], spec['classes'])
+    chosen = [build_task(name, spec['classes'], spec['depth_maximum'], known) for name in wanted]
     dtype = DTYPES[choice('compute_dtype', spec['compute_dtype'], tuple(DTYPES))]
     return backbone(tasks=tuple(chosen), widths=tuple(spec['widths']), dtype=dtype), chosen
 

@@ -101,6 +101,10 @@ class Split:
             )
         return steps
 
+    def check_trains(self) -> None:
+        """Raises the UserError of `steps_per_epoch` where it has one."""
+        _ = self.steps_per_epoch
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The shuffled training batches `start`, `start + 1`, ... of an epoch."""
         seed = int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0])

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from mtkd_jax.reporting import legend
 from mtkd_jax.reporting.figures import save_png
 from mtkd_jax.reporting.protocols import ReportedTask
 from mtkd_jax.types import MAIN, UserError
@@ -14,7 +15,6 @@ TILE = 240  # width in pixels that small pictures are enlarged to
 GAP = 8  # pixels between pictures
 MARGIN = 14
 HEAD = 78  # pixels for the labels above
-FOOT = 34
 DPI = 100
 STRIPE = 6  # pixels
 DARK, LIGHT = np.uint8(120), np.uint8(190)
@@ -56,7 +56,7 @@ def prediction_panel(
             rendered = [_enlarge(task.render(value, None)) for value in by_task[task.name]]
             columns.append((f'{task.name}\n{source}', rendered))
     undefined = any(not np.all(masks[task.name]) for task in tasks)
-    return _draw(columns, path, title, undefined)
+    return _draw(columns, tasks, path, title, undefined)
 
 
 def _check(
@@ -101,14 +101,20 @@ def _hatch(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.where(defined, picture, stripes).astype(np.uint8)
 
 
-def _draw(columns: Sequence[tuple[str, list[np.ndarray]]], path: Path, title: str, undefined: bool) -> Path:
+def _draw(
+    columns: Sequence[tuple[str, list[np.ndarray]]],
+    tasks: Sequence[ReportedTask],
+    path: Path,
+    title: str,
+    undefined: bool,
+) -> Path:
     height, width, _ = columns[0][1][0].shape
     count = len(columns[0][1])
-    head, foot = HEAD if title else HEAD - 30, FOOT if undefined else MARGIN
-    total = (
-        2 * MARGIN + len(columns) * (width + GAP) - GAP,
-        head + count * (height + GAP) - GAP + foot,
-    )
+    across = len(columns) * (width + GAP) - GAP
+    head = HEAD if title else HEAD - 30
+    note = legend.LINE if undefined else 0
+    foot = 2 * MARGIN + legend.LINE * len(legend.lines(tasks, across)) + note
+    total = (2 * MARGIN + across, head + count * (height + GAP) - GAP + foot)
     figure = Figure(figsize=(total[0] / DPI, total[1] / DPI), dpi=DPI, facecolor='white')
     for j, (name, pictures) in enumerate(columns):
         left = MARGIN + j * (width + GAP)
@@ -120,7 +126,10 @@ def _draw(columns: Sequence[tuple[str, list[np.ndarray]]], path: Path, title: st
         figure.text(centre, base, name, ha='center', va='baseline', fontsize=10, linespacing=1.25)
     if title:
         figure.text(MARGIN / total[0], 1 - 8 / total[1], title, ha='left', va='top', fontsize=12, weight='bold')
+    legend.draw(figure, tasks, MARGIN, across, MARGIN + note)
     if undefined:
-        note = 'Grey hatching: truth undefined; left out of losses and metrics.'
-        figure.text(MARGIN / total[0], 10 / total[1], note, ha='left', va='bottom', fontsize=9, color='0.3')
+        hatching = 'Grey hatching: truth undefined; left out of losses and metrics.'
+        figure.text(
+            MARGIN / total[0], MARGIN / total[1], hatching, ha='left', va='bottom', fontsize=legend.FONT, color='0.3'
+        )
     return save_png(figure, path, DPI)

@@ -24,6 +24,8 @@ class Progress:
         start_step: updates that an earlier run has done already.
         steps_per_epoch: with it the epoch is shown, and plain output has a line where each one ends.
         every_seconds: plain output has at most one line in so many seconds, besides those of ending epochs.
+        unit: what a step is called.
+        before: shown until the first step is done.
     """
 
     def __init__(
@@ -33,9 +35,11 @@ class Progress:
         start_step: int = 0,
         steps_per_epoch: int | None = None,
         every_seconds: float = SECONDS,
+        unit: str = 'step',
+        before: str = 'compiling',
     ) -> None:
         self._title, self._total, self._step, self._per_epoch = title, total_steps, start_step, steps_per_epoch
-        self._every_seconds = every_seconds
+        self._every_seconds, self._unit, self._before = every_seconds, unit, before
         self._clock: tuple[int, float] | None = None
         self._printed = -float('inf')
         self._console = Console(highlight=False)
@@ -48,7 +52,7 @@ class Progress:
             self._bar = self._stack.enter_context(_bar(self._console))
             self._stack.enter_context(_logging_above_the_line())
             self._task = self._bar.add_task(
-                self._title, total=self._total, completed=self._step, epoch='', losses='', speed='compiling', left=''
+                self._title, total=self._total, completed=self._step, epoch='', losses='', speed=self._before, left=''
             )
         return self
 
@@ -72,7 +76,7 @@ class Progress:
         elif self._ends_epoch() or now - self._printed >= self._every_seconds:
             self._printed = now
             share = f'{step:,}/{self._total:,} ({100 * step // max(self._total, 1)}%)'
-            parts = [epoch, f'step {share}', shown, speed, left]
+            parts = [epoch, f'{self._unit} {share}', shown, speed, left]
             print(f'{self._title}: {", ".join(part for part in parts if part)}', flush=True)
 
     def message(self, text: str) -> None:
@@ -117,7 +121,7 @@ class SplitProgress:
         """`done` of the split's `total` examples are written."""
         if done == 0:
             self._stack.close()
-            self._shown = self._stack.enter_context(Progress(split, total))
+            self._shown = self._stack.enter_context(Progress(split, total, unit='example', before=''))
         else:
             self.examples += 1
         self._shown.update(done, None, None)

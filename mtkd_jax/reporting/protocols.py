@@ -1,6 +1,6 @@
 """All that reports know of a task."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -28,6 +28,11 @@ class ReportedTask(Protocol):
     @property
     def metrics(self) -> HasDirections:
         """Which results are its own, and which way they improve."""
+        ...
+
+    @property
+    def legend(self) -> Sequence[tuple[str, tuple[int, int, int]]]:
+        """What the colours of its pictures mean."""
         ...
 
     def render(self, array: np.ndarray, mask: np.ndarray | None) -> np.ndarray:

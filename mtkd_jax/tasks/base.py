@@ -1,6 +1,6 @@
 """What a task is: a frozen bundle of functions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Array
 
 from mtkd_jax.metrics import Metrics
+
+Legend = tuple[tuple[str, tuple[int, int, int]], ...]
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Task:
         loss: (prediction, target, mask) → scalar; a mean over defined pixels, 0 when there are none.
         metrics: the task's metrics (spec C).
         render: (array [h w c], mask [h w 1] or None) → uint8 picture [h w 3], of a prediction or a target.
+        legend: what colours in such a picture mean: (words, (red, green, blue) in 0..255).
         constant: sums a training set's targets into the best constant prediction (see `Constant`).
     """
 
@@ -34,7 +37,13 @@ class Task:
     loss: Callable[[Array, Array, Array], Array]
     metrics: Metrics
     render: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+    legend: Legend
     constant: 'Constant'
+
+
+def legend(words: Sequence[str], colours: np.ndarray) -> Legend:
+    """`words` with their `colours`, uint8 [words 3]."""
+    return tuple((word, (int(r), int(g), int(b))) for word, (r, g, b) in zip(words, colours, strict=True))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from mtkd_jax import metrics, ops
-from mtkd_jax.tasks.base import Constant, Task
+from mtkd_jax.tasks.base import Constant, Task, legend
 
 BIN = 0.001  # metres; resolution of the training median
 BINS = 100_000  # up to 100 m
@@ -31,6 +31,8 @@ def depth(maximum: float = 10.0) -> Task:
         cells = np.minimum((target[mask] / BIN).astype(int), BINS - 1)
         return np.bincount(cells, minlength=BINS)
 
+    marks = np.linspace(0, maximum, 5)
+
     return Task(
         name='depth',
         channels=1,
@@ -40,6 +42,7 @@ def depth(maximum: float = 10.0) -> Task:
         loss=absolute_error,
         metrics=metrics.depth_metrics(),
         render=render,
+        legend=legend([f'{z:g} m' for z in marks], render(marks[:, None, None], None)[:, 0]),
         constant=Constant(
             'median depth of the training set',
             'depth_rel',

@@ -5,7 +5,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from mtkd_jax import metrics, ops
-from mtkd_jax.tasks.base import Constant, Task
+from mtkd_jax.tasks.base import Constant, Task, legend
+
+AXES = {'right': (1, 0, 0), 'left': (-1, 0, 0), 'up': (0, 1, 0), 'down': (0, -1, 0), 'towards the viewer': (0, 0, 1)}
 
 
 def cosine_loss(
@@ -36,6 +38,7 @@ def normals() -> Task:
         loss=cosine_loss,
         metrics=metrics.normals_metrics(),
         render=render,
+        legend=legend(list(AXES), render(np.array(list(AXES.values()))[:, None], None)[:, 0]),
         constant=Constant(
             'mean normal of the training set',
             'normal_mean',

@@ -1,5 +1,7 @@
 """Semantic segmentation: pixel-wise cross-entropy on log-softmax scores (spec B2, A6)."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import matplotlib
@@ -7,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from mtkd_jax import metrics, ops
-from mtkd_jax.tasks.base import Constant, Task
+from mtkd_jax.tasks.base import Constant, Task, legend
 
 
 def cross_entropy(
@@ -31,8 +33,14 @@ def palette(classes: int) -> np.ndarray:
     return (np.array(colours[:classes]) * 255).astype(np.uint8)
 
 
-def segmentation(classes: int = 13) -> Task:
-    """The segmentation task; targets are class ids 0..classes-1, -1 where void."""
+def segmentation(classes: int = 13, names: Sequence[str] = ()) -> Task:
+    """The segmentation task; targets are class ids 0..classes-1, -1 where void. `names` (of the classes): for pictures.
+
+    Raises:
+        ValueError: there are names, but not one for every class.
+    """
+    if names and len(names) != classes:
+        raise ValueError(f'{len(names)} names for {classes} classes: {names}.')
     colours = palette(classes)
 
     def render(array: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
@@ -55,5 +63,6 @@ def segmentation(classes: int = 13) -> Task:
         loss=cross_entropy,
         metrics=metrics.segmentation_metrics(classes),
         render=render,
+        legend=legend(names or [str(i) for i in range(classes)], colours),
         constant=Constant('majority class of the training set', 'pixel_accuracy', counts, majority),
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtkd_jax.reporting import curves, panels
+from mtkd_jax.reporting import curves, legend, panels
 from tests.reporting import fake
 
 
@@ -72,7 +72,8 @@ def test_panel_size_and_content(tmp_path):
     width, height = 48 * 5, 32 * 5
     columns = 7
     assert picture.shape[1] == 2 * panels.MARGIN + columns * (width + panels.GAP) - panels.GAP
-    assert picture.shape[0] == panels.HEAD + 3 * (height + panels.GAP) - panels.GAP + panels.FOOT
+    foot = 2 * panels.MARGIN + 4 * legend.LINE  # a line per task, one on hatching
+    assert picture.shape[0] == panels.HEAD + 3 * (height + panels.GAP) - panels.GAP + foot
 
     def tile(row, column):
         top = panels.HEAD + row * (height + panels.GAP)
@@ -105,6 +106,8 @@ def test_fully_defined_truth_has_no_hatching_note(tmp_path):
     given['masks'] = {name: np.ones_like(mask) for name, mask in given['masks'].items()}
     picture = pixels(panels.prediction_panel(**given, path=tmp_path / 'p.png'))
     assert (picture[-panels.MARGIN :] == 255).all()
+    hatched = panels.prediction_panel(**fake.examples(count=1), path=tmp_path / 'q.png')
+    assert pixels(hatched).shape[0] == picture.shape[0] + legend.LINE
 
 
 @pytest.mark.parametrize(
@@ -119,3 +122,16 @@ def test_fully_defined_truth_has_no_hatching_note(tmp_path):
 def test_what_does_not_fit_is_named(tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         panels.prediction_panel(**{**fake.examples(), **change}, path=tmp_path / 'p.png')
+
+
+def test_legends_stay_within_the_panel_and_lose_nothing():
+    tasks = list(fake.TASKS.values())
+    for width in (2000, 500, 150):
+        lines = legend.lines(tasks, width)
+        assert [word for line in lines for _, (word, colour) in line if colour is None] == [t.name for t in tasks]
+        entries = [entry for line in lines for _, entry in line if entry[1] is not None]
+        assert entries == [entry for task in tasks for entry in task.legend]
+        for line in lines:
+            left, entry = line[-1]
+            assert left + legend._width(entry) <= width or len(line) <= 2
+    assert len(legend.lines(tasks, 2000)) == 3

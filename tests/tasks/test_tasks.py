@@ -77,3 +77,16 @@ def test_palette_has_a_colour_per_class():
     from mtkd_jax.tasks.segmentation import palette
 
     assert len(np.unique(palette(40), axis=0)) == 40
+
+
+def test_legends_give_the_colours_of_pictures():
+    seg = tasks.segmentation(3, ['floor', 'wall', 'sky'])
+    assert [word for word, _ in seg.legend] == ['floor', 'wall', 'sky']
+    np.testing.assert_array_equal(seg.render(np.array([[[1]]]), None)[0, 0], dict(seg.legend)['wall'])
+    depth = tasks.depth(8.0)
+    assert [word for word, _ in depth.legend] == ['0 m', '2 m', '4 m', '6 m', '8 m']
+    np.testing.assert_array_equal(depth.render(np.array([[[2.0]]]), None)[0, 0], dict(depth.legend)['2 m'])
+    normals = tasks.normals()
+    np.testing.assert_array_equal(normals.render(np.array([[[0.0, 1, 0]]]), None)[0, 0], dict(normals.legend)['up'])
+    with pytest.raises(ValueError, match='2 names for 3 classes'):
+        tasks.segmentation(3, ['floor', 'wall'])

@@ -12,9 +12,19 @@ from mtkd_jax.data.builders.nyuv2 import Nyuv2, Nyuv2Config, check_space, open_s
 from mtkd_jax.data.builders.rooms import Rooms, RoomsConfig
 from mtkd_jax.data.errors import DataNotPrepared
 from mtkd_jax.data.frames import Reader
+from mtkd_jax.data.scenes import CLASSES
 from mtkd_jax.types import UserError
 
-__all__ = ['DATASETS', 'Prepared', 'Progress', 'open_source', 'prepare_nyuv2', 'prepare_rooms', 'prepared']
+__all__ = [
+    'DATASETS',
+    'Prepared',
+    'Progress',
+    'class_names',
+    'open_source',
+    'prepare_nyuv2',
+    'prepare_rooms',
+    'prepared',
+]
 
 DATASETS = {'nyuv2': (Nyuv2, Nyuv2Config), 'rooms': (Rooms, RoomsConfig)}
 
@@ -34,6 +44,12 @@ def prepared(name: str, data_dir: str | None = None, **config: Any) -> Prepared:
     if not base.is_complete(folder):
         raise DataNotPrepared(_how_to_prepare(name, folder, data_dir, builder.builder_config))
     return base.open_prepared(builder)
+
+
+def class_names(name: str, classes: int) -> tuple[str, ...]:
+    """Names of the segmentation classes of data set `name` in the order of their ids; () where they are not known."""
+    known = CLASSES if name in DATASETS else ()
+    return known if len(known) == classes else ()
 
 
 def prepare_rooms(

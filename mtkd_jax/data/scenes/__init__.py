@@ -28,9 +28,9 @@ def render(seed: int, height: int, width: int) -> dict[str, np.ndarray]:
     shape = (height, width)
 
     light = np.zeros((height * width, 3), np.float32)
-    for shift in ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25)):
-        rays = trace.camera_rays(scene, height, width, shift)
-        light += trace.shade(scene, trace.cast(scene, rays), rays, rng) / 4
+    for quarter in ((-1.0, -1.0), (1.0, -1.0), (-1.0, 1.0), (1.0, 1.0)):
+        rays = trace.camera_rays(scene, height, width, (quarter[0] / 4, quarter[1] / 4))
+        light += trace.shade(scene, trace.cast(scene, rays), rays, quarter, rng) / 4
     colour = np.clip(light, 0, 1) ** (1 / 1.5) + rng.normal(0, 0.008, light.shape)
     image = (np.clip(colour, 0, 1) * 255).round().astype(np.uint8).reshape(*shape, 3)
 

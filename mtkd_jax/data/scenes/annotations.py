@@ -56,7 +56,7 @@ def keypoints(image: np.ndarray) -> np.ndarray:
     kernel = (0.06, 0.24, 0.4, 0.24, 0.06)
     xx, yy, xy = _blur(dx * dx, kernel), _blur(dy * dy, kernel), _blur(dx * dy, kernel)
     smaller = (xx + yy) / 2 - np.sqrt(((xx - yy) / 2) ** 2 + xy * xy)
-    return np.clip(6 * np.sqrt(np.maximum(smaller, 0)), 0, 1).astype(np.float32)[..., None]
+    return np.clip(12 * np.sqrt(np.maximum(smaller, 0)), 0, 1).astype(np.float32)[..., None]
 
 
 def _blobs(rng: np.random.Generator, height: int, width: int, scale: float) -> np.ndarray:

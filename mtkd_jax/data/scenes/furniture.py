@@ -51,8 +51,10 @@ def pick(rng: Rng, colours: tuple[Colour, ...]) -> Colour:
 
 
 def vivid(rng: Rng) -> Colour:
-    """A saturated colour, as small things and book spines have."""
-    r, g, b = np.clip(0.5 + 0.42 * np.cos(2 * np.pi * (rng.uniform() + np.array([0, 1 / 3, 2 / 3]))), 0.05, 0.95)
+    """A colour as small things, cushions and paintings have: any hue, nearly grey to strong, dark to light."""
+    hue, strength, level = rng.uniform(), rng.uniform(0.15, 0.75), rng.uniform(0.3, 0.65)
+    wave = np.cos(2 * np.pi * (hue + np.array([0, 1 / 3, 2 / 3])))
+    r, g, b = np.clip(level * (1 + strength * wave), 0.05, 0.95)
     return float(r), float(g), float(b)
 
 

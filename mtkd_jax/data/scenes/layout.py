@@ -22,6 +22,7 @@ from mtkd_jax.data.scenes.furniture import (
 from mtkd_jax.data.scenes.primitives import Primitive
 
 Rect = tuple[float, float, float, float]  # x0, y0, x1, y1
+Opening = tuple[float, float, float]  # from, to (metres along a wall), and how tall the furniture before it may be
 
 WALLS: tuple[Colour, ...] = (
     (0.87, 0.85, 0.8),
@@ -71,21 +72,23 @@ class Scene:
 def make_scene(seed: int) -> Scene:
     """The scene of a seed; the same at every image size."""
     rng = np.random.default_rng([seed, 1])
-    size = (rng.uniform(3.2, 5.5), rng.uniform(3.2, 5.5), rng.uniform(2.4, 2.8))
+    size = (rng.uniform(2.8, 6.8), rng.uniform(2.8, 6.8), rng.uniform(2.4, 2.8))
     eye, rotation = _camera(rng, size)
     taken: list[Rect] = [(eye[0] - 0.75, eye[1] - 0.75, eye[0] + 0.75, eye[1] + 0.75)]
     solids: list[Primitive] = []
-    for wall in rng.permutation(4):
-        for _ in range(2):
-            solids += _against_wall(rng, size, int(wall), taken)
-    for make in rng.permutation(np.array(FREE, dtype=object))[: rng.integers(1, 4)]:
-        solids += _free(rng, size, make(rng), taken)
-    solids += _corner(rng, size, taken)
+    openings: list[list[Opening]] = []
     daylight = (size[0] / 2, size[1] / 2, 1.5)
     for wall in range(4):
-        mounted, window = _mounted(rng, size, wall)
+        mounted, spans, window = _mounted(rng, size, wall)
         solids += mounted
+        openings.append(spans)
         daylight = window or daylight
+    for wall in rng.permutation(4):
+        for _ in range(2 if size[wall % 2] < 4.5 else 3):
+            solids += _against_wall(rng, size, int(wall), openings[wall], taken)
+    for make in rng.permutation(np.array(FREE, dtype=object))[: rng.integers(1, len(FREE))]:
+        solids += _free(rng, size, make(rng), taken)
+    solids += _corner(rng, size, taken)
     lamp = (size[0] / 2 + rng.normal(0, 0.3), size[1] / 2 + rng.normal(0, 0.3), size[2] - 0.12)
     shade_ = solid('objects', (-0.2, -0.2, -0.08), (0.2, 0.2, 0.12), (0.98, 0.95, 0.88), 'glow', 'cylinder')
     solids += _move([shade_], *lamp[:2], 0.0, z=lamp[2])
@@ -171,12 +174,17 @@ def _wall_frame(size: tuple[float, float, float], wall: int) -> tuple[np.ndarray
     return corner, along, inwards, (w, d, w, d)[wall], wall * np.pi / 2
 
 
-def _against_wall(rng: Rng, size: tuple[float, float, float], wall: int, taken: list[Rect]) -> list[Primitive]:
+def _against_wall(
+    rng: Rng, size: tuple[float, float, float], wall: int, openings: Sequence[Opening], taken: list[Rect]
+) -> list[Primitive]:
     parts = AGAINST_WALL[rng.integers(len(AGAINST_WALL))](rng)
     corner, along, inwards, length, yaw = _wall_frame(size, wall)
     half_width, half_depth = _extent(parts)
+    height = max(p.centre[2] + p.half[2] for p in parts)
     for _ in range(6):
         offset = rng.uniform(half_width + 0.02, max(length - half_width - 0.02, half_width + 0.03))
+        if any(a < offset + half_width and offset - half_width < b and height > most for a, b, most in openings):
+            continue
         x, y = corner + along * offset + inwards * (half_depth + 0.02)
         placed = _place(size, parts, float(x), float(y), yaw, taken)
         if placed:
@@ -206,10 +214,11 @@ def _corner(rng: Rng, size: tuple[float, float, float], taken: list[Rect]) -> li
 
 def _mounted(
     rng: Rng, size: tuple[float, float, float], wall: int
-) -> tuple[list[Primitive], tuple[float, float, float] | None]:
-    """Windows, pictures and a door on a wall, side by side; and where daylight comes in, if it does."""
+) -> tuple[list[Primitive], list[Opening], tuple[float, float, float] | None]:
+    """Windows, pictures and doors side by side on a wall; its openings; where daylight comes in, if it does."""
     corner, along, inwards, length, yaw = _wall_frame(size, wall)
     solids: list[Primitive] = []
+    openings: list[Opening] = []
     light = None
     cursor = rng.uniform(0.2, 0.6)
     while cursor < length - 0.6:
@@ -220,11 +229,13 @@ def _mounted(
         x, y = corner + along * (cursor + w / 2) + inwards * 0.001
         parts = {'window': _window, 'picture': _picture, 'door': _door, 'gap': lambda rng, w: []}[kind](rng, w)
         solids += _move(parts, float(x), float(y), yaw)
+        if kind in ('window', 'door'):
+            openings.append((cursor, cursor + w, 1.2 if kind == 'window' else 0.0))
         if kind == 'window':
             x, y = corner + along * (cursor + w / 2) + inwards * 0.4
             light = (float(x), float(y), 1.6)
         cursor += w + rng.uniform(0.15, 0.7)
-    return solids, light
+    return solids, openings, light
 
 
 def _window(rng: Rng, w: float) -> list[Primitive]:

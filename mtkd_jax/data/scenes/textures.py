@@ -123,5 +123,6 @@ def paint(
     mix = _TEXTURES[texture](points.astype(np.float32)).astype(np.float32)[:, None]
     if texture == 'books':
         hue = 2 * np.pi * (mix * 0.55 + np.array([0, 1 / 3, 2 / 3], np.float32) + colour[0])
-        return np.clip(0.42 + 0.33 * np.cos(hue), 0.03, 1)
+        tone = 0.25 + 0.3 * np.mod(7 * mix, 1)
+        return np.clip(tone * (1 + 0.55 * np.cos(hue)), 0.03, 1)
     return (1 - mix) * np.asarray(colour, np.float32) + mix * np.asarray(accent, np.float32)

@@ -78,11 +78,17 @@ def gloss(scene: Scene, hits: Hits) -> np.ndarray:
     return np.array([0.0] + [p.gloss for p in scene.solids], np.float32)[hits.thing]
 
 
-def shade(scene: Scene, hits: Hits, directions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Colours [n 3], linear light, under the lamp (soft shadows), daylight from a window, and light from all around."""
+def shade(
+    scene: Scene, hits: Hits, directions: np.ndarray, quarter: tuple[float, float], rng: np.random.Generator
+) -> np.ndarray:
+    """Colours [n 3], linear light, under the lamp (soft shadows), daylight from a window, and light from all around.
+
+    `quarter` is the corner (x, y; each -1 or 1) of the lamp that casts the shadows: the mean over the four corners has
+    less noise than four points drawn anywhere.
+    """
     albedo, glow = _albedo(scene, hits)
     light = 0.34 + 0.12 * hits.normal[:, 2] + _occlusion(scene, hits)
-    light = light + 0.75 * _lambert(hits, scene.lamp, 2.2) * _lit(scene, hits, rng)
+    light = light + 0.75 * _lambert(hits, scene.lamp, 2.2) * _lit(scene, hits, quarter, rng)
     light = light + 0.35 * _lambert(hits, scene.daylight, 2.5)
     colour = albedo * light[:, None] * np.array([1.0, 0.98, 0.94], np.float32)
     half = _towards(hits.point, scene.lamp) - directions
@@ -156,9 +162,10 @@ def _lambert(hits: Hits, light: tuple[float, float, float], reach: float) -> np.
     return np.maximum(cosine, 0) / (0.4 + squared / reach**2)
 
 
-def _lit(scene: Scene, hits: Hits, rng: np.random.Generator) -> np.ndarray:
-    """1 where a random point of the lamp is seen, 0 in its shadow [n]; averaged over sub-pixels this is a soft edge."""
-    jitter = (rng.uniform(-0.22, 0.22, (len(hits.point), 3)) * np.array([1, 1, 0.2])).astype(np.float32)
+def _lit(scene: Scene, hits: Hits, quarter: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+    """1 where a random point of the lamp's quarter is seen, 0 in shadow [n]; averaged over sub-pixels, a soft edge."""
+    within = rng.uniform(0, 0.18, (len(hits.point), 3)) * np.array([*quarter, 0.2])
+    jitter = within.astype(np.float32)
     offset = np.asarray(scene.lamp, np.float32) + jitter - hits.point
     far = np.linalg.norm(offset, axis=1)
     direction = offset / np.maximum(far[:, None], 1e-6)

@@ -1,0 +1,197 @@
+"""From a config to stages: what is refused, what is given, and that every config runs."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtkd_jax import build, main
+from mtkd_jax.data import builders
+from mtkd_jax.training.folder import load_model, save_model
+from mtkd_jax.types import UserError
+from tests import small
+from tests.data import nyuv2_source
+
+CONFIGS = Path(__file__).parents[1] / 'configs'
+
+
+def load(name, argument='', **fields):
+    """The config of a file, tiny; `fields` are set on it, `__` for a dot."""
+    found = importlib.util.spec_from_file_location(name, CONFIGS / f'{name}.py')
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    config = module.get_config(argument)
+    tiny = {
+        'data.height': 32,
+        'data.width': 64,
+        'widths': small.WIDTHS,
+        'batch_size': 4,
+        'eval_batch_size': 4,
+        'devices': 1,
+        'epochs': 1,
+        'panel_images': 0,
+    }
+    if name == 'rooms':
+        tiny |= {'data.train_images': 8, 'data.test_images': 4}
+    config.update_from_flattened_dict({**tiny, **{k.replace('__', '.'): v for k, v in fields.items()}})
+    return config.lock()
+
+
+@pytest.fixture(scope='module')
+def rooms(tmp_path_factory):
+    """A folder with tiny rendered rooms."""
+    folder = str(tmp_path_factory.mktemp('rooms'))
+    builders.prepare_rooms(folder, height=32, width=64, train=8, test=4, seed=0)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def nyuv2(tmp_path_factory):
+    """A folder with a tiny prepared NYUv2: five and three frames."""
+    folder = tmp_path_factory.mktemp('nyuv2')
+    source = nyuv2_source.write_folder(folder / 'files')
+    builders.prepare_nyuv2(builders.open_source(str(source), None), str(folder))
+    return str(folder)
+
+
+def model(folder, names, widths=small.WIDTHS, seed=0):
+    """A model folder with an untrained SegNet."""
+    spec = {
+        'backbone': 'segnet',
+        'widths': list(widths),
+        'tasks': list(names),
+        'classes': 13,
+        'depth_maximum': 8.0,
+        'compute_dtype': 'float32',
+        'data': {'dataset': 'rooms', 'height': 32, 'width': 64},
+    }
+    network, _ = build.build_network(spec)
+    save_model(folder, spec, network.init(jax.random.key(seed), jnp.zeros((1, 32, 64, 3)), train=False))
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ('fields', 'message'),
+    [
+        ({'method': 'kdmtl'}, "`method` is 'kdmtl'; choose one of stl, uniform, kd_mtl"),
+        ({'backbone': 'resnet'}, "`backbone` is 'resnet'; choose one of segnet"),
+        ({'tasks': ('depth', 'albedo')}, "`tasks` has 'albedo'; rooms offers segmentation, depth, normals"),
+        ({'tasks': ('depth', 'depth')}, 'name each task once'),
+        ({'data__height': 40}, '`data.height` is 40; segnet needs a multiple of 32'),
+        ({'widths': (4, 4)}, 'needs five positive numbers'),
+        ({'compute_dtype': 'float16'}, "`compute_dtype` is 'float16'; choose one of float32, bfloat16"),
+        ({'distillation__points': ('middle',)}, "`distillation.points` is .*'middle'"),
+        ({'epochs': 0}, '`epochs` is 0; it must be at least 1'),
+        ({'selection': 'best_test'}, "`selection` is 'best_test'; choose one of last"),
+        ({'selection': 'last10_mean'}, 'reads 10 epochs, but `epochs` is 1'),
+        ({'selection': 'best_validation'}, '`data.validation_fraction` is 0'),
+        ({'devices': 99}, '`devices` is 99'),
+        ({'devices': 8}, '`batch_size` is 4'),
+        ({'data__dataset': 'nyu'}, "`data.dataset` is 'nyu'"),
+        ({'data__train_images': 2}, '`batch_size` 4 is larger than the split, which has 2 examples'),
+        ({'teachers__depth': '/nowhere'}, '/nowhere is no model folder'),
+    ],
+)
+def test_a_config_that_does_not_fit_is_refused(rooms, tmp_path, fields, message):
+    config = load('rooms', data__data_dir=rooms, **fields)
+    with pytest.raises(UserError, match=message):
+        build.experiment(config, tmp_path, lambda *what: None)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ('flags', 'message'),
+    [
+        (['--config=configs/rooms.py', '--config.learing_rate=1'], 'Did you mean "learning_rate"'),
+        (['--config=configs/rooms.py:method=stl,task=depth'], "The recipe has no 'task'"),
+        (['--config=configs/room.py', '--workdir=runs/x'], '--config=configs/room.py: there is no such file'),
+        (['--config=configs/rooms.py'], '--workdir=... is missing'),
+        (['--workdir=runs/x'], '--config=... is missing'),
+    ],
+)
+def test_flags_that_do_not_fit_are_one_line(flags, message):
+    done = subprocess.run(
+        [sys.executable, '-m', 'mtkd_jax.main', *flags], cwd=CONFIGS.parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stderr.startswith('error: ')
+    assert done.stderr.count('\n') == 1
+
+
+def test_a_given_teacher_must_fit(rooms, tmp_path):
+    wrong_task = model(tmp_path / 'a', ['normals'])
+    wrong_size = model(tmp_path / 'b', ['depth'], widths=(4, 4, 4, 4, 8))
+    for folder, message in ((wrong_task, 'predicts normals, not depth'), (wrong_size, 'of widths .*4, 8')):
+        config = load('rooms', data__data_dir=rooms, teachers__depth=folder)
+        with pytest.raises(UserError, match=message):
+            build.experiment(config, tmp_path, lambda *what: None)
+
+
+def test_given_teachers_are_evaluated_used_and_left_as_they_are(rooms, tmp_path):
+    """The other teacher is trained; a teacher that predicts more tasks than its own serves too."""
+    folder = model(tmp_path / 'given', ['depth', 'segmentation'])
+    before = {p.name: p.read_bytes() for p in Path(folder).iterdir()}
+    config = load('rooms', 'tasks=depth+normals', data__data_dir=rooms, teachers__depth=folder)
+    report = main.run(config, tmp_path / 'run').read_text()
+    assert {p.name: p.read_bytes() for p in Path(folder).iterdir()} == before
+    stages = tmp_path / 'run' / 'stages'
+    given = json.loads((stages / 'stl_depth' / 'results.json').read_text())
+    assert given['selection']['rule'] == 'given'
+    assert set(given['results']) >= {'depth_abs', 'depth_rel'}
+    assert not (stages / 'stl_depth' / 'model').exists()
+    assert (stages / 'stl_normals' / 'model' / 'weights.npz').is_file()
+    result = json.loads((stages / 'kd_mtl' / 'results.json').read_text())
+    assert result['settings']['teachers'] == {'depth': folder, 'normals': 'trained here'}
+    assert 'Given teacher' in report
+
+
+@pytest.mark.parametrize('method', ['stl', 'uniform', 'kd_mtl'])
+def test_nyuv2_runs_every_method_for_two_steps(nyuv2, tmp_path, method):
+    config = load('nyuv2', f'method={method}', data__data_dir=nyuv2, batch_size=2, eval_batch_size=2, panel_images=1)
+    assert len(main.run(config, tmp_path).read_text()) > 1000
+    names = [f'stl_{name}' for name in small.NAMES] if method != 'uniform' else []
+    names += [method] if method != 'stl' else []
+    assert sorted(p.name for p in (tmp_path / 'stages').iterdir()) == sorted(names)
+    for name in names:
+        assert (tmp_path / 'figures' / f'{name}.png').is_file()
+        assert json.loads((tmp_path / 'stages' / name / 'results.json').read_text())['steps'] == 2
+
+
+def test_bfloat16_trains_with_float32_parameters(rooms, tmp_path):
+    config = load('rooms', 'tasks=depth', data__data_dir=rooms, compute_dtype='bfloat16')
+    main.run(config, tmp_path)
+    for stage in ('stl_depth', 'kd_mtl'):
+        spec, variables = load_model(tmp_path / 'stages' / stage / 'model')
+        assert spec['compute_dtype'] == 'bfloat16'
+        assert {x.dtype for x in jax.tree.leaves(variables)} == {np.dtype('float32')}
+    report = (tmp_path / 'report.md').read_text()
+    assert 'bfloat16' in report
+
+
+def test_the_best_epoch_is_chosen_on_a_split_of_its_own(rooms, tmp_path):
+    config = load(
+        'rooms',
+        'method=uniform,tasks=depth',
+        data__data_dir=rooms,
+        selection='best_validation',
+        data__validation_fraction=0.5,
+        evaluate_every_epochs=1,
+        epochs=2,
+    )
+    main.run(config, tmp_path)
+    folder = tmp_path / 'stages' / 'uniform'
+    records = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
+    assert [r['split'] for r in records if r['split'] != 'train'] == ['validation', 'validation']
+    scores = [r['loss/depth'] for r in records if r['split'] == 'validation']
+    best = load_model(folder / 'best')[0]
+    assert best['validation_loss'] == min(scores)
+    assert best['step'] == 1 + int(np.argmin(scores))
+    chosen, saved = load_model(folder / 'best')[1], load_model(folder / 'model')[1]
+    jax.tree.map(np.testing.assert_array_equal, chosen, saved)
