@@ -36,7 +36,8 @@ def lines(tasks: Sequence[ReportedTask], width: int) -> list[list[tuple[int, Ent
 
 def _width(entry: Entry) -> int:
     word, colour = entry
-    return len(word) * CHARACTER + BETWEEN + (SWATCH + SPACE if colour else 0)
+    # Names of tasks are bold.
+    return len(word) * (CHARACTER if colour else CHARACTER + 2) + BETWEEN + (SWATCH + SPACE if colour else 0)
 
 
 def draw(figure: Figure, tasks: Sequence[ReportedTask], left: int, width: int, bottom: int) -> None:
