@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mtkd_jax.data import pipeline
+from mtkd_jax.types import UserError
 from tests import small
 
 
@@ -81,10 +82,10 @@ def test_hold_out_is_a_partition():
     assert sorted(np.concatenate([train.indices, validation.indices])) == list(range(20))
     again, _ = pipeline.hold_out(numbered(20), 0.1, seed=0)
     np.testing.assert_array_equal(train.indices, again.indices)
-    with pytest.raises(ValueError, match=r'`validation_fraction` is 1.5'):
+    with pytest.raises(UserError, match=r'`validation_fraction` is 1.5'):
         pipeline.hold_out(numbered(20), 1.5, seed=0)
 
 
 def test_too_large_batches_are_refused():
-    with pytest.raises(ValueError, match=r'`batch_size` 8 is larger than the split, which has 4'):
+    with pytest.raises(UserError, match=r'`batch_size` 8 is larger than the split, which has 4'):
         _ = split(4, 8).steps_per_epoch

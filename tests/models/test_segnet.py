@@ -7,7 +7,7 @@ import pytest
 
 from mtkd_jax import models, tasks
 from mtkd_jax.models import reference
-from mtkd_jax.types import MAIN
+from mtkd_jax.types import MAIN, UserError
 from tests import golden_weights
 
 TASKS = (tasks.segmentation(13), tasks.depth(), tasks.normals())
@@ -58,8 +58,8 @@ def test_predictions_are_what_they_say():
 def test_a_reference_checkpoint_that_does_not_fit_is_refused():
     table = reference.segnet_table(['depth'])
     state = golden_weights.state_dict('kd4mtl_segnet')
-    with pytest.raises(ValueError, match=r'1 are unknown.*extra.weight'):
+    with pytest.raises(UserError, match=r'1 are unknown.*extra.weight'):
         reference.from_reference({**state, 'extra.weight': np.zeros(1)}, table)
     del state['encoder_block.0.0.bias']
-    with pytest.raises(ValueError, match=r'1 tensors are missing.*encoder_block.0.0.bias'):
+    with pytest.raises(UserError, match=r'1 tensors are missing.*encoder_block.0.0.bias'):
         reference.from_reference(state, table)

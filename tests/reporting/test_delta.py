@@ -3,6 +3,7 @@
 import pytest
 
 from mtkd_jax.reporting.delta import delta_m, single_task_base
+from mtkd_jax.types import UserError
 from tests.reporting import fake
 
 TASKS = list(fake.TASKS.values())
@@ -53,17 +54,17 @@ def test_equal_results_give_zero():
     ],
 )
 def test_what_cannot_be_computed_names_the_metric(results, reference, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         delta_m(results, reference, [fake.TASKS['depth']])
 
 
 def test_an_unknown_protocol_lists_the_protocols():
-    with pytest.raises(ValueError, match="`protocol` is 'legacy'; choose one of accumulated, per_image_legacy"):
+    with pytest.raises(UserError, match="`protocol` is 'legacy'; choose one of accumulated, per_image_legacy"):
         delta_m(fake.MULTI, base(), TASKS, protocol='legacy')
 
 
 def test_no_tasks():
-    with pytest.raises(ValueError, match='`tasks` is empty'):
+    with pytest.raises(UserError, match='`tasks` is empty'):
         delta_m(fake.MULTI, base(), [])
 
 
@@ -75,5 +76,5 @@ def test_the_base_is_made_of_single_task_stages_only():
 
 def test_two_stages_with_the_same_metric_are_refused():
     twice = [*fake.stages(), fake.stage('stl_again', 'stl', ['depth'], fake.SINGLE['depth'])]
-    with pytest.raises(ValueError, match='reported by the single-task stages stl_depth and stl_again'):
+    with pytest.raises(UserError, match='reported by the single-task stages stl_depth and stl_again'):
         single_task_base(twice)

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from mtkd_jax.reporting import curves, legend, panels
+from mtkd_jax.types import UserError
 from tests.reporting import fake
 
 
@@ -120,7 +121,7 @@ def test_fully_defined_truth_has_no_hatching_note(tmp_path):
     ],
 )
 def test_what_does_not_fit_is_named(tmp_path, change, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         panels.prediction_panel(**{**fake.examples(), **change}, path=tmp_path / 'p.png')
 
 

@@ -8,6 +8,7 @@ from mtkd_jax.reporting.curves import draw_workdir
 from mtkd_jax.reporting.panels import prediction_panel
 from mtkd_jax.reporting.report import write_report
 from mtkd_jax.reporting.writers import MetricWriter
+from mtkd_jax.types import UserError
 from tests.reporting import fake
 
 
@@ -155,7 +156,7 @@ def test_pictures_are_linked_where_they_are(tmp_path):
 
 
 def test_an_empty_workdir(tmp_path):
-    with pytest.raises(ValueError, match='has no finished stage'):
+    with pytest.raises(UserError, match='has no finished stage'):
         write_report(tmp_path, fake.TASKS)
 
 
@@ -163,7 +164,7 @@ def test_an_empty_workdir(tmp_path):
 def test_damaged_results_are_named(tmp_path, content, message):
     fake.write(tmp_path, fake.stages())
     (tmp_path / 'stages' / 'kd_mtl' / 'results.json').write_text(content)
-    with pytest.raises(ValueError, match=rf'kd_mtl/results.json {message}'):
+    with pytest.raises(UserError, match=rf'kd_mtl/results.json {message}'):
         write_report(tmp_path, fake.TASKS)
 
 

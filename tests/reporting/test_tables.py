@@ -5,6 +5,7 @@ import pytest
 from mtkd_jax.reporting import tables
 from mtkd_jax.reporting.labels import number
 from mtkd_jax.reporting.stages import by_branch, rows, split_branch
+from mtkd_jax.types import UserError
 from tests.reporting import fake
 
 TASKS = list(fake.TASKS.values())
@@ -47,7 +48,7 @@ def test_empty_cells_are_none():
 
 
 def test_an_unknown_table_lists_the_tables():
-    with pytest.raises(ValueError, match=r"`paper.table` is 'table2'; the tables are kdmtl_table1_svhn_omniglot"):
+    with pytest.raises(UserError, match=r"`paper.table` is 'table2'; the tables are kdmtl_table1_svhn_omniglot"):
         tables.paper_rows('table2')
 
 

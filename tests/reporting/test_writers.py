@@ -9,6 +9,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from mtkd_jax.reporting.stages import read_records
 from mtkd_jax.reporting.writers import MetricWriter
+from mtkd_jax.types import UserError
 
 
 def record(step, split='train', **values):
@@ -115,7 +116,7 @@ def test_tensorboard_has_the_values_and_is_purged(tmp_path):
 
 
 def test_a_record_must_say_where_it_stands(tmp_path):
-    with MetricWriter(tmp_path) as writer, pytest.raises(ValueError, match='lacks `epoch`, `split`'):
+    with MetricWriter(tmp_path) as writer, pytest.raises(UserError, match='lacks `epoch`, `split`'):
         writer.write({'step': 1})
 
 
@@ -123,5 +124,5 @@ def test_a_damaged_line_is_named(tmp_path):
     fill(tmp_path)
     file = tmp_path / 'metrics.jsonl'
     file.write_text('oops\n' + file.read_text())
-    with pytest.raises(ValueError, match=r'metrics.jsonl, line 1 is not JSON'):
+    with pytest.raises(UserError, match=r'metrics.jsonl, line 1 is not JSON'):
         MetricWriter(tmp_path, 5)

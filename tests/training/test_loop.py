@@ -6,6 +6,7 @@ import pytest
 
 from mtkd_jax.training.loop import Loop
 from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
+from mtkd_jax.types import UserError
 from tests import small
 
 
@@ -72,7 +73,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(unbroken, tmp_
 def test_other_data_are_refused(tmp_path):
     small.train(Loop(small.stage(tmp_path, epochs=1), small.mesh(), tmp_path, StopRequest()))
     other = small.stage(tmp_path, epochs=1, train=small.split(40))
-    with pytest.raises(ValueError, match=r'trained on other data'):
+    with pytest.raises(UserError, match=r'trained on other data'):
         small.train(Loop(other, small.mesh(), tmp_path, StopRequest()))
 
 

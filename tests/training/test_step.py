@@ -10,6 +10,7 @@ from mtkd_jax.training import sharding
 from mtkd_jax.training.optimizer import make_optimizer
 from mtkd_jax.training.state import initial_state
 from mtkd_jax.training.step import compile_step, train_step
+from mtkd_jax.types import UserError
 from tests import small
 
 OPTIMIZER = make_optimizer(1e-3, [1.0], 10, 1e-2, 5e-4)
@@ -105,7 +106,7 @@ def test_adaptor_l2_is_added_to_the_gradient():
 
 
 def test_mesh_errors():
-    with pytest.raises(ValueError, match='`devices` is 99'):
+    with pytest.raises(UserError, match='`devices` is 99'):
         sharding.make_mesh(99)
-    with pytest.raises(ValueError, match=r'`batch_size` is 6.*multiple of 4'):
+    with pytest.raises(UserError, match=r'`batch_size` is 6.*multiple of 4'):
         sharding.check_batch_size('batch_size', 6, small.mesh(4))
