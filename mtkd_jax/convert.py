@@ -7,6 +7,7 @@ names. A single-task checkpoint of the reference has the heads of all tasks, of 
 `--tasks`.
 """
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -64,10 +65,16 @@ def _read_torch(file: Path) -> dict[str, np.ndarray]:
         raise UserError(
             f'Reading {file} needs PyTorch: pip install "mtkd_jax[torch]"; or save its state dict as .npz elsewhere.'
         ) from error
-    # `weights_only`: a checkpoint from the internet must not run code here.
-    loaded = torch.load(file, map_location='cpu', weights_only=True)
-    state = loaded.get('state_dict', loaded)
-    return {name: tensor.numpy() for name, tensor in state.items()}
+    try:
+        # `weights_only`: a checkpoint from the internet must not run code here.
+        loaded = torch.load(file, map_location='cpu', weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise UserError(f'`weights` {file} holds more than tensors; save its state dict alone.') from error
+    state = loaded.get('state_dict', loaded) if isinstance(loaded, dict) else {}
+    tensors = {name: value.numpy() for name, value in state.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise UserError(f'`weights` {file} holds no tensors by name; save a state dict.')
+    return tensors
 
 
 def convert(state: dict[str, np.ndarray], tasks: list[str], dataset: str, size: str, out: Path) -> None:
