@@ -59,7 +59,15 @@ def get_config(argument: str = '') -> ConfigDict:
     c.paper = ConfigDict({'table': 'kdmtl_table2_nyuv2'})
     c.paper.protocol = ConfigDict(
         {
+            'data': {'height': 288, 'width': 384, 'classes': 13, 'validation_fraction': 0.0},
             'tasks': ('segmentation', 'depth', 'normals'),
+            'compute_dtype': 'float32',
+            'task_weights': {'segmentation': 1.0, 'depth': 1.0, 'normals': 1.0},
+            'distillation': {
+                'points': ('mid', 'last'),
+                'weights': {'segmentation': 1.0, 'depth': 1.0, 'normals': 2.0},
+                'teacher_batch_stats': False,
+            },
             'widths': (64, 128, 256, 512, 512),
             'epochs': 200,
             'batch_size': 2,

@@ -4,6 +4,7 @@ Commands share names of flags, and absl keeps one table per process: each define
 several can be imported together.
 """
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -20,6 +21,14 @@ def value(flag: flags.FlagHolder[T | None]) -> T:
     if not flag.value:
         raise UserError(f'--{flag.name}=... is missing. {flags.FLAGS[flag.name].help}')
     return flag.value
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`288x384` as (height, width)."""
+    found = re.fullmatch(r'([1-9]\d*)x([1-9]\d*)', text)
+    if not found:
+        raise UserError(f'`size` is {text!r}; give height x width in pixels, such as 288x384.')
+    return int(found[1]), int(found[2])
 
 
 def start(command: Callable[[], None], errors: tuple[type[Exception], ...] = ()) -> None:

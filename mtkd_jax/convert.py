@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from mtkd_jax import build, command
+from mtkd_jax import build, command, models
+from mtkd_jax.files import read_npz
 from mtkd_jax.models import reference
 from mtkd_jax.training.folder import save_model
 from mtkd_jax.types import UserError
@@ -26,7 +27,9 @@ OUT = flags.DEFINE_string('out', None, 'The model folder to write.', allow_overr
 TASKS = flags.DEFINE_string(
     'tasks', 'segmentation+depth+normals', 'The tasks whose heads to keep.', allow_override=True
 )
-DATASET = flags.DEFINE_string('dataset', 'nyuv2', 'The prepared data set that evaluate reads.', allow_override=True)
+DATASET = flags.DEFINE_enum(
+    'dataset', 'nyuv2', ['nyuv2'], 'The prepared data set that evaluate reads.', allow_override=True
+)
 SIZE = flags.DEFINE_string('size', '288x384', 'Height × width of its images.', allow_override=True)
 
 
@@ -39,8 +42,7 @@ def read_weights(file: Path) -> dict[str, np.ndarray]:
     if not file.is_file():
         raise UserError(f'`weights` is {file}, which does not exist.')
     if file.suffix == '.npz':
-        with np.load(file) as arrays:
-            state = {name: arrays[name] for name in arrays.files}
+        state = read_npz(file)
     elif file.suffix == '.safetensors':
         state = _read_safetensors(file)
     elif file.name.endswith(('.pth', '.pt', '.pth.tar')):
@@ -52,10 +54,14 @@ def read_weights(file: Path) -> dict[str, np.ndarray]:
 
 def _read_safetensors(file: Path) -> dict[str, np.ndarray]:
     try:
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
     except ImportError as error:
         raise UserError(f'Reading {file} needs safetensors: pip install "mtkd_jax[torch]".') from error
-    return load_file(file)
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f'`weights` {file} cannot be read ({error}); download or write it again.') from error
 
 
 def _read_torch(file: Path) -> dict[str, np.ndarray]:
@@ -82,8 +88,12 @@ def convert(state: dict[str, np.ndarray], tasks: list[str], dataset: str, size: 
     for name in tasks:
         if name not in reference.HEADS:
             raise UserError(f'`tasks` has {name!r}; the checkpoint holds {", ".join(reference.HEADS)}.')
+    if len(set(tasks)) < len(tasks):
+        raise UserError(f'`tasks` is {"+".join(tasks)}; name each task once.')
     variables = reference.from_reference(state, reference.segnet_table(tasks))
-    height, width = (int(n) for n in size.split('x'))
+    height, width = command.parse_size(size)
+    if height % models.SegNet.STRIDE or width % models.SegNet.STRIDE:
+        raise UserError(f'`size` is {size}; the network needs multiples of {models.SegNet.STRIDE}.')
     spec = {
         'backbone': 'segnet',
         'widths': [state[f'encoder_block.{i}.0.weight'].shape[0] for i in range(5)],

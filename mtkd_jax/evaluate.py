@@ -19,6 +19,8 @@ from absl import flags
 from mtkd_jax import build, command, models
 from mtkd_jax.data import builders
 from mtkd_jax.data.pipeline import Split
+from mtkd_jax.files import read_npz
+from mtkd_jax.tasks import Task
 from mtkd_jax.training import sharding
 from mtkd_jax.training.evaluate import Evaluator, score_arrays
 from mtkd_jax.training.folder import load_model
@@ -27,7 +29,10 @@ from mtkd_jax.types import MAIN, UserError
 MODEL = flags.DEFINE_string('model', None, 'A model folder.', allow_override=True)
 WORKDIR = flags.DEFINE_string('workdir', None, 'A workdir: every model in it is evaluated.', allow_override=True)
 DATA_DIR = flags.DEFINE_string(
-    'data_dir', None, 'Where prepared data lie; default as in training.', allow_override=True
+    'data_dir',
+    None,
+    'Where prepared data lie; default $TFDS_DATA_DIR or ~/tensorflow_datasets.',
+    allow_override=True,
 )
 SPLIT = flags.DEFINE_string('split', 'test', 'The split to evaluate on.', allow_override=True)
 BATCH_SIZE = flags.DEFINE_integer(
@@ -65,7 +70,7 @@ def score(predictions: Path, targets: Path, classes: int) -> dict[str, float]:
     Raises:
         UserError: a file cannot be read, or an array is missing, unknown or of another shape than its target.
     """
-    predicted, true = _read(predictions, 'predictions'), _read(targets, 'targets')
+    predicted, true = _read(predictions), _read(targets)
     results: dict[str, float] = {}
     for name, array in predicted.items():
         branch, _, task_name = name.rpartition('/')
@@ -78,22 +83,35 @@ def score(predictions: Path, targets: Path, classes: int) -> dict[str, float]:
         allowed = (1, known) if task_name == 'segmentation' else (task.channels,)
         if array.shape[:3] != target.shape[:3] or channels not in allowed:
             raise UserError(f'`{name}` is {array.shape}, its target {target.shape}; both must be [n h w c].')
+        _check_target(task, target, targets, known)
         scores = score_arrays(task, array, target)
-        results.update({f'{branch}/{k}' if branch not in ('', MAIN) else k: v for k, v in scores.items()})
+        named = {f'{branch}/{k}' if branch not in ('', MAIN) else k: v for k, v in scores.items()}
+        if named.keys() & results.keys():
+            raise UserError(f'{predictions} has `{task_name}` twice, with and without `{MAIN}/`; leave one out.')
+        results.update(named)
     return results
 
 
-def _read(file: Path, flag: str) -> dict[str, np.ndarray]:
-    if not file.is_file():
-        raise UserError(f'`{flag}` is {file}, which does not exist.')
-    with np.load(file) as arrays:
-        found = {name: arrays[name] for name in arrays.files if name != 'image'}
+def _check_target(task: Task, target: np.ndarray, file: Path, classes: int) -> None:
+    labels = task.name == 'segmentation'
+    channels = 1 if labels else task.channels
+    if target.shape[-1] != channels:
+        raise UserError(f'{file}: `{task.name}` is {target.shape}; its last axis must be {channels}.')
+    if labels and (target.min() < -1 or target.max() >= classes or (target != np.round(target)).any()):
+        raise UserError(
+            f'{file}: `{task.name}` has values from {target.min():g} to {target.max():g}; give whole class ids, '
+            f'0 to {classes - 1}, and -1 where void.'
+        )
+
+
+def _read(file: Path) -> dict[str, np.ndarray]:
+    found = {name: array for name, array in read_npz(file).items() if name != 'image'}
     if not found:
         raise UserError(f'{file} holds no arrays; name them by task: segmentation, depth, normals.')
     found = {name: array[..., None] if array.ndim == 3 else array for name, array in found.items()}
     for name, array in found.items():
-        if array.ndim != 4:
-            raise UserError(f'{file}: `{name}` has shape {array.shape}; give [n h w c].')
+        if array.ndim != 4 or not array.size:
+            raise UserError(f'{file}: `{name}` has shape {array.shape}; give [n h w c], at least one image.')
         if not np.isfinite(array).all():
             raise UserError(f'{file}: `{name}` has NaN or infinite values; undefined targets are -1 (label) or 0.')
     return found

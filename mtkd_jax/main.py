@@ -9,15 +9,16 @@ from ml_collections import ConfigDict, config_flags
 
 from mtkd_jax import build, command
 from mtkd_jax.data.pipeline import first_examples
+from mtkd_jax.files import write_json
 from mtkd_jax.reporting.curves import draw_workdir
 from mtkd_jax.reporting.panels import prediction_panel
 from mtkd_jax.reporting.progress import Progress, SplitProgress
 from mtkd_jax.reporting.report import write_report
 from mtkd_jax.reporting.writers import MetricWriter
-from mtkd_jax.training.folder import load_model, write_json
+from mtkd_jax.training.folder import load_model
 from mtkd_jax.training.given import evaluate_given
 from mtkd_jax.training.predict import make_predictor
-from mtkd_jax.training.run import run_stage, stage_folder
+from mtkd_jax.training.run import finished_results, run_stage, stage_folder
 from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
 from mtkd_jax.types import UserError
 
@@ -37,6 +38,11 @@ def run(config: ConfigDict, workdir: Path) -> Path:
     """Runs every stage that is not finished yet and writes the report, whose path is returned."""
     with SplitProgress() as rendering:
         experiment = build.experiment(config, workdir, rendering)
+    planned = [(teacher.name, teacher.settings) for teacher in experiment.given]
+    planned += [(stage.name, stage.settings) for stage in experiment.stages]
+    for name, settings in planned:
+        # Raises before anything is written, when the workdir holds a stage of that name with other settings.
+        finished_results(workdir, name, settings)
     with StopRequest() as stop:
         workdir.mkdir(parents=True, exist_ok=True)
         write_json(workdir / 'config.json', config.to_dict())
@@ -51,8 +57,9 @@ def run(config: ConfigDict, workdir: Path) -> Path:
 
 def draw_panel(workdir: Path, stage: str, experiment: build.Experiment, images: int) -> None:
     """Draws truth and predictions of a finished stage for the first test images, once."""
-    file = workdir / 'figures' / f'{stage}.png'
-    if file.exists() or images == 0:
+    file, results = workdir / 'figures' / f'{stage}.png', stage_folder(workdir, stage) / 'results.json'
+    # A stage that was removed and trained again has newer results than its old picture.
+    if images == 0 or (file.exists() and file.stat().st_mtime_ns >= results.stat().st_mtime_ns):
         return
     spec, variables = load_model(stage_folder(workdir, stage) / 'model')
     network, tasks = build.build_network(spec)

@@ -9,6 +9,7 @@ from absl import flags
 from PIL import Image, UnidentifiedImageError
 
 from mtkd_jax import build, command
+from mtkd_jax.files import read_npz
 from mtkd_jax.tasks import Task
 from mtkd_jax.training.folder import load_model
 from mtkd_jax.training.predict import Predictions, make_predictor
@@ -25,6 +26,8 @@ OUT = flags.DEFINE_string('out', None, 'Folder for the pictures.', allow_overrid
 SAVE = flags.DEFINE_enum(
     'save', 'pictures', ['pictures', 'npz'], 'npz: also predictions.npz, arrays by task.', allow_override=True
 )
+
+IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
 
 
 def read_inputs(patterns: Sequence[str], height: int, width: int, stride: int) -> tuple[list[str], np.ndarray]:
@@ -59,10 +62,10 @@ def _read_image(file: Path, height: int, width: int) -> np.ndarray:
 
 
 def _read_npz(file: Path, stride: int) -> np.ndarray:
-    with np.load(file) as arrays:
-        if 'image' not in arrays:
-            raise UserError(f'{file} has no array `image`; it has {", ".join(arrays.files) or "none"}.')
-        images = arrays['image'].astype(np.float32)
+    arrays = read_npz(file)
+    if 'image' not in arrays:
+        raise UserError(f'{file} has no array `image`; it has {", ".join(arrays) or "none"}.')
+    images = arrays['image'].astype(np.float32)
     if images.ndim != 4 or images.shape[-1] != 3 or images.shape[1] % stride or images.shape[2] % stride:
         raise UserError(f'{file}: `image` is {images.shape}; give [n h w 3] with h and w multiples of {stride}.')
     if not len(images) or not (images.min() >= 0 and images.max() <= 1):
@@ -74,6 +77,8 @@ def save(
     names: Sequence[str], images: np.ndarray, predictions: Predictions, tasks: Sequence[Task], out: Path, npz: bool
 ) -> None:
     """Writes `NAME_image.png`, `NAME_TASK.png` (or `NAME_BRANCH_TASK.png`) and, with `npz`, `predictions.npz`."""
+    if out.is_dir() and any((out / f'{name}{suffix}').exists() for name in names for suffix in IMAGE_SUFFIXES):
+        raise UserError(f'`out` is {out}, where the inputs lie; choose another folder, so that none is overwritten.')
     out.mkdir(parents=True, exist_ok=True)
     for name, image in zip(names, images, strict=True):
         Image.fromarray((image * 255).round().astype(np.uint8)).save(out / f'{name}_image.png')

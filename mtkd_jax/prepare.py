@@ -7,7 +7,6 @@ NYUv2's source is the preprocessed folder {train,val}/{image,label,depth,normal}
 nyu_depth_v2_labeled.mat (or the folder it is in), resized to `--size`.
 """
 
-import re
 import sys
 
 from absl import flags
@@ -40,7 +39,8 @@ UNITS = {'depth': ' (m)'}
 
 def prepare(progress: SplitProgress) -> builders.Prepared:
     """Prepares what the flags ask for."""
-    dataset, size = command.value(DATASET), parse_size(SIZE.value)
+    dataset = command.value(DATASET)
+    size = command.parse_size(SIZE.value) if SIZE.value else None
     if dataset == 'rooms':
         height, width = size or (64, 96)
         counts = TRAIN.value, TEST.value
@@ -49,16 +49,6 @@ def prepare(progress: SplitProgress) -> builders.Prepared:
         reader = builders.open_source(command.value(SOURCE), size)
         return builders.prepare_nyuv2(reader, DATA_DIR.value, progress, OVERWRITE.value)
     raise UserError(f'`dataset` is {dataset!r}; there are {", ".join(builders.DATASETS)}.')
-
-
-def parse_size(text: str | None) -> tuple[int, int] | None:
-    """`288x384` as (height, width)."""
-    if text is None:
-        return None
-    found = re.fullmatch(r'([1-9]\d*)x([1-9]\d*)', text)
-    if not found:
-        raise UserError(f'`size` is {text!r}; give height x width in pixels, such as 288x384.')
-    return int(found[1]), int(found[2])
 
 
 def describe(data: builders.Prepared) -> str:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 
 from mtkd_jax import build, main
+from mtkd_jax.build.paper import differences_from_paper
 from mtkd_jax.data import builders
-from mtkd_jax.training.folder import load_model, save_model
+from mtkd_jax.training.folder import load_model, save_model, weights_digest
 from mtkd_jax.types import UserError
 from tests import small
 from tests.data import nyuv2_source
@@ -60,13 +62,13 @@ def nyuv2(tmp_path_factory):
     return str(folder)
 
 
-def model(folder, names, widths=small.WIDTHS, seed=0):
+def model(folder, names, widths=small.WIDTHS, seed=0, classes=13):
     """A model folder with an untrained SegNet."""
     spec = {
         'backbone': 'segnet',
         'widths': list(widths),
         'tasks': list(names),
-        'classes': 13,
+        'classes': classes,
         'depth_maximum': 8.0,
         'compute_dtype': 'float32',
         'data': {'dataset': 'rooms', 'height': 32, 'width': 64},
@@ -92,6 +94,11 @@ def model(folder, names, widths=small.WIDTHS, seed=0):
         ({'selection': 'last10_mean'}, 'reads 10 epochs, but `epochs` is 1'),
         ({'selection': 'best_validation'}, '`data.validation_fraction` is 0'),
         ({'devices': 99}, '`devices` is 99'),
+        ({'devices': -1}, '`devices` is -1'),
+        ({'learning_rate': -1.0}, '`learning_rate` is -1.0; it must be positive'),
+        ({'panel_images': -1}, '`panel_images` is -1'),
+        ({'distillation__points': ('last', 'last')}, 'name each point once'),
+        ({'data__classes': 7}, '`data.classes` is 7; .* has 13'),
         ({'devices': 8}, '`batch_size` is 4'),
         ({'data__dataset': 'nyu'}, "`data.dataset` is 'nyu'"),
         ({'data__train_images': 2}, '`batch_size` 4 is larger than the split, which has 2 examples'),
@@ -127,16 +134,23 @@ def test_flags_that_do_not_fit_are_one_line(flags, message):
 
 def test_a_given_teacher_must_fit(rooms, tmp_path):
     wrong_task = model(tmp_path / 'a', ['normals'])
-    wrong_size = model(tmp_path / 'b', ['depth'], widths=(4, 4, 4, 4, 8))
-    for folder, message in ((wrong_task, 'predicts normals, not depth'), (wrong_size, 'of widths .*4, 8')):
-        config = load('rooms', data__data_dir=rooms, teachers__depth=folder)
+    several = model(tmp_path / 'b', ['depth', 'normals'])
+    wrong_size = model(tmp_path / 'c', ['depth'], widths=(4, 4, 4, 4, 8))
+    wrong_classes = model(tmp_path / 'd', ['segmentation'], classes=40)
+    for task, folder, message in (
+        ('depth', wrong_task, 'predicts normals; give a network of depth alone'),
+        ('depth', several, 'predicts depth, normals; give a network of depth alone'),
+        ('depth', wrong_size, 'of widths .*4, 8'),
+        ('segmentation', wrong_classes, 'for 40 classes; the data has 13'),
+    ):
+        config = load('rooms', data__data_dir=rooms, **{f'teachers__{task}': folder})
         with pytest.raises(UserError, match=message):
             build.experiment(config, tmp_path, lambda *what: None)
 
 
 def test_given_teachers_are_evaluated_used_and_left_as_they_are(rooms, tmp_path):
-    """The other teacher is trained; a teacher that predicts more tasks than its own serves too."""
-    folder = model(tmp_path / 'given', ['depth', 'segmentation'])
+    """The other teacher is trained here. Another network at the same path is another teacher."""
+    folder = model(tmp_path / 'given', ['depth'])
     before = {p.name: p.read_bytes() for p in Path(folder).iterdir()}
     config = load('rooms', 'tasks=depth+normals', data__data_dir=rooms, teachers__depth=folder)
     report = main.run(config, tmp_path / 'run').read_text()
@@ -148,8 +162,11 @@ def test_given_teachers_are_evaluated_used_and_left_as_they_are(rooms, tmp_path)
     assert not (stages / 'stl_depth' / 'model').exists()
     assert (stages / 'stl_normals' / 'model' / 'weights.npz').is_file()
     result = json.loads((stages / 'kd_mtl' / 'results.json').read_text())
-    assert result['settings']['teachers'] == {'depth': folder, 'normals': 'trained here'}
+    assert result['settings']['teachers'] == {'depth': weights_digest(Path(folder)), 'normals': 'trained here'}
     assert 'Given teacher' in report
+    model(tmp_path / 'given', ['depth'], seed=1)
+    with pytest.raises(UserError, match='stl_depth belongs to a run with other settings: `given` was'):
+        main.run(config, tmp_path / 'run')
 
 
 @pytest.mark.parametrize('method', ['stl', 'uniform', 'kd_mtl'])
@@ -195,3 +212,21 @@ def test_the_best_epoch_is_chosen_on_a_split_of_its_own(rooms, tmp_path):
     assert best['step'] == 1 + int(np.argmin(scores))
     chosen, saved = load_model(folder / 'best')[1], load_model(folder / 'model')[1]
     jax.tree.map(np.testing.assert_array_equal, chosen, saved)
+
+
+@pytest.mark.parametrize(
+    ('fields', 'named'),
+    [
+        ({'distillation__weights__normals': 6.0}, r'`distillation.weights.normals` 6.0 \(paper: 2.0\)'),
+        ({'data__height': 96}, r'`data.height` 96 \(paper: 288\)'),
+        ({'compute_dtype': 'bfloat16'}, r'`compute_dtype` bfloat16 \(paper: float32\)'),
+        ({'data__validation_fraction': 0.5}, '`data.validation_fraction` 0.5'),
+    ],
+)
+def test_the_paper_stands_beside_its_own_protocol_only(fields, named):
+    own = {'widths': (64, 128, 256, 512, 512), 'batch_size': 2, 'epochs': 200, 'data__height': 288, 'data__width': 384}
+    row, note = differences_from_paper(load('nyuv2', **own))
+    assert (row, note) == ({'table': 'kdmtl_table2_nyuv2', 'backbone': 'segnet'}, '')
+    row, note = differences_from_paper(load('nyuv2', **{**own, **fields}))
+    assert row is None
+    assert re.search(named, note)

@@ -72,6 +72,30 @@ def test_score_names_what_is_wrong(tmp_path, golden_targets, arrays, message):
         evaluate.score(tmp_path / 'p.npz', golden_targets, classes=13)
 
 
+@pytest.mark.parametrize(
+    ('targets', 'message'),
+    [
+        ({'segmentation': np.full((2, 32, 64, 1), 255)}, 'values from 255 to 255; give whole class ids, 0 to 12'),
+        ({'segmentation': np.full((2, 32, 64, 1), 0.5)}, 'give whole class ids'),
+        ({'segmentation': np.zeros((2, 32, 64, 13))}, 'its last axis must be 1'),
+        ({'normals': np.zeros((2, 32, 64, 1))}, 'its last axis must be 3'),
+    ],
+)
+def test_score_names_what_is_wrong_with_targets(tmp_path, targets, message):
+    (name,) = targets
+    np.savez(tmp_path / 't.npz', **targets)
+    np.savez(tmp_path / 'p.npz', **{name: np.zeros((2, 32, 64, 13 if name == 'segmentation' else 3))})
+    with pytest.raises(UserError, match=message):
+        evaluate.score(tmp_path / 'p.npz', tmp_path / 't.npz', classes=13)
+
+
+def test_score_refuses_one_branch_under_two_names(tmp_path, golden_targets):
+    depth = golden_weights.arrays('metrics')['depth']
+    np.savez(tmp_path / 'p.npz', **{'depth': depth, 'main/depth': depth})
+    with pytest.raises(UserError, match='has `depth` twice'):
+        evaluate.score(tmp_path / 'p.npz', golden_targets, classes=13)
+
+
 def test_json_has_null_for_what_does_not_exist():
     assert json.loads(evaluate.to_json({'a': float('nan'), 'b': {'c': 1.5}})) == {'a': None, 'b': {'c': 1.5}}
 
@@ -113,6 +137,7 @@ def test_predict_resizes_image_files(tmp_path):
     ('files', 'message'),
     [
         ({}, 'no such file'),
+        ({'x.npz': {'image': np.zeros((1, 32, 32, 3), object)}}, 'is no .npz of arrays'),
         ({'x.npz': {'picture': np.zeros((1, 32, 32, 3))}}, 'no array `image`'),
         ({'x.npz': {'image': np.zeros((1, 30, 32, 3))}}, 'multiples of 32'),
         ({'x.npz': {'image': np.full((1, 32, 32, 3), 255.0)}}, 'divide 8-bit images by 255'),
@@ -167,8 +192,31 @@ def test_convert_names_what_is_wrong(tmp_path):
         convert.read_weights(tmp_path / 'weights.h5')
     with pytest.raises(UserError, match="`tasks` has 'edges'"):
         convert.convert({}, ['edges'], 'nyuv2', '32x64', tmp_path / 'model')
+    for size, message in (('288', '`size` is .288.'), ('100x100', 'multiples of 32')):
+        with pytest.raises(UserError, match=message):
+            convert.convert(golden_weights.state_dict('kd4mtl_segnet'), ['depth'], 'nyuv2', size, tmp_path / 'model')
+    with pytest.raises(UserError, match='name each task once'):
+        convert.convert({}, ['depth', 'depth'], 'nyuv2', '32x64', tmp_path / 'model')
     with pytest.raises(UserError, match='tensors are missing'):
         convert.convert({}, ['depth'], 'nyuv2', '32x64', tmp_path / 'model')
+
+
+def test_predict_does_not_write_over_its_inputs(model, tmp_path):
+    Image.new('RGB', (64, 32)).save(tmp_path / 'a.png')
+    with pytest.raises(UserError, match='where the inputs lie'):
+        predict.save(['a'], np.zeros((1, 32, 64, 3)), {}, [], tmp_path, npz=False)
+
+
+def test_weights_are_readable_by_all_who_may_read_the_folder(model):
+    assert (model / 'weights.npz').stat().st_mode == (model / 'model.json').stat().st_mode
+
+
+@pytest.mark.parametrize('content', [b'', b'PK nonsense'])
+def test_damaged_weights_are_named(model, tmp_path, content):
+    (tmp_path / 'model.json').write_bytes((model / 'model.json').read_bytes())
+    (tmp_path / 'weights.npz').write_bytes(content)
+    with pytest.raises(UserError, match=r'weights.npz is no .npz of arrays'):
+        load_model(tmp_path)
 
 
 def test_model_folders_are_whole_or_refused(model, tmp_path):

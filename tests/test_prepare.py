@@ -13,7 +13,7 @@ import pytest
 from absl import flags as absl_flags
 from absl.testing import flagsaver
 
-from mtkd_jax import prepare
+from mtkd_jax import command, prepare
 from mtkd_jax.data import builders
 from mtkd_jax.types import UserError
 from tests.data import nyuv2_source
@@ -193,12 +193,11 @@ def test_a_terminal_gets_a_live_line(flags):
 @pytest.mark.parametrize('text', ['288', '288x', '0x64', '-1x64', '288*384'])
 def test_sizes_that_are_none_are_named(text):
     with pytest.raises(UserError, match=re.escape(f"`size` is '{text}'; give height x width in pixels")):
-        prepare.parse_size(text)
+        command.parse_size(text)
 
 
 def test_sizes_are_height_by_width():
-    assert prepare.parse_size('288x384') == (288, 384)
-    assert prepare.parse_size(None) is None
+    assert command.parse_size('288x384') == (288, 384)
 
 
 @pytest.mark.parametrize(

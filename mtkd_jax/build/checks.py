@@ -29,9 +29,16 @@ def check(config: ConfigDict) -> None:
     chosen = config.distillation.points
     if not chosen or set(chosen) - set(points):
         raise UserError(f'`distillation.points` is {chosen}; choose from {", ".join(points)}.')
-    for field in ('epochs', 'evaluate_every_epochs', 'log_every_steps'):
-        if config[field] < 1:
-            raise UserError(f'`{field}` is {config[field]}; it must be at least 1.')
+    if len(set(chosen)) < len(chosen):
+        raise UserError(f'`distillation.points` is {chosen}; name each point once.')
+    least = dict.fromkeys(('epochs', 'evaluate_every_epochs', 'log_every_steps'), 1)
+    least |= dict.fromkeys(('seed', 'devices', 'checkpoint_every_steps', 'panel_images', 'adaptor_l2'), 0)
+    for field, smallest in least.items():
+        if config[field] < smallest:
+            raise UserError(f'`{field}` is {config[field]}; it must be at least {smallest}.')
+    for field in ('learning_rate', 'adaptor_learning_rate'):
+        if not config[field] > 0:
+            raise UserError(f'`{field}` is {config[field]}; it must be positive.')
     _check_per_task(config)
     _check_selection(config)
 

@@ -12,8 +12,10 @@ from mtkd_jax.data import builders, pipeline
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import selection
 from mtkd_jax.training.stage import StageData
+from mtkd_jax.types import UserError
 
 DATASETS = ('rooms', 'nyuv2')
+MADE = ('source', 'normals', 'resampling', 'depth', 'test_split')  # entries of the metadata that tell data apart
 FREE = ('data_dir', 'read_threads', 'depth_maximum')  # fields of `data` that do not change what is learned
 
 
@@ -62,12 +64,15 @@ def stage_data(config: ConfigDict, all_tasks: Sequence[Task], data: builders.Pre
         )
 
     rule = selection.rule_named(config.selection)
+    if len(data.classes) != config.data.classes:
+        raise UserError(f'`data.classes` is {config.data.classes}; {data.path} has {len(data.classes)}; set that.')
     training = split(train, config.batch_size)
     training.check_trains()
     return StageData(
         train=training,
         test=split(data.sources['test'], config.eval_batch_size),
         validation=split(validation, config.eval_batch_size) if rule.needs_validation else None,
+        made={key: data.metadata[key] for key in MADE if key in data.metadata},
     )
 
 
@@ -78,4 +83,4 @@ def only(data: StageData, chosen: Sequence[Task]) -> StageData:
         return dataclasses.replace(split, tasks=tuple(chosen))
 
     validation = narrow(data.validation) if data.validation else None
-    return StageData(narrow(data.train), narrow(data.test), validation)
+    return StageData(narrow(data.train), narrow(data.test), validation, data.made)

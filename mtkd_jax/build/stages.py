@@ -15,7 +15,7 @@ from mtkd_jax.build.networks import DTYPES, build_network
 from mtkd_jax.build.paper import differences_from_paper
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import selection
-from mtkd_jax.training.folder import load_model
+from mtkd_jax.training.folder import load_model, weights_digest
 from mtkd_jax.training.given import GivenTeacher
 from mtkd_jax.training.optimizer import make_optimizer
 from mtkd_jax.training.stage import Schedule, Stage, StageData
@@ -51,7 +51,6 @@ def trained_stage(
             config.adaptor_learning_rate,
             config.adaptor_l2,
         ),
-        network=network,
         data=only(data, stage_tasks),
         schedule=Schedule(
             config.epochs,
@@ -62,7 +61,7 @@ def trained_stage(
         ),
         seed=_seed(config.seed, name if single else 'multi_task'),
         teachers=teachers,
-        settings=_settings(config, method_name, names, given or {}),
+        settings=_settings(config, method_name, names, given or {}, data),
         model_spec=spec,
         facts=_facts(config, method_name),
     )
@@ -77,7 +76,7 @@ def given_teacher(config: ConfigDict, task: Task, folder: Path, data: StageData)
         network=build_network(spec, [task.name])[0],
         task=task,
         data=only(data, [task]),
-        settings={'method': 'stl', 'given': str(folder.absolute()), 'data': data_settings(config)},
+        settings={'method': 'stl', 'given': weights_digest(folder), 'data': _data_identity(config, data)},
         facts=_facts(config, 'stl') | {'paper': None},
     )
 
@@ -117,8 +116,14 @@ def _kd_mtl(
 
 def _teacher_spec(folder: Path, task: str, own: Mapping[str, Any]) -> dict[str, Any]:
     spec = {**load_model(folder)[0], 'compute_dtype': own['compute_dtype']}
-    if task not in spec['tasks']:
-        raise UserError(f'`teachers.{task}` is {folder}, which predicts {", ".join(spec["tasks"])}, not {task}.')
+    if spec['tasks'] != [task]:
+        raise UserError(
+            f'`teachers.{task}` is {folder}, which predicts {", ".join(spec["tasks"])}; give a network of {task} alone.'
+        )
+    if task == 'segmentation' and spec['classes'] != own['classes']:
+        raise UserError(
+            f'`teachers.{task}` is {folder}, a network for {spec["classes"]} classes; the data has {own["classes"]}.'
+        )
     if tuple(spec['widths']) != tuple(own['widths']) or spec['backbone'] != own['backbone']:
         raise UserError(
             f'`teachers.{task}` is a {spec["backbone"]} of widths {spec["widths"]}; the adaptors need features of the '
@@ -139,20 +144,29 @@ def _model_spec(config: ConfigDict, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _settings(config: ConfigDict, method: str, names: Sequence[str], given: Mapping[str, Path]) -> dict[str, Any]:
+def _data_identity(config: ConfigDict, data: StageData) -> dict[str, Any]:
+    """The data's settings, and how it was made: NYUv2 prepared from different files is different data."""
+    return {**data_settings(config), 'made': dict(data.made)}
+
+
+def _settings(
+    config: ConfigDict, method: str, names: Sequence[str], given: Mapping[str, Path], data: StageData
+) -> dict[str, Any]:
     """What decides the outcome of a stage. Where data lie, how often things are logged and on what is left out."""
     fields = config.to_dict()
-    data = data_settings(config)
     optimisation = ('learning_rate', 'halve_at_epochs', 'epochs', 'batch_size')
     common = ('backbone', 'widths', 'compute_dtype', 'seed', 'selection', *optimisation)
-    settings = {'method': method, 'tasks': list(names), 'data': data, **{k: fields[k] for k in common}}
+    made = _data_identity(config, data)
+    settings = {'method': method, 'tasks': list(names), 'data': made, **{k: fields[k] for k in common}}
+    if selection.rule_named(config.selection).needs_validation:
+        settings['evaluate_every_epochs'] = fields['evaluate_every_epochs']
     if method != 'stl':
         settings['task_weights'] = {n: fields['task_weights'][n] for n in names}
     if method == 'kd_mtl':
         distillation = {**fields['distillation'], 'weights': {n: config.distillation.weights[n] for n in names}}
         settings['distillation'] = distillation
         settings |= {k: fields[k] for k in ('adaptor_learning_rate', 'adaptor_l2')}
-        settings['teachers'] = {n: str(given.get(n, 'trained here')) for n in names}
+        settings['teachers'] = {n: weights_digest(given[n]) if n in given else 'trained here' for n in names}
     return settings
 
 

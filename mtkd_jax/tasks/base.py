@@ -26,7 +26,7 @@ class Task:
         metrics: the task's metrics (spec C).
         render: (array [h w c], mask [h w 1] or None) → uint8 picture [h w 3], of a prediction or a target.
         legend: what colours in such a picture mean: (words, (red, green, blue) in 0..255).
-        constant: sums a training set's targets into the best constant prediction (see `Constant`).
+        constant: sums a training set's targets into a constant prediction (see `Constant`).
     """
 
     name: str
@@ -48,7 +48,7 @@ def legend(words: Sequence[str], colours: np.ndarray) -> Legend:
 
 @dataclass(frozen=True)
 class Constant:
-    """The constant predictor a learned network must beat, from training targets alone.
+    """A constant predictor that a learned network must beat, from training targets alone.
 
     `statistic(target [h w k], mask [h w 1])` → additive array for one example; `value(sum)` → prediction [channels];
     `describes`: what it is, for reports; `metric`: the metric it is judged by.

@@ -9,6 +9,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from mtkd_jax.training.state import TrainState
+from mtkd_jax.types import UserError
 
 
 class Position(NamedTuple):
@@ -53,7 +54,8 @@ class Checkpointer:
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state._asdict()), position=ocp.args.JsonSave(position._asdict())
         )
-        self._manager.save(step, args=items)
+        if not self._manager.save(step, args=items):
+            raise RuntimeError(f'Orbax did not save step {step} in {self._manager.directory}.')
 
     def wait(self) -> None:
         """Returns once the last save is on disk."""
@@ -63,17 +65,22 @@ class Checkpointer:
         """The newest checkpoint that can be read, with the shapes and shardings of `state`; None when there is none.
 
         Raises:
-            RuntimeError: there are checkpoints, but none can be read.
+            UserError: there are checkpoints, but none can be read.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
             try:
-                return self._restore(step, state)
+                restored = self._restore(step, state)
             except (ValueError, OSError, KeyError) as error:
                 # A disk that filled up can leave a damaged newest step: the one before it is as good, only older.
                 logging.warning('Checkpoint %d cannot be read (%s); trying an older one.', step, error)
+                continue
+            # Orbax would not save a step at or before one that it believes it has.
+            for damaged in (later for later in steps if later > step):
+                self._manager.delete(damaged)
+            return restored
         if steps:
-            raise RuntimeError(
+            raise UserError(
                 f'None of the checkpoints {steps} in {self._manager.directory} can be read; '
                 'remove the folder to start the stage again.'
             )

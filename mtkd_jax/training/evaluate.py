@@ -98,7 +98,7 @@ def score_arrays(task: Task, prediction: np.ndarray, target: np.ndarray, batch_s
 def constant_baselines(
     tasks: Sequence[Task], train: Iterable[Batch], test: Iterable[Batch]
 ) -> dict[str, dict[str, Any]]:
-    """For every task, how well the best constant prediction of the training set does on the test set."""
+    """For every task, how well its constant predictor, taken from the training set, does on the test set."""
     fitted: dict[str, Any] = {}
     for batch in train:
         for task in tasks:

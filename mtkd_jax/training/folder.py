@@ -3,9 +3,8 @@
 Written by training and by `convert`; read by `evaluate`, `predict` and as teachers.
 """
 
+import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from mtkd_jax.files import read_npz, write_json, write_npz
 from mtkd_jax.types import UserError
 
 FORMAT = 1
@@ -27,9 +27,7 @@ def save_model(folder: Path, spec: Mapping[str, Any], variables: Mapping[str, An
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'model.json').unlink(missing_ok=True)
     flat = {'/'.join(path): np.asarray(x) for path, x in flatten_dict(jax.device_get(dict(variables))).items()}
-    with tempfile.NamedTemporaryFile(dir=folder, suffix='.tmp', delete=False) as file:
-        np.savez(file, allow_pickle=False, **flat)
-    os.replace(file.name, folder / 'weights.npz')
+    write_npz(folder / 'weights.npz', flat)
     write_json(folder / 'model.json', {'format': FORMAT, **spec})
 
 
@@ -37,8 +35,7 @@ def load_model(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """(spec, variables) of a model folder.
 
     Raises:
-        UserError: it is not a model folder.
-        UserError: it was written by a newer format.
+        UserError: it is not a model folder, is damaged, or was written by a newer format.
     """
     file = folder / 'model.json'
     if not file.is_file():
@@ -46,16 +43,19 @@ def load_model(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             f'{folder} is no model folder: it has no model.json. Give a folder written by training '
             '(WORKDIR/stages/STAGE/model) or by `python -m mtkd_jax.convert`.'
         )
-    spec = json.loads(file.read_text())
+    try:
+        spec = json.loads(file.read_text())
+    except json.JSONDecodeError as error:
+        raise UserError(f'{file} is not valid JSON ({error}); write the model folder again.') from error
     if spec.get('format') != FORMAT:
         raise UserError(f'{file} has format {spec.get("format")!r}; this version reads {FORMAT}. Update mtkd_jax.')
-    with np.load(folder / 'weights.npz') as arrays:
-        variables = unflatten_dict({tuple(name.split('/')): arrays[name] for name in arrays.files})
-    return spec, variables
+    arrays = read_npz(folder / 'weights.npz')
+    return spec, unflatten_dict({tuple(name.split('/')): array for name, array in arrays.items()})
 
 
-def write_json(file: Path, content: Any) -> None:
-    """Writes `content` to `file`, whole or not at all."""
-    partial = file.with_name(file.name + '.tmp')
-    partial.write_text(json.dumps(content, indent=1) + '\n')
-    os.replace(partial, file)
+def weights_digest(folder: Path) -> str:
+    """What tells the weights of a model folder from others: a SHA-256 of their names and values."""
+    digest = hashlib.sha256()
+    for name, array in sorted(read_npz(folder / 'weights.npz').items()):
+        digest.update(f'{name} {array.dtype} {array.shape}'.encode() + array.tobytes())
+    return f'sha256:{digest.hexdigest()}'

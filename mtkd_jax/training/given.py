@@ -11,10 +11,11 @@ import jax
 from jax.sharding import Mesh
 
 from mtkd_jax import models
+from mtkd_jax.files import write_json
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import sharding
 from mtkd_jax.training.evaluate import Evaluator, constant_baselines
-from mtkd_jax.training.folder import load_model, write_json
+from mtkd_jax.training.folder import load_model
 from mtkd_jax.training.run import finished_results, stage_folder
 from mtkd_jax.training.stage import StageData
 

@@ -128,12 +128,15 @@ class Loop:
             self._pending.append((step, scalars))
             due = schedule.checkpoint_every_steps and step % schedule.checkpoint_every_steps == 0
             ends = step == (epoch + 1) * per_epoch
-            if ends or due or self.stop.requested or step % schedule.log_every_steps == 0:
+            # Read once: a signal may come at any time.
+            stopping = self.stop.requested
+            if ends or due or stopping or step % schedule.log_every_steps == 0:
                 self._log()
-            if ends or due or self.stop.requested:
+            if ends or due or stopping:
                 # Only after `_log` has found every loss up to here finite.
                 self._checkpoints.save(state, self._position(step))
-            self._stop_here(step)
+            if stopping:
+                self._stopped(step)
         return state
 
     def _batches(self, epoch: int, first: int) -> Iterator[Batch]:
@@ -188,13 +191,12 @@ class Loop:
             'Check the data of that task, or lower `learning_rate`.'
         )
 
-    def _stop_here(self, step: int) -> None:
-        if self.stop.requested:
-            self._checkpoints.wait()
-            raise StoppedError(
-                f'Stage {self.stage.name}: stopped on request at step {step} of {self.total_steps}; the state is '
-                'saved. Run the same command to continue.'
-            )
+    def _stopped(self, step: int) -> None:
+        self._checkpoints.wait()
+        raise StoppedError(
+            f'Stage {self.stage.name}: stopped on request at step {step} of {self.total_steps}; the state is saved. '
+            'Run the same command to continue.'
+        )
 
     def _evaluate(self, state: TrainState, epoch: int) -> None:
         step = (epoch + 1) * self.train.steps_per_epoch
@@ -209,10 +211,16 @@ class Loop:
     def _unless_stopped(self, batches: Iterator[Batch], step: int) -> Iterator[Batch]:
         """The state is saved where an epoch ends, so an evaluation can simply be left and done again."""
         for batch in batches:
-            self._stop_here(step)
+            if self.stop.requested:
+                self._stopped(step)
             yield batch
 
     def _keep_best(self, variables: Variables, score: float, step: int) -> None:
+        if not np.isfinite(score):
+            raise UserError(
+                f'Stage {self.stage.name}: the loss on the validation split is {score} after step {step}; a '
+                'task has no defined pixel in it. Set `data.validation_fraction` higher.'
+            )
         folder = self.folder / 'best'
         best = load_model(folder)[0]['validation_loss'] if (folder / 'model.json').is_file() else np.inf
         if score < best:

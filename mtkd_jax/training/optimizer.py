@@ -18,9 +18,11 @@ def make_optimizer(
     stays constant, and `adaptor_l2` times the parameter is added to their gradient before Adam (not decoupled), as in
     the authors' code.
     """
-    schedule = optax.piecewise_constant_schedule(
-        learning_rate, {round(epoch * steps_per_epoch): 0.5 for epoch in halve_at_epochs}
-    )
+    boundaries: dict[int, float] = {}
+    for epoch in halve_at_epochs:
+        step = round(epoch * steps_per_epoch)
+        boundaries[step] = boundaries.get(step, 1.0) / 2
+    schedule = optax.piecewise_constant_schedule(learning_rate, boundaries)
     groups = {
         'network': optax.adam(schedule),
         'adaptors': optax.chain(optax.add_decayed_weights(adaptor_l2), optax.adam(adaptor_learning_rate)),

@@ -10,9 +10,10 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from mtkd_jax.files import write_json
 from mtkd_jax.training import device, sharding
 from mtkd_jax.training.evaluate import constant_baselines
-from mtkd_jax.training.folder import load_model, save_model, write_json
+from mtkd_jax.training.folder import load_model, save_model
 from mtkd_jax.training.loop import Loop, Progress, Writer
 from mtkd_jax.training.selection import summarise
 from mtkd_jax.training.stage import Stage

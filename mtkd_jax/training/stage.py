@@ -1,11 +1,10 @@
 """What a run consists of: stages, and the data they share."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import optax
 
 from mtkd_jax.data.pipeline import Split
@@ -16,11 +15,15 @@ from mtkd_jax.weighting import Weighting
 
 @dataclass(frozen=True)
 class StageData:
-    """The splits of one stage. `validation` is there only where the selection rule needs it."""
+    """The splits of one stage.
+
+    `validation` is there only where the selection rule needs it; `made` says how the data was prepared.
+    """
 
     train: Split
     test: Split
     validation: Split | None = None
+    made: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,6 @@ class Stage:
         name: its folder under `stages/`.
         method, weighting: what is minimised.
         optimizer: steps per epoch → optimiser.
-        network: the bare network, for evaluation.
         schedule: how long, how often.
         seed: of the initialisation.
         teachers: task → model folder whose variables the method gets as `frozen`.
@@ -60,7 +62,6 @@ class Stage:
     method: Method
     weighting: Weighting
     optimizer: Callable[[int], optax.GradientTransformation]
-    network: nn.Module
     data: StageData
     schedule: Schedule
     seed: int

@@ -10,9 +10,7 @@ class Weighting(NamedTuple):
     """A pair of pure functions.
 
     `init(num_tasks)` → state; `update(state, losses [T], gramian [T T] or None)` → (weights [T], state).
-    `needs_gramian`: whether the step must compute the Gramian of the task gradients first.
     """
 
     init: Callable[[int], Any]
     update: Callable[[Any, Array, Array | None], tuple[Array, Any]]
-    needs_gramian: bool = False

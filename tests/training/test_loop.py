@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from mtkd_jax.data.pipeline import Split
 from mtkd_jax.training.loop import Loop
 from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
 from mtkd_jax.types import UserError
@@ -34,11 +35,11 @@ def unbroken(tmp_path_factory):
     return small.train(loop, records), records
 
 
-@pytest.mark.parametrize('questions', [3, 9, 13])
-def test_a_stopped_run_continues_bit_identically(unbroken, tmp_path, questions):
-    """Stops fall mid-epoch, on an epoch's last step and inside an evaluation."""
+@pytest.mark.parametrize(('questions', 'step'), [(1, 2), (3, 4), (5, 4), (7, 6)])
+def test_a_stopped_run_continues_bit_identically(unbroken, tmp_path, questions, step):
+    """Stops fall mid-epoch, on an epoch's last step, inside an evaluation, and in the second epoch."""
     stage = small.stage(tmp_path)
-    with pytest.raises(StoppedError, match='stopped on request at step'):
+    with pytest.raises(StoppedError, match=f'stopped on request at step {step} of 8'):
         small.train(Loop(stage, small.mesh(), tmp_path, StopAfter(questions)))
     state = small.train(Loop(stage, small.mesh(), tmp_path, StopRequest()))
     assert int(state.step) == 8
@@ -67,7 +68,30 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(unbroken, tmp_
     newest = tmp_path / 'checkpoints' / '8'
     for file in [f for f in newest.rglob('*') if f.is_file() and 'state' in f.parts]:
         file.write_bytes(b'')
-    assert_identical(small.train(Loop(stage, small.mesh(), tmp_path, StopRequest())), unbroken[0])
+    # It went on from step 4; stopped again, it can save steps that the damaged checkpoint seemed to have.
+    with pytest.raises(StoppedError, match='at step 6 of 8'):
+        small.train(Loop(stage, small.mesh(), tmp_path, StopAfter(3)))
+    records = small.Records()
+    assert_identical(small.train(Loop(stage, small.mesh(), tmp_path, StopRequest()), records), unbroken[0])
+    assert [r['step'] for r in records if r['split'] == 'train'] == [8]
+
+
+def test_no_readable_checkpoint_is_an_error(tmp_path):
+    stage = small.stage(tmp_path, epochs=1)
+    small.train(Loop(stage, small.mesh(), tmp_path, StopRequest()))
+    for file in [f for f in (tmp_path / 'checkpoints').rglob('*') if f.is_file() and 'state' in f.parts]:
+        file.write_bytes(b'')
+    with pytest.raises(UserError, match=r'None of the checkpoints \[4\] .* can be read; remove the folder'):
+        small.train(Loop(stage, small.mesh(), tmp_path, StopRequest()))
+
+
+def test_a_validation_split_without_targets_is_an_error(tmp_path):
+    empty = small.source(6)
+    for example in empty:
+        example['depth'][:] = 0
+    stage = small.stage(tmp_path, selection='best_validation', validation=Split(empty, small.TASKS, 8))
+    with pytest.raises(UserError, match='the loss on the validation split is nan after step 4'):
+        small.train(Loop(stage, small.mesh(), tmp_path, StopRequest()))
 
 
 def test_other_data_are_refused(tmp_path):

@@ -83,15 +83,16 @@ def test_mixed_precision_keeps_float32_state(dtype):
     assert scalars['loss/total'] != full['loss/total']
 
 
-def test_learning_rate_is_halved_where_the_epoch_begins():
-    optimizer = make_optimizer(1.0, [2.0], 5, 1.0, 0.0)
+@pytest.mark.parametrize(('epochs', 'factor'), [((2.0,), 0.5), ((2.0, 2.0), 0.25)])
+def test_learning_rate_is_halved_where_the_epoch_begins(epochs, factor):
+    optimizer = make_optimizer(1.0, epochs, 5, 1.0, 0.0)
     params = {'network': jnp.zeros(()), 'adaptors': jnp.zeros(())}
     state = optimizer.init(params)
     taken = []
     for _ in range(12):
         updates, state = optimizer.update(jax.tree.map(jnp.ones_like, params), state, params)
         taken.append((float(updates['network']), float(updates['adaptors'])))
-    np.testing.assert_allclose([n for n, _ in taken], [-1.0] * 10 + [-0.5] * 2, rtol=1e-3)
+    np.testing.assert_allclose([n for n, _ in taken], [-1.0] * 10 + [-factor] * 2, rtol=1e-3)
     np.testing.assert_allclose([a for _, a in taken], [-1.0] * 12, rtol=1e-3)
 
 

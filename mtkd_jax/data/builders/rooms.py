@@ -19,6 +19,7 @@ from mtkd_jax.data.summary import Summary
 from mtkd_jax.types import UserError
 
 SPLIT_SEEDS = 1_000_000  # scene seeds set aside for one split
+SEEDS = 1000  # a scene's own seed, at most about 2 SEEDS · SPLIT_SEEDS, is kept as int32
 
 
 @dataclass(eq=False, kw_only=True)
@@ -33,10 +34,12 @@ class RoomsConfig(tfds.core.BuilderConfig):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for field, least in (('height', 8), ('width', 8), ('train', 1), ('test', 1), ('seed', 0)):
+        most = SPLIT_SEEDS
+        limits = {'height': (8, most), 'width': (8, most), 'train': (1, most), 'test': (1, most), 'seed': (0, SEEDS)}
+        for field, (least, most) in limits.items():
             value = getattr(self, field)
-            if not least <= value <= SPLIT_SEEDS:
-                raise UserError(f'`{field}` of rooms is {value}; give a number from {least} to {SPLIT_SEEDS}.')
+            if not least <= value <= most:
+                raise UserError(f'`{field}` of rooms is {value}; give a number from {least} to {most}.')
         self.name = f'{self.height}x{self.width}_seed{self.seed}_{self.train}+{self.test}'
 
 

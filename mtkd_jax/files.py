@@ -1,0 +1,41 @@
+"""Files that are read whole or refused, and written whole or not at all."""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mtkd_jax.types import UserError
+
+
+def read_npz(file: Path) -> dict[str, np.ndarray]:
+    """The arrays of an `.npz` file by name.
+
+    Raises:
+        UserError: it does not exist, is damaged or no `.npz`, or holds Python objects.
+    """
+    if not file.is_file():
+        raise UserError(f'{file} does not exist. Check the path.')
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise UserError(f'{file} is no .npz of arrays ({error}); write it again with numpy.savez.') from error
+
+
+def write_json(file: Path, content: Any) -> None:
+    """Writes `content` to `file`, whole or not at all."""
+    partial = file.with_name(file.name + '.tmp')
+    partial.write_text(json.dumps(content, indent=1) + '\n')
+    os.replace(partial, file)
+
+
+def write_npz(file: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes `arrays` to `file`, whole or not at all."""
+    partial = file.with_name(file.name + '.tmp')
+    with partial.open('wb') as stream:
+        np.savez(stream, allow_pickle=False, **arrays)
+    os.replace(partial, file)
