@@ -9,7 +9,7 @@ from PIL import Image
 from mtkd_jax.data.errors import DataError
 from mtkd_jax.data.frames import Frame, check_frame
 from mtkd_jax.data.nyuv2_files import class_names, tables
-from mtkd_jax.data.surfaces import normals_from_depth, resize_defined
+from mtkd_jax.data.surfaces import normals_from_depth, resize_defined, stored_axes
 
 FILE = 'nyu_depth_v2_labeled.mat'
 
@@ -75,7 +75,7 @@ class RawFile:
                 ..., None
             ],
             'depth': depth,
-            'normals': normals_from_depth(depth[..., 0]),
+            'normals': stored_axes(normals_from_depth(depth[..., 0])),
         }
 
     def _check_arrays(self, frames: int) -> None:

@@ -27,6 +27,16 @@ def resize_defined(array: np.ndarray, defined: np.ndarray, size: tuple[int, int]
     return np.where((share >= 0.5)[..., None], mean, 0).astype(np.float32)
 
 
+def stored_axes(normals: np.ndarray) -> np.ndarray:
+    """Normals [... 3] of the camera frame (x right, y up, z towards the viewer) in the axes that data sets store.
+
+    Those are x right, y away from the viewer, z up: the preprocessed NYUv2's. (In four of its frames, normals computed
+    from depth have a mean cosine of 0.58 with the stored ones in these axes, and at most 0.32 in any others.)
+    """
+    x, y, z = np.moveaxis(normals, -1, 0)
+    return np.stack([x, -z, y], axis=-1)
+
+
 def normals_from_depth(depth: np.ndarray) -> np.ndarray:
     """Unit normals [h w 3] of the surface that a Kinect's depth image [h w] shows (metres, 0 undefined).
 

@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool, Float
 from mtkd_jax import metrics, ops
 from mtkd_jax.tasks.base import Constant, Task, legend
 
-AXES = {'right': (1, 0, 0), 'left': (-1, 0, 0), 'up': (0, 1, 0), 'down': (0, -1, 0), 'towards the viewer': (0, 0, 1)}
+AXES = {'right': (1, 0, 0), 'left': (-1, 0, 0), 'towards the viewer': (0, -1, 0), 'up': (0, 0, 1), 'down': (0, 0, -1)}
 
 
 def cosine_loss(
@@ -19,7 +19,7 @@ def cosine_loss(
 
 
 def normals() -> Task:
-    """The normals task; targets are unit vectors in the camera frame (x right, y up, z to the viewer), undefined: 0."""
+    """The normals task; targets are unit vectors (x right, y away from the viewer, z up), 0 where undefined."""
 
     def render(array: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         picture = (np.clip((array + 1) / 2, 0, 1) * 255).astype(np.uint8)

@@ -148,6 +148,8 @@ def test_raw_frames_are_turned_and_labels_looked_up(tmp_path):
             np.testing.assert_array_equal(found['segmentation'][..., 0], ids[labels[number - 1]])
             np.testing.assert_allclose(found['depth'][..., 0], depths[number - 1], rtol=1e-6)
             np.testing.assert_allclose(np.linalg.norm(found['normals'], axis=-1), 1, atol=1e-5)
+            # Stored as in the preprocessed files: y points away, and what is seen faces the viewer.
+            assert found['normals'][..., 1].max() < 0
 
 
 def test_raw_frames_are_resized(tmp_path):

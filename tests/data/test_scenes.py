@@ -11,6 +11,7 @@ from mtkd_jax.data import scenes
 from mtkd_jax.data.scenes import primitives, trace
 from mtkd_jax.data.scenes.layout import make_scene
 from mtkd_jax.data.scenes.primitives import FAR, Primitive
+from mtkd_jax.data.surfaces import stored_axes
 
 FORMS = {
     'image': (3, np.uint8),
@@ -64,7 +65,15 @@ def test_normals_are_unit_and_face_the_viewer(many: list[dict[str, np.ndarray]])
     defined = length > 0
     np.testing.assert_allclose(length[defined], 1, atol=1e-4)
     # Near the border of a 60° view a visible surface may turn a little away from the optical axis.
-    assert normals[defined, 2].min() > -0.75
+    assert normals[defined, 1].max() < 0.75
+
+
+def test_floors_face_up_and_ceilings_down(many: list[dict[str, np.ndarray]]) -> None:
+    for name, up in (('floor', 1), ('ceiling', -1)):
+        seen = [f['normals'][f['segmentation'][..., 0] == scenes.CLASSES.index(name)] for f in many]
+        defined = np.concatenate([n[n.any(axis=-1)] for n in seen])
+        # The camera looks down by at most 18°.
+        assert (up * defined[:, 2]).min() > np.cos(np.radians(25))
 
 
 @pytest.mark.parametrize(('name', 'value'), [('depth', 0), ('segmentation', -1)])
@@ -127,7 +136,7 @@ def test_normals_agree_with_the_depth(seed: int) -> None:
     inner = frame['normals'][1:-1, 1:-1]
     flat &= np.linalg.norm(inner, axis=-1) > 0
     assert flat.mean() > 0.4
-    cosine = np.sum(measured * inner, axis=-1)[flat]
+    cosine = np.sum(stored_axes(measured) * inner, axis=-1)[flat]
     assert np.mean(cosine > 0.999) > 0.995
 
 

@@ -87,6 +87,6 @@ def test_legends_give_the_colours_of_pictures():
     assert [word for word, _ in depth.legend] == ['0 m', '2 m', '4 m', '6 m', '8 m']
     np.testing.assert_array_equal(depth.render(np.array([[[2.0]]]), None)[0, 0], dict(depth.legend)['2 m'])
     normals = tasks.normals()
-    np.testing.assert_array_equal(normals.render(np.array([[[0.0, 1, 0]]]), None)[0, 0], dict(normals.legend)['up'])
+    np.testing.assert_array_equal(normals.render(np.array([[[0.0, 0, 1]]]), None)[0, 0], dict(normals.legend)['up'])
     with pytest.raises(ValueError, match='2 names for 3 classes'):
         tasks.segmentation(3, ['floor', 'wall'])

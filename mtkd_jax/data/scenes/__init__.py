@@ -8,6 +8,7 @@ import numpy as np
 from mtkd_jax.data.scenes import annotations, trace
 from mtkd_jax.data.scenes.furniture import CLASSES
 from mtkd_jax.data.scenes.layout import make_scene
+from mtkd_jax.data.surfaces import stored_axes
 
 __all__ = ['CLASSES', 'render']
 
@@ -19,7 +20,8 @@ def render(seed: int, height: int, width: int) -> dict[str, np.ndarray]:
         image: uint8 [h w 3], 2×2 sub-pixels averaged, a little sensor noise.
         depth: float32 [h w 1], metres along the optical axis (as a Kinect gives it), of the ray through the pixel's
             centre; 0 where undefined.
-        normals: float32 [h w 3], unit, in the camera frame (x right, y up, z towards the viewer); zero where undefined.
+        normals: float32 [h w 3], unit, in the camera's frame with NYUv2's axes (x right, y away from the viewer, z up);
+            zero where undefined.
         segmentation: int8 [h w 1], 0..12 in the order of `CLASSES` (NYUv2's 13); -1 = void.
         edges, keypoints: float32 [h w 1] in [0, 1], computed from the image.
     """
@@ -47,7 +49,7 @@ def render(seed: int, height: int, width: int) -> dict[str, np.ndarray]:
     return {
         'image': image,
         'depth': np.where(unseen, 0, depth[..., None]).astype(np.float32),
-        'normals': np.where(unseen, 0, normals).astype(np.float32),
+        'normals': np.where(unseen, 0, stored_axes(normals)).astype(np.float32),
         'segmentation': np.where(void, -1, classes).astype(np.int8),
         'edges': annotations.edges(image),
         'keypoints': annotations.keypoints(image),
