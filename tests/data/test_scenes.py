@@ -64,7 +64,7 @@ def test_normals_are_unit_and_face_the_viewer(many: list[dict[str, np.ndarray]])
     length = np.linalg.norm(normals, axis=1)
     defined = length > 0
     np.testing.assert_allclose(length[defined], 1, atol=1e-4)
-    # Near the border of a 60° view a visible surface may turn a little away from the optical axis.
+    # Near the border of a 66° view a visible surface may turn a little away from the optical axis.
     assert normals[defined, 1].max() < 0.75
 
 

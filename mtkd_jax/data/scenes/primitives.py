@@ -125,19 +125,25 @@ def _cylinder(p: Primitive, o: np.ndarray, d: np.ndarray) -> np.ndarray:
     return np.minimum(side, cap)
 
 
-def normals(p: Primitive, local: np.ndarray) -> np.ndarray:
-    """Outward unit normals [n 3], in the solid's own axes, at surface points [n 3] in those axes."""
+def normals(p: Primitive, local: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Outward unit normals [n 3] at surface points [n 3] that rays of these directions [n 3] meet from outside.
+
+    All in the solid's own axes. At an edge, rounding leaves it open which face a point is on; a face that looks away
+    from the ray is never it.
+    """
     if p.kind == 'sphere':
         # By its own length: float32 puts points of a small sphere up to 0.1% off its radius.
         return local / np.linalg.norm(local, axis=1, keepdims=True)
     scaled = local / np.asarray(p.half, np.float32)
     if p.kind == 'cylinder':
-        on_cap = np.abs(scaled[:, 2]) > np.hypot(scaled[:, 0], scaled[:, 1])
         round_part = local * np.array([1, 1, 0], np.float32)
         round_part /= np.maximum(np.linalg.norm(round_part, axis=1, keepdims=True), 1e-6)
         cap = np.sign(local) * np.array([0, 0, 1], np.float32)
+        on_cap = np.abs(scaled[:, 2]) > np.hypot(scaled[:, 0], scaled[:, 1])
+        on_cap |= np.einsum('ij,ij->i', round_part, directions) > 0
+        on_cap &= cap[:, 2] * directions[:, 2] <= 0
         return np.where(on_cap[:, None], cap, round_part)
-    axis = np.argmax(np.abs(scaled), axis=1)
+    axis = np.argmax(np.where(np.sign(local) * directions <= 0, np.abs(scaled), 0), axis=1)
     result = np.zeros_like(local)
     rows = np.arange(len(local))
     result[rows, axis] = np.sign(local[rows, axis])

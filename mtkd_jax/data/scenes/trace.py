@@ -47,7 +47,7 @@ def cast(scene: Scene, directions: np.ndarray) -> Hits:
     for i in np.unique(thing[thing > 0]):
         p, rows = scene.solids[i - 1], np.flatnonzero(thing == i)
         local = primitives.to_local(p, point[rows] - np.asarray(p.centre, np.float32))
-        normal[rows] = primitives.to_world(p, primitives.normals(p, local))
+        normal[rows] = primitives.to_world(p, primitives.normals(p, local, primitives.to_local(p, directions[rows])))
     return Hits(thing, nearest, point, normal)
 
 
