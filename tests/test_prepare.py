@@ -43,6 +43,14 @@ def tree(folder):
     return sorted(str(p.relative_to(folder)) for p in folder.rglob('*'))
 
 
+@pytest.fixture(autouse=True)
+def _interruptible():
+    """Tests that run in the background have SIGINT ignored, and their children would inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def started():
     """Processes to end after the test, whatever happens in it."""

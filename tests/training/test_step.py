@@ -34,7 +34,9 @@ def test_one_and_eight_devices_agree():
     _, one, scalars_one = one_step(small.kd_mtl())
     _, eight, scalars_eight = one_step(small.kd_mtl(), devices=8)
     for name in scalars_one:
-        np.testing.assert_allclose(scalars_one[name], scalars_eight[name], rtol=1e-3, err_msg=name)
+        # The gradient's norm feels every pooling maximum that rounding moves.
+        rtol = 1e-2 if name == 'gradient_norm' else 1e-3
+        np.testing.assert_allclose(scalars_one[name], scalars_eight[name], rtol=rtol, err_msg=name)
     # Batch normalisation over the global batch: per-device statistics would differ far more than this.
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), one.batch_stats, eight.batch_stats)
     # Adam's first step is ± the learning rate; only where a gradient is rounding noise may the sign differ.
