@@ -4,16 +4,30 @@
 
 trains the three single-task networks and the KD-MTL network (Li & Bilen 2020) on a narrow SegNet. Recipes:
 `--config=configs/rooms.py:method=uniform,tasks=depth+normals`; any field: `--config.epochs=20`.
+
+    python -m mtkd_jax.main --config=configs/rooms.py:method=sd_mtcnn,backbone=segnet_sd --workdir=runs/rooms_sd
+
+trains a self-distilled network (Jha et al. 2020).
 """
 
 from ml_collections import ConfigDict
 
 from mtkd_jax import recipe
 
+TASKS = ('segmentation', 'depth', 'normals', 'keypoints', 'edges')
+RECIPE = {
+    'method': 'kd_mtl',
+    'backbone': 'segnet',
+    'tasks': 'segmentation+depth+normals',
+    'objective': 'eq5',
+    'attention': 'on',
+}
+
 
 def get_config(argument: str = '') -> ConfigDict:
     """Every field, with its unit and source."""
-    chosen = recipe.parse(argument, {'method': 'kd_mtl', 'backbone': 'segnet', 'tasks': 'segmentation+depth+normals'})
+    chosen = recipe.parse(argument, RECIPE)
+    self_distilled = chosen['backbone'].endswith('_sd')
     c = ConfigDict()
 
     c.data = ConfigDict()
@@ -27,20 +41,34 @@ def get_config(argument: str = '') -> ConfigDict:
     c.data.validation_fraction = 0.0  # share of the training set held out; selection='best_validation' needs it
     c.data.read_threads = 4
 
-    c.method = chosen['method']  # stl | uniform | kd_mtl
-    c.backbone = chosen['backbone']
+    # stl | uniform | kd_mtl, or with segnet_sd and unet_sd: sd_mtcnn | no_distillation | traditional_kd
+    c.method = chosen['method']
+    c.backbone = chosen['backbone']  # segnet | segnet_sd | unet_sd
     c.tasks = tuple(chosen['tasks'].split('+'))
-    c.widths = (16, 24, 32, 64, 64)  # channels of the encoder blocks; the paper's are 64, 128, 256, 512, 512
+    # Channels of the encoder blocks; the papers' are 64, 128, 256, 512, and 512 (segnet) or 1024 (the bottleneck).
+    c.widths = (16, 24, 32, 64, 64)
     c.compute_dtype = 'float32'  # or bfloat16; parameters stay float32
     c.seed = 0  # of initialisation and data order
 
-    c.task_weights = ConfigDict({'segmentation': 1.0, 'depth': 1.0, 'normals': 1.0})  # w_t (spec A3)
+    c.task_weights = ConfigDict(dict.fromkeys(TASKS, 1.0))  # w_t (spec A3)
 
     c.distillation = ConfigDict()
-    c.distillation.points = ('mid', 'last')  # or ('last',) (spec A2)
-    c.distillation.weights = ConfigDict({'segmentation': 1.0, 'depth': 1.0, 'normals': 2.0})  # λ_t (spec A3)
+    c.distillation.points = ('mid',) if self_distilled else ('mid', 'last')  # or ('last',) (spec A2)
+    c.distillation.weights = ConfigDict({**dict.fromkeys(TASKS, 1.0), 'normals': 2.0})  # λ_t (spec A3)
     c.distillation.teacher_batch_stats = False  # True: teachers normalise with batch statistics (spec A2)
-    c.teachers = ConfigDict({'segmentation': '', 'depth': '', 'normals': ''})  # model folders; '' = train it here
+    c.teachers = ConfigDict(dict.fromkeys(TASKS, ''))  # model folders; '' = train it here
+
+    c.self_distillation = ConfigDict()
+    c.self_distillation.objective = chosen['objective']  # eq5 | eq6 (spec B4)
+    c.self_distillation.weight = 1.0  # λ (spec B4)
+    # kl | l2 (spec B3)
+    c.self_distillation.distances = ConfigDict({**dict.fromkeys(TASKS, 'l2'), 'segmentation': 'kl'})
+    c.self_distillation.kl_direction = 'student_teacher'  # KL(student ‖ teacher), or teacher_student (spec B3)
+    c.self_distillation.squared = False  # True: l2 without its root (spec B3)
+    c.self_distillation.stop_teacher_gradient = False  # True: distillation moves the student only (spec B3)
+    c.self_distillation.renormalise_normals = False  # True: eq. 6's mean of two normals is brought to unit length
+    c.self_distillation.attention = recipe.switch(chosen, 'attention')  # in the teacher's decoders (spec B1)
+    c.self_distillation.student_widths = (32, 24, 16, 12)  # channels of the student's transposed convolutions
 
     c.learning_rate = 1e-3  # Adam; the paper's 1e-4 is for 80,000 steps, this budget has a thousand
     c.halve_at_epochs = (6.0, 7.0)  # the learning rate is halved from these epochs on

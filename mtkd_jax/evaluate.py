@@ -78,7 +78,7 @@ def score(predictions: Path, targets: Path, classes: int) -> dict[str, float]:
             raise UserError(f'{targets} has no `{task_name}` for {predictions}: `{name}`; it has {", ".join(true)}.')
         channels = array.shape[-1]
         known = channels if task_name == 'segmentation' and channels > 1 else classes
-        task = build.build_task(task_name, known, depth_maximum=10.0)
+        task = build.build_task(task_name, {'classes': known, 'depth_maximum': 10.0})
         target = true[task_name]
         allowed = (1, known) if task_name == 'segmentation' else (task.channels,)
         if array.shape[:3] != target.shape[:3] or channels not in allowed:

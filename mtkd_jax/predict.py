@@ -23,6 +23,12 @@ INPUTS = flags.DEFINE_list(
     allow_override=True,
 )
 OUT = flags.DEFINE_string('out', None, 'Folder for the pictures.', allow_override=True)
+BRANCH = flags.DEFINE_string(
+    'branch',
+    None,
+    'Only this branch of a self-distilled network (teacher, student or ensemble); the others are not computed.',
+    allow_override=True,
+)
 SAVE = flags.DEFINE_enum(
     'save', 'pictures', ['pictures', 'npz'], 'npz: also predictions.npz, arrays by task.', allow_override=True
 )
@@ -96,7 +102,7 @@ def save(
 def main() -> None:
     """Reads, predicts, writes, and says what was written."""
     spec, variables = load_model(Path(command.value(MODEL)))
-    network, tasks = build.build_network(spec)
+    network, tasks = build.build_network(spec, branches=[BRANCH.value] if BRANCH.value else None)
     names, images = read_inputs(INPUTS.value, spec['data']['height'], spec['data']['width'], network.STRIDE)
     predictions = make_predictor(network, variables)(images)
     out = Path(command.value(OUT))

@@ -23,3 +23,14 @@ def parse(argument: str | None, defaults: Mapping[str, str]) -> dict[str, str]:
             raise UserError(f'The recipe has no {name!r}; it takes {", ".join(defaults)}.{hint}')
         recipe[name] = value
     return recipe
+
+
+def switch(recipe: Mapping[str, str], name: str) -> bool:
+    """The value of a recipe's `name=on` or `name=off`.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if recipe[name] not in ('on', 'off'):
+        raise UserError(f'{name}={recipe[name]} in the recipe; write {name}=on or {name}=off.')
+    return recipe[name] == 'on'

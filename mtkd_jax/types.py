@@ -11,6 +11,9 @@ Variables = Mapping[str, Any]
 MAIN = 'main'
 """The branch of a network that has only one."""
 
+TEACHER, STUDENT, ENSEMBLE = 'teacher', 'student', 'ensemble'
+"""The branches of a self-distilled network; `ensemble` is the mean of the other two' predictions."""
+
 
 class UserError(Exception):
     """Something the user can mend: the message names thing, value and remedy, and is all that a command prints."""
@@ -42,7 +45,11 @@ class Outputs(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """What a method minimises: one unweighted scalar per task; `distillation` is empty where nothing is distilled."""
+    """What a method minimises: one unweighted scalar per task; `distillation` is empty where nothing is distilled.
+
+    `diagnostics`: further numbers that are logged and not minimised.
+    """
 
     task: dict[str, Float[Array, '']]
     distillation: dict[str, Float[Array, '']]
+    diagnostics: dict[str, Float[Array, '']]

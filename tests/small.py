@@ -78,6 +78,7 @@ def stage(folder: Path, method=None, epochs=2, selection='last', checkpoint_ever
         method=method,
         weighting=weighting.uniform(),
         optimizer=lambda steps: make_optimizer(1e-3, [1.0], steps, 1e-2, 5e-4),
+        networks={'main': method.network},
         data=StageData(train or split(32), split(10, seed=1), validation),
         schedule=Schedule(epochs, 1, 2, checkpoint_every, rule_named(selection)),
         seed=3,

@@ -13,13 +13,16 @@ import numpy as np
 import pytest
 
 from mtkd_jax import build, main
-from mtkd_jax.build.paper import differences_from_paper
+from mtkd_jax.build.paper import differences_from_paper, paper_row
 from mtkd_jax.data import builders
+from mtkd_jax.reporting import tables
 from mtkd_jax.training.folder import load_model, save_model, weights_digest
+from mtkd_jax.training.predict import make_predictor
 from mtkd_jax.types import UserError
 from tests import small
 from tests.data import nyuv2_source
 
+SD = {'method': 'sd_mtcnn', 'backbone': 'segnet_sd'}
 CONFIGS = Path(__file__).parents[1] / 'configs'
 
 
@@ -33,6 +36,7 @@ def load(name, argument='', **fields):
         'data.height': 32,
         'data.width': 64,
         'widths': small.WIDTHS,
+        'self_distillation.student_widths': (4, 4, 4, 4),
         'batch_size': 4,
         'eval_batch_size': 4,
         'devices': 1,
@@ -81,14 +85,26 @@ def model(folder, names, widths=small.WIDTHS, seed=0, classes=13):
 @pytest.mark.parametrize(
     ('fields', 'message'),
     [
-        ({'method': 'kdmtl'}, "`method` is 'kdmtl'; choose one of stl, uniform, kd_mtl"),
-        ({'backbone': 'resnet'}, "`backbone` is 'resnet'; choose one of segnet"),
-        ({'tasks': ('depth', 'albedo')}, "`tasks` has 'albedo'; rooms offers segmentation, depth, normals"),
+        ({'method': 'kdmtl'}, "`method` is 'kdmtl'; choose one of stl, uniform, kd_mtl, sd_mtcnn"),
+        ({'backbone': 'resnet'}, "`backbone` is 'resnet'; choose one of segnet, segnet_sd, unet_sd"),
+        (
+            {'tasks': ('depth', 'albedo')},
+            "`tasks` has 'albedo'; rooms offers segmentation, depth, normals, keypoints, edges",
+        ),
         ({'tasks': ('depth', 'depth')}, 'name each task once'),
         ({'data__height': 40}, '`data.height` is 40; segnet needs a multiple of 32'),
         ({'widths': (4, 4)}, 'needs five positive numbers'),
         ({'compute_dtype': 'float16'}, "`compute_dtype` is 'float16'; choose one of float32, bfloat16"),
         ({'distillation__points': ('middle',)}, "`distillation.points` is .*'middle'"),
+        ({'method': 'sd_mtcnn'}, "`backbone` is 'segnet', which has no teacher and student branches"),
+        ({**SD, 'self_distillation__objective': 'eq7'}, "`self_distillation.objective` is 'eq7'"),
+        (
+            {**SD, 'self_distillation__distances__depth': 'kl'},
+            '`self_distillation.distances.depth` is .kl.; choose one of l2',
+        ),
+        ({**SD, 'self_distillation__kl_direction': 'both'}, 'choose one of student_teacher, teacher_student'),
+        ({**SD, 'self_distillation__student_widths': (4, 4)}, 'give four positive numbers'),
+        ({**SD, 'self_distillation__weight': -1.0}, 'λ must not be negative'),
         ({'epochs': 0}, '`epochs` is 0; it must be at least 1'),
         ({'selection': 'best_test'}, "`selection` is 'best_test'; choose one of last"),
         ({'selection': 'last10_mean'}, 'reads 10 epochs, but `epochs` is 1'),
@@ -225,8 +241,76 @@ def test_the_best_epoch_is_chosen_on_a_split_of_its_own(rooms, tmp_path):
 )
 def test_the_paper_stands_beside_its_own_protocol_only(fields, named):
     own = {'widths': (64, 128, 256, 512, 512), 'batch_size': 2, 'epochs': 200, 'data__height': 288, 'data__width': 384}
-    row, note = differences_from_paper(load('nyuv2', **own))
-    assert (row, note) == ({'table': 'kdmtl_table2_nyuv2', 'backbone': 'segnet'}, '')
-    row, note = differences_from_paper(load('nyuv2', **{**own, **fields}))
-    assert row is None
-    assert re.search(named, note)
+    config = load('nyuv2', **own)
+    assert differences_from_paper(config) == ''
+    assert paper_row(config, 'kd_mtl') == {'table': 'kdmtl_table2_nyuv2', 'backbone': 'segnet', 'method': 'kdmtl'}
+    config = load('nyuv2', **{**own, **fields})
+    assert paper_row(config, 'kd_mtl') is None
+    assert re.search(named, differences_from_paper(config))
+
+
+@pytest.mark.parametrize(
+    ('recipe', 'method', 'branches'),
+    [
+        ('method=sd_mtcnn,backbone=segnet_sd', 'sd_mtcnn', ('teacher', 'student')),
+        ('method=sd_mtcnn,backbone=unet_sd,objective=eq6', 'sd_mtcnn', ('teacher', 'student')),
+        ('method=sd_mtcnn,backbone=segnet_sd,attention=off', 'sd_mtcnn', ('teacher', 'student')),
+        ('method=no_distillation,backbone=segnet_sd', 'no_distillation', ('teacher', 'student')),
+        ('method=traditional_kd,backbone=segnet_sd', 'traditional_kd', ('student',)),
+        ('method=uniform,backbone=segnet_sd', 'uniform', ('',)),
+        ('method=stl,backbone=segnet_sd', 'stl', ('',)),
+        ('method=sd_mtcnn,backbone=segnet_sd,tasks=depth', 'sd_mtcnn', ('teacher', 'student')),
+    ],
+)
+def test_the_papers_rows_for_self_distillation(recipe, method, branches):
+    own = {'widths': (64, 128, 256, 512, 1024), 'batch_size': 2, 'epochs': 200, 'data__height': 288, 'data__width': 384}
+    row = paper_row(load('nyuv2', recipe, **own), method)
+    assert row is not None
+    for branch in branches:
+        assert tables.paper_row(row, branch), (row, branch)
+
+
+def test_self_distillation_on_five_tasks(rooms, tmp_path):
+    """Every branch in results, report, pictures and predictions."""
+    names = 'segmentation+depth+normals+keypoints+edges'
+    config = load(
+        'rooms', f'method=sd_mtcnn,backbone=segnet_sd,objective=eq6,tasks={names}', data__data_dir=rooms, panel_images=1
+    )
+    report = main.run(config, tmp_path).read_text()
+    (stage,) = (tmp_path / 'stages').iterdir()
+    assert stage.name == 'sd_mtcnn_eq6'
+    results = json.loads((stage / 'results.json').read_text())
+    for branch in ('teacher', 'student', 'ensemble'):
+        assert f'sd_mtcnn_eq6 ({branch})' in report
+        expected = ('miou', 'depth_rel', 'normal_mean', 'normal_cosine', 'keypoints_abs', 'edges_abs')
+        assert {f'{branch}/{metric}' for metric in expected} <= set(results['results'])
+    costs = results['branches']
+    assert costs['student']['operations'] < costs['teacher']['operations']
+    assert '| branch deployed |' in report
+    records = [json.loads(line) for line in (stage / 'metrics.jsonl').read_text().splitlines()]
+    assert {f'agreement/{name}' for name in names.split('+')} <= set(records[0])
+    assert (tmp_path / 'figures' / 'sd_mtcnn_eq6.png').is_file()
+
+    spec, variables = load_model(stage / 'model')
+    images = np.random.default_rng(0).uniform(size=(2, 32, 64, 3))
+    whole = make_predictor(build.build_network(spec)[0], variables)(images)
+    alone = make_predictor(build.build_network(spec, branches=['student'])[0], variables)(images)
+    assert set(whole) == {'teacher', 'student', 'ensemble'}
+    assert set(alone) == {'student'}
+    np.testing.assert_allclose(alone['student']['depth'], whole['student']['depth'], rtol=1e-5)
+    with pytest.raises(UserError, match="`branch` is 'main'; choose one of teacher, student, ensemble"):
+        build.build_network(spec, branches=['main'])
+
+
+def test_traditional_kd_takes_its_teacher_from_the_vanilla_stage(rooms, tmp_path):
+    config = load('rooms', 'method=uniform,backbone=unet_sd,tasks=depth+normals', data__data_dir=rooms)
+    main.run(config, tmp_path)
+    vanilla = (tmp_path / 'stages' / 'uniform' / 'results.json').read_bytes()
+    config = load('rooms', 'method=traditional_kd,backbone=unet_sd,tasks=depth+normals', data__data_dir=rooms)
+    report = main.run(config, tmp_path).read_text()
+    assert (tmp_path / 'stages' / 'uniform' / 'results.json').read_bytes() == vanilla
+    results = json.loads((tmp_path / 'stages' / 'traditional_kd' / 'results.json').read_text())
+    assert 'student/depth_rel' in results['results']
+    assert 'traditional_kd (student)' in report
+    _, variables = load_model(tmp_path / 'stages' / 'traditional_kd' / 'model')
+    assert not [name for name in variables['params'] if name.startswith('teacher')]

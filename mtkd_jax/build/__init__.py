@@ -3,8 +3,8 @@
 Errors name the field, its value and the remedy.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jax.sharding import Mesh
@@ -14,13 +14,14 @@ from mtkd_jax.build.checks import check
 from mtkd_jax.build.data import data_arguments, prepared, stage_data
 from mtkd_jax.build.networks import build_network, build_task, check_fits
 from mtkd_jax.build.paper import differences_from_paper
-from mtkd_jax.build.stages import given_teacher, trained_stage
-from mtkd_jax.data.builders import Progress, class_names
+from mtkd_jax.build.stages import Plan, given_teacher, model_spec, stage_name, trained_stage
+from mtkd_jax.data.builders import Progress
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import sharding
 from mtkd_jax.training.given import GivenTeacher
 from mtkd_jax.training.run import stage_folder
 from mtkd_jax.training.stage import Stage, StageData
+from mtkd_jax.types import TEACHER
 
 __all__ = ['Experiment', 'build_network', 'build_task', 'check_fits', 'data_arguments', 'experiment', 'prepared']
 
@@ -46,20 +47,31 @@ def experiment(config: ConfigDict, workdir: Path, progress: Progress) -> Experim
     mesh = sharding.make_mesh(config.devices)
     sharding.check_batch_size('batch_size', config.batch_size, mesh)
     sharding.check_batch_size('eval_batch_size', config.eval_batch_size, mesh)
-    known = class_names(config.data.dataset, config.data.classes)
-    all_tasks = [build_task(name, config.data.classes, config.data.depth_maximum, known) for name in config.tasks]
-    given = {task.name: Path(p) for task in all_tasks if (p := config.teachers.get(task.name, ''))}
-    given = {} if config.method == 'uniform' else given
+    spec = model_spec(config, config.tasks, config.method)
+    all_tasks = [build_task(name, spec) for name in config.tasks]
+    reads_single = config.method in ('stl', 'kd_mtl')
+    given = {t.name: Path(p) for t in all_tasks if reads_single and (p := config.teachers.get(t.name, ''))}
     data = stage_data(config, all_tasks, prepared(config, progress))
-    stages: list[Stage] = []
-    if config.method != 'uniform':
-        untrained = [task for task in all_tasks if task.name not in given]
-        stages += [trained_stage(config, f'stl_{task.name}', [task], data, {}) for task in untrained]
-    if config.method != 'stl':
-        teachers = {}
-        if config.method == 'kd_mtl':
-            trained = {t.name: stage_folder(workdir, f'stl_{t.name}') / 'model' for t in all_tasks}
-            teachers = {**trained, **given}
-        stages.append(trained_stage(config, config.method, all_tasks, data, teachers, given))
+    stages = [trained_stage(config, plan, data) for plan in plans(config, workdir, all_tasks, given)]
     teachers_given = [given_teacher(config, task, given[task.name], data) for task in all_tasks if task.name in given]
-    return Experiment(stages, teachers_given, all_tasks, mesh, data, differences_from_paper(config)[1])
+    return Experiment(stages, teachers_given, all_tasks, mesh, data, differences_from_paper(config))
+
+
+def plans(config: ConfigDict, workdir: Path, all_tasks: Sequence[Task], given: Mapping[str, Path]) -> list[Plan]:
+    """The stages of the config's method in their order; a stage may read the models of those before it."""
+
+    def model(stage: str) -> Path:
+        return stage_folder(workdir, stage) / 'model'
+
+    single = [Plan(f'stl_{t.name}', 'stl', [t], {}, {}) for t in all_tasks if t.name not in given]
+    if config.method == 'stl':
+        return single
+    own = Plan(stage_name(config), config.method, all_tasks, {}, given)
+    if config.method == 'kd_mtl':
+        teachers = {t.name: given.get(t.name, model(f'stl_{t.name}')) for t in all_tasks}
+        return [*single, replace(own, teachers=teachers)]
+    if config.method == 'traditional_kd':
+        # Its teacher is the vanilla network, which `method=uniform` trains.
+        vanilla = Plan('uniform', 'uniform', all_tasks, {}, {})
+        return [vanilla, replace(own, teachers={TEACHER: model('uniform')})]
+    return [own]

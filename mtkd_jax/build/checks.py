@@ -2,20 +2,21 @@
 
 from ml_collections import ConfigDict
 
-from mtkd_jax.build.networks import BACKBONES, DTYPES, TASKS, choice
+from mtkd_jax.build.networks import BACKBONES, DTYPES, TASKS, build_task, choice, is_self_distilled
+from mtkd_jax.build.stages import DIRECTIONS, METHODS, OBJECTIVES, SELF_DISTILLED, model_spec
 from mtkd_jax.training import selection
 from mtkd_jax.types import UserError
-
-METHODS = ('stl', 'uniform', 'kd_mtl')
 
 
 def check(config: ConfigDict) -> None:
     """Raises a `UserError` that names the first field that does not fit, its value and the remedy."""
-    choice('method', config.method, METHODS)
+    choice('method', config.method, tuple(METHODS))
     choice('backbone', config.backbone, tuple(BACKBONES))
+    choice('data.dataset', config.data.dataset, tuple(TASKS))
+    offered = TASKS[config.data.dataset]
     for name in config.tasks:
-        if name not in TASKS:
-            raise UserError(f'`tasks` has {name!r}; {config.data.dataset} offers {", ".join(TASKS)}.')
+        if name not in offered:
+            raise UserError(f'`tasks` has {name!r}; {config.data.dataset} offers {", ".join(offered)}.')
     if len(set(config.tasks)) != len(config.tasks) or not config.tasks:
         raise UserError(f'`tasks` is {config.tasks}; name each task once, at least one.')
     stride = BACKBONES[config.backbone].STRIDE
@@ -25,12 +26,6 @@ def check(config: ConfigDict) -> None:
     if len(config.widths) != 5 or min(config.widths) < 1:
         raise UserError(f'`widths` is {config.widths}; {config.backbone} needs five positive numbers.')
     choice('compute_dtype', config.compute_dtype, tuple(DTYPES))
-    points = BACKBONES[config.backbone].POINTS
-    chosen = config.distillation.points
-    if not chosen or set(chosen) - set(points):
-        raise UserError(f'`distillation.points` is {chosen}; choose from {", ".join(points)}.')
-    if len(set(chosen)) < len(chosen):
-        raise UserError(f'`distillation.points` is {chosen}; name each point once.')
     least = dict.fromkeys(('epochs', 'evaluate_every_epochs', 'log_every_steps'), 1)
     least |= dict.fromkeys(('seed', 'devices', 'checkpoint_every_steps', 'panel_images', 'adaptor_l2'), 0)
     for field, smallest in least.items():
@@ -40,6 +35,7 @@ def check(config: ConfigDict) -> None:
         if not config[field] > 0:
             raise UserError(f'`{field}` is {config[field]}; it must be positive.')
     _check_per_task(config)
+    _check_distillation(config)
     _check_selection(config)
 
 
@@ -53,6 +49,33 @@ def _check_per_task(config: ConfigDict) -> None:
         missing = [name for name in config.tasks if name not in mapping]
         if missing:
             raise UserError(f'`{field}` has no entry for {", ".join(missing)}; give one per task.')
+
+
+def _check_distillation(config: ConfigDict) -> None:
+    points, chosen = BACKBONES[config.backbone].POINTS, config.distillation.points
+    if config.method == 'kd_mtl' and (not chosen or set(chosen) - set(points)):
+        raise UserError(f'`distillation.points` is {chosen}; {config.backbone} has {", ".join(points)}.')
+    if len(set(chosen)) < len(chosen):
+        raise UserError(f'`distillation.points` is {chosen}; name each point once.')
+    if not is_self_distilled(config.backbone):
+        if config.method in (*SELF_DISTILLED, 'traditional_kd'):
+            have = ', '.join(name for name in BACKBONES if is_self_distilled(name))
+            raise UserError(
+                f'`backbone` is {config.backbone!r}, which has no teacher and student branches; {config.method} needs '
+                f'one of {have}.'
+            )
+        return
+    sd = config.self_distillation
+    choice('self_distillation.objective', sd.objective, tuple(OBJECTIVES))
+    choice('self_distillation.kl_direction', sd.kl_direction, tuple(DIRECTIONS))
+    if len(sd.student_widths) != 4 or min(sd.student_widths) < 1:
+        raise UserError(f'`self_distillation.student_widths` is {sd.student_widths}; give four positive numbers.')
+    if sd.weight < 0:
+        raise UserError(f'`self_distillation.weight` is {sd.weight}; λ must not be negative.')
+    spec = model_spec(config, config.tasks, config.method)
+    for name in config.tasks:
+        kinds = tuple(kind for kind in ('kl', 'l2') if kind in build_task(name, spec).distances)
+        choice(f'self_distillation.distances.{name}', sd.distances.get(name, ''), kinds)
 
 
 def _check_selection(config: ConfigDict) -> None:

@@ -7,14 +7,12 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from mtkd_jax.build.networks import choice
 from mtkd_jax.data import builders, pipeline
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import selection
 from mtkd_jax.training.stage import StageData
 from mtkd_jax.types import UserError
 
-DATASETS = ('rooms', 'nyuv2')
 MADE = ('source', 'normals', 'resampling', 'depth', 'test_split')  # entries of the metadata that tell data apart
 FREE = ('data_dir', 'read_threads', 'depth_maximum')  # fields of `data` that do not change what is learned
 
@@ -25,7 +23,7 @@ def prepared(config: ConfigDict, progress: builders.Progress) -> builders.Prepar
     Raises:
         DataNotPrepared: the data set must be made from the user's files first; says how.
     """
-    dataset = choice('data.dataset', config.data.dataset, DATASETS)
+    dataset = config.data.dataset
     arguments = data_arguments(config.data.to_dict())
     if dataset == 'rooms':
         return builders.prepare_rooms(config.data.data_dir or None, **arguments, progress=progress)

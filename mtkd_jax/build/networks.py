@@ -10,11 +10,14 @@ import jax.numpy as jnp
 from mtkd_jax import models, tasks
 from mtkd_jax.data.builders import class_names
 from mtkd_jax.tasks import Task
-from mtkd_jax.types import UserError
+from mtkd_jax.types import MAIN, UserError
 
-BACKBONES = {'segnet': models.SegNet}
+BACKBONES: dict[str, Any] = {'segnet': models.SegNet, 'segnet_sd': models.SegNetSD, 'unet_sd': models.UNetSD}
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
-TASKS = ('segmentation', 'depth', 'normals')
+TASKS = {
+    'nyuv2': ('segmentation', 'depth', 'normals'),
+    'rooms': ('segmentation', 'depth', 'normals', 'keypoints', 'edges'),
+}
 
 
 def choice(field: str, value: str, options: Sequence[str]) -> str:
@@ -24,25 +27,54 @@ def choice(field: str, value: str, options: Sequence[str]) -> str:
     return value
 
 
-def build_task(name: str, classes: int, depth_maximum: float, class_names: Sequence[str] = ()) -> Task:
-    """The task called `name`, for a data set with that many classes; for pictures: that depth and those class names."""
-    choice('tasks', name, TASKS)
-    if name == 'segmentation':
-        return tasks.segmentation(classes, class_names)
-    return tasks.depth(depth_maximum) if name == 'depth' else tasks.normals()
+def is_self_distilled(backbone: str) -> bool:
+    """Whether networks of this kind have a teacher and a student branch."""
+    return issubclass(BACKBONES[backbone], models.SelfDistilled)
 
 
-def build_network(spec: Mapping[str, Any], names: Sequence[str] | None = None) -> tuple[nn.Module, list[Task]]:
-    """The network that a model folder's `spec` describes, and its tasks (or only those in `names`).
+def build_task(name: str, spec: Mapping[str, Any]) -> Task:
+    """The task called `name`.
 
-    With `names` empty the network ends at its features.
+    Args:
+        name: a task of any data set.
+        spec: `classes` of segmentation and `depth_maximum` of pictures; where known, the data set (`data.dataset`) and
+            whether blended normals are brought to unit length (`renormalise_normals`).
     """
-    backbone = BACKBONES[choice('backbone', spec['backbone'], tuple(BACKBONES))]
-    wanted = spec['tasks'] if names is None else names
-    known = class_names(spec['data']['dataset'], spec['classes'])
-    chosen = [build_task(name, spec['classes'], spec['depth_maximum'], known) for name in wanted]
+    names = sorted({name for offered in TASKS.values() for name in offered})
+    if choice('tasks', name, names) == 'segmentation':
+        known = class_names(spec['data']['dataset'], spec['classes']) if 'data' in spec else ()
+        return tasks.segmentation(spec['classes'], known)
+    if name == 'depth':
+        return tasks.depth(spec['depth_maximum'])
+    if name == 'normals':
+        return tasks.normals(spec.get('renormalise_normals', False))
+    return tasks.keypoints() if name == 'keypoints' else tasks.edges()
+
+
+def build_network(
+    spec: Mapping[str, Any], names: Sequence[str] | None = None, branches: Sequence[str] | None = None
+) -> tuple[nn.Module, list[Task]]:
+    """The network that a model folder's `spec` describes, and its tasks.
+
+    `names`: only these tasks (none: the network ends at its features); `branches`: only these of a self-distilled one.
+
+    Raises:
+        UserError: the network does not have such a branch.
+    """
+    name = choice('backbone', spec['backbone'], tuple(BACKBONES))
+    chosen = [build_task(task, spec) for task in (spec['tasks'] if names is None else names)]
+    has = spec.get('branches', [MAIN])
+    for branch in branches or ():
+        choice('branch', branch, has)
+    options: dict[str, Any] = {}
+    if is_self_distilled(name):
+        options = {
+            'branches': tuple(branches or has),
+            'attention': spec['attention'],
+            'student_widths': tuple(spec['student_widths']),
+        }
     dtype = DTYPES[choice('compute_dtype', spec['compute_dtype'], tuple(DTYPES))]
-    return backbone(tasks=tuple(chosen), widths=tuple(spec['widths']), dtype=dtype), chosen
+    return BACKBONES[name](tasks=tuple(chosen), widths=tuple(spec['widths']), dtype=dtype, **options), chosen
 
 
 def check_fits(spec: Mapping[str, Any], variables: Mapping[str, Any]) -> None:

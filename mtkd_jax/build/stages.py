@@ -2,7 +2,8 @@
 
 import functools
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,38 +12,49 @@ from ml_collections import ConfigDict
 
 from mtkd_jax import methods, models, weighting
 from mtkd_jax.build.data import data_settings, only
-from mtkd_jax.build.networks import DTYPES, build_network
-from mtkd_jax.build.paper import differences_from_paper
+from mtkd_jax.build.networks import DTYPES, build_network, is_self_distilled
+from mtkd_jax.build.paper import paper_row
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import selection
 from mtkd_jax.training.folder import load_model, weights_digest
 from mtkd_jax.training.given import GivenTeacher
 from mtkd_jax.training.optimizer import make_optimizer
 from mtkd_jax.training.stage import Schedule, Stage, StageData
-from mtkd_jax.types import UserError
+from mtkd_jax.types import ENSEMBLE, MAIN, STUDENT, TEACHER, UserError
+
+SELF_DISTILLED = ('sd_mtcnn', 'no_distillation')
+OBJECTIVES = {'eq5': (TEACHER, STUDENT), 'eq6': (ENSEMBLE,)}  # the branches that learn from labels (spec B4)
+DIRECTIONS = {'student_teacher': 'kl', 'teacher_student': 'reverse_kl'}
 
 
-def trained_stage(
-    config: ConfigDict,
-    name: str,
-    stage_tasks: Sequence[Task],
-    data: StageData,
-    teachers: Mapping[str, Path],
-    given: Mapping[str, Path] | None = None,
-) -> Stage:
-    """A stage that trains: single-task where `name` is `stl_<task>`, with distillation where there are `teachers`."""
-    names = [task.name for task in stage_tasks]
-    single = name.startswith('stl_')
-    spec = _model_spec(config, names)
+@dataclass(frozen=True)
+class Plan:
+    """What a stage is called and what it needs: `teachers` are model folders that a method reads as `frozen`."""
+
+    name: str
+    method: str
+    tasks: Sequence[Task]
+    teachers: Mapping[str, Path]
+    given: Mapping[str, Path]
+
+
+def stage_name(config: ConfigDict) -> str:
+    """The folder of the config's method: `kd_mtl`, `sd_mtcnn_eq5`, `sd_mtcnn_eq5_no_attention`, ..."""
+    if config.method not in SELF_DISTILLED:
+        return config.method
+    sd = config.self_distillation
+    return f'{config.method}_{sd.objective}' + ('' if sd.attention else '_no_attention')
+
+
+def trained_stage(config: ConfigDict, plan: Plan, data: StageData) -> Stage:
+    """A stage that trains."""
+    names = [task.name for task in plan.tasks]
+    spec = model_spec(config, names, plan.method)
     network, _ = build_network(spec)
-    method: methods.Method = methods.Supervised(network, tuple(stage_tasks))
-    if teachers:
-        method = _kd_mtl(config, network, stage_tasks, given or {})
-    weights = [1.0] if single else [config.task_weights[n] for n in names]
-    method_name = 'stl' if single else name
+    weights = [1.0] if plan.method == 'stl' else [config.task_weights[n] for n in names]
     return Stage(
-        name=name,
-        method=method,
+        name=plan.name,
+        method=METHODS[plan.method](config, network, plan),
         weighting=weighting.fixed(weights),
         optimizer=functools.partial(
             _optimizer,
@@ -51,7 +63,8 @@ def trained_stage(
             config.adaptor_learning_rate,
             config.adaptor_l2,
         ),
-        data=only(data, stage_tasks),
+        networks={branch: build_network(spec, branches=[branch])[0] for branch in spec.get('branches', [MAIN])},
+        data=only(data, plan.tasks),
         schedule=Schedule(
             config.epochs,
             config.evaluate_every_epochs,
@@ -59,17 +72,17 @@ def trained_stage(
             config.checkpoint_every_steps,
             selection.rule_named(config.selection),
         ),
-        seed=_seed(config.seed, name if single else 'multi_task'),
-        teachers=teachers,
-        settings=_settings(config, method_name, names, given or {}, data),
+        seed=_seed(config.seed, plan.name if plan.method == 'stl' else 'multi_task'),
+        teachers=plan.teachers,
+        settings=_settings(config, plan, names, data),
         model_spec=spec,
-        facts=_facts(config, method_name),
+        facts=_facts(config, plan.method),
     )
 
 
 def given_teacher(config: ConfigDict, task: Task, folder: Path, data: StageData) -> GivenTeacher:
     """The stand-in for the single-task stage of `task` when its network is given as a model folder."""
-    spec = _teacher_spec(folder, task.name, _model_spec(config, []))
+    spec = _teacher_spec(folder, task.name, model_spec(config, [], 'stl'))
     return GivenTeacher(
         name=f'stl_{task.name}',
         folder=folder,
@@ -82,13 +95,12 @@ def given_teacher(config: ConfigDict, task: Task, folder: Path, data: StageData)
 
 
 def _facts(config: ConfigDict, method: str) -> dict[str, Any]:
-    paper, _ = differences_from_paper(config)
     return {
         'method': method,
         'backbone': config.backbone,
         'dataset': config.data.dataset,
         'seed': config.seed,
-        'paper': paper and {**paper, 'method': {'kd_mtl': 'kdmtl'}.get(method, method)},
+        'paper': paper_row(config, method),
     }
 
 
@@ -96,22 +108,65 @@ def _optimizer(rate: float, halve: Sequence[float], adaptor_rate: float, l2: flo
     return make_optimizer(rate, halve, steps, adaptor_rate, l2)
 
 
-def _kd_mtl(
-    config: ConfigDict, network: nn.Module, stage_tasks: Sequence[Task], given: Mapping[str, Path]
-) -> methods.KDMTL:
-    names = [task.name for task in stage_tasks]
-    own = _model_spec(config, [])
-    specs = {name: _teacher_spec(given[name], name, own) if name in given else own for name in names}
+def _supervised(config: ConfigDict, network: nn.Module, plan: Plan) -> methods.Method:
+    return methods.Supervised(network, tuple(plan.tasks))
+
+
+def _kd_mtl(config: ConfigDict, network: nn.Module, plan: Plan) -> methods.Method:
+    names = [task.name for task in plan.tasks]
+    own = model_spec(config, [], 'stl')
+    specs = {name: _teacher_spec(plan.given[name], name, own) if name in plan.given else own for name in names}
     distillation = config.distillation
     return methods.KDMTL(
         network=network,
-        tasks=tuple(stage_tasks),
+        tasks=tuple(plan.tasks),
         adaptors=models.Adaptors(tuple(names), tuple(distillation.points), DTYPES[config.compute_dtype]),
         teachers={name: build_network(spec, names=[])[0] for name, spec in specs.items()},
         points=tuple(distillation.points),
         weights={name: distillation.weights[name] for name in names},
         teacher_batch_stats=distillation.teacher_batch_stats,
     )
+
+
+def _self_distillation(config: ConfigDict, network: nn.Module, plan: Plan) -> methods.Method:
+    sd = config.self_distillation
+    weight = sd.weight if plan.method == 'sd_mtcnn' else 0.0
+    return methods.SelfDistillation(
+        network=network,
+        tasks=tuple(plan.tasks),
+        supervised=OBJECTIVES[sd.objective],
+        distances=_distances(config, plan.tasks),
+        weights={task.name: weight for task in plan.tasks},
+        stop_teacher_gradient=sd.stop_teacher_gradient,
+    )
+
+
+def _traditional_kd(config: ConfigDict, network: nn.Module, plan: Plan) -> methods.Method:
+    teacher, _ = build_network(model_spec(config, [task.name for task in plan.tasks], 'uniform'))
+    return methods.TraditionalKD(
+        network=network,
+        tasks=tuple(plan.tasks),
+        supervised=(STUDENT,),
+        distances=_distances(config, plan.tasks),
+        weights={task.name: config.self_distillation.weight for task in plan.tasks},
+        teacher=teacher,
+    )
+
+
+METHODS: Mapping[str, Callable[[ConfigDict, nn.Module, Plan], methods.Method]] = {
+    'stl': _supervised,
+    'uniform': _supervised,
+    'kd_mtl': _kd_mtl,
+    'sd_mtcnn': _self_distillation,
+    'no_distillation': _self_distillation,
+    'traditional_kd': _traditional_kd,
+}
+
+
+def _distances(config: ConfigDict, chosen: Sequence[Task]) -> dict[str, Any]:
+    sd = config.self_distillation
+    kinds = {'kl': DIRECTIONS[sd.kl_direction], 'l2': 'squared_l2' if sd.squared else 'l2'}
+    return {task.name: task.distances[kinds[sd.distances[task.name]]] for task in chosen}
 
 
 def _teacher_spec(folder: Path, task: str, own: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,8 +187,9 @@ def _teacher_spec(folder: Path, task: str, own: Mapping[str, Any]) -> dict[str, 
     return spec
 
 
-def _model_spec(config: ConfigDict, names: Sequence[str]) -> dict[str, Any]:
-    return {
+def model_spec(config: ConfigDict, names: Sequence[str], method: str) -> dict[str, Any]:
+    """What a model folder says of the network that `method` trains for the tasks `names`."""
+    spec = {
         'backbone': config.backbone,
         'widths': list(config.widths),
         'tasks': list(names),
@@ -142,6 +198,20 @@ def _model_spec(config: ConfigDict, names: Sequence[str]) -> dict[str, Any]:
         'compute_dtype': config.compute_dtype,
         'data': data_settings(config),
     }
+    if not is_self_distilled(config.backbone):
+        return spec
+    sd = config.self_distillation
+    branches = [MAIN]
+    if method in SELF_DISTILLED:
+        branches = [TEACHER, STUDENT, *(b for b in OBJECTIVES[sd.objective] if b == ENSEMBLE)]
+    elif method == 'traditional_kd':
+        branches = [STUDENT]
+    return spec | {
+        'branches': branches,
+        'attention': sd.attention,
+        'student_widths': list(sd.student_widths),
+        'renormalise_normals': sd.renormalise_normals,
+    }
 
 
 def _data_identity(config: ConfigDict, data: StageData) -> dict[str, Any]:
@@ -149,24 +219,28 @@ def _data_identity(config: ConfigDict, data: StageData) -> dict[str, Any]:
     return {**data_settings(config), 'made': dict(data.made)}
 
 
-def _settings(
-    config: ConfigDict, method: str, names: Sequence[str], given: Mapping[str, Path], data: StageData
-) -> dict[str, Any]:
+def _settings(config: ConfigDict, plan: Plan, names: Sequence[str], data: StageData) -> dict[str, Any]:
     """What decides the outcome of a stage. Where data lie, how often things are logged and on what is left out."""
-    fields = config.to_dict()
+    fields, method = config.to_dict(), plan.method
+    made = _data_identity(config, data)
     optimisation = ('learning_rate', 'halve_at_epochs', 'epochs', 'batch_size')
     common = ('backbone', 'widths', 'compute_dtype', 'seed', 'selection', *optimisation)
-    made = _data_identity(config, data)
     settings = {'method': method, 'tasks': list(names), 'data': made, **{k: fields[k] for k in common}}
     if selection.rule_named(config.selection).needs_validation:
         settings['evaluate_every_epochs'] = fields['evaluate_every_epochs']
+    if is_self_distilled(config.backbone):
+        settings['attention'] = fields['self_distillation']['attention']
     if method != 'stl':
         settings['task_weights'] = {n: fields['task_weights'][n] for n in names}
     if method == 'kd_mtl':
         distillation = {**fields['distillation'], 'weights': {n: config.distillation.weights[n] for n in names}}
         settings['distillation'] = distillation
         settings |= {k: fields[k] for k in ('adaptor_learning_rate', 'adaptor_l2')}
+        given = plan.given
         settings['teachers'] = {n: weights_digest(given[n]) if n in given else 'trained here' for n in names}
+    if method in (*SELF_DISTILLED, 'traditional_kd'):
+        sd = fields['self_distillation']
+        settings['self_distillation'] = {**sd, 'distances': {n: sd['distances'][n] for n in names}}
     return settings
 
 

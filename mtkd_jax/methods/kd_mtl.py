@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mtkd_jax import models, ops
-from mtkd_jax.methods.supervised import Supervised, task_losses
+from mtkd_jax.methods.supervised import Supervised
 from mtkd_jax.types import Batch, Losses, Variables
 
 NORM_EPSILON = 1e-6  # inside the square root of the feature norm (spec A2)
@@ -27,7 +27,7 @@ def feature_distance(a: Float[Array, 'b h w c'], b: Float[Array, 'b h w c']) -> 
     return jnp.mean(jnp.sum(jnp.square(a - b), axis=-1))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class KDMTL(Supervised):
     """Σ_t w_t ℓ_t + λ_t ℓ^d(A_t(φ(x; θ^m)), φ(x; θ_t^s)) (Li & Bilen 2020, eq. 5).
 
@@ -69,7 +69,7 @@ class KDMTL(Supervised):
             features = self.teacher_features(task.name, frozen[task.name], batch.image)
             distances = [feature_distance(adapted[task.name][p], features[p]) for p in self.points]
             distillation[task.name] = sum(distances[1:], distances[0])
-        return Losses(task_losses(self.tasks, outputs, batch), distillation), batch_stats
+        return Losses(self.task_losses(outputs, batch), distillation, {}), batch_stats
 
     def teacher_features(self, task: str, variables: Variables, image: Array) -> dict[str, Array]:
         """φ(x; θ_t^s) at every point; no gradient reaches the teacher."""

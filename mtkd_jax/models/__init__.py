@@ -3,5 +3,6 @@
 from mtkd_jax.models.adaptors import Adaptors
 from mtkd_jax.models.apply import predict, train_outputs
 from mtkd_jax.models.segnet import SegNet
+from mtkd_jax.models.self_distilled import SegNetSD, SelfDistilled, UNetSD
 
-__all__ = ['Adaptors', 'SegNet', 'predict', 'train_outputs']
+__all__ = ['Adaptors', 'SegNet', 'SegNetSD', 'SelfDistilled', 'UNetSD', 'predict', 'train_outputs']

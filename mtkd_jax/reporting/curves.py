@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mtkd_jax.reporting.figures import save_png
 from mtkd_jax.reporting.labels import LABELS, LEGACY, label
-from mtkd_jax.reporting.stages import read_records, split_branch
+from mtkd_jax.reporting.stages import KINDS, read_records, split_branch
 
 Records = Sequence[Mapping[str, Any]]
 Line = tuple[str, str, list[float], list[float]]  # stage, branch, epochs, values
@@ -80,22 +80,21 @@ def _panels(records: Mapping[str, Records]) -> list[Panel]:
 
 
 def _shown(name: str, split: str) -> bool:
-    """Losses of training and metrics of evaluations; not the record's position, weights or timing."""
-    loss = name.startswith(('loss/', 'distillation/'))
+    """Losses and agreement of training and metrics of evaluations; not the record's position, weights or timing."""
     if split == 'train':
-        return loss
-    return not loss and name not in ('step', 'epoch', 'split')
+        return name.startswith(('loss/', 'distillation/', 'agreement/'))
+    return not name.startswith('loss/') and name not in ('step', 'epoch', 'split')
 
 
 def _order(key: tuple[str, str]) -> tuple[Any, ...]:
     split, name = key
     if split == 'train':
-        return int(name.startswith('distillation/')), name == 'loss/total', _place(name), name
-    return 2, name.endswith(LEGACY), _place(name.removesuffix(LEGACY)), (name, split)
+        return KINDS.index(name.partition('/')[0]), name == 'loss/total', _place(name), name
+    return len(KINDS), name.endswith(LEGACY), _place(name.removesuffix(LEGACY)), (name, split)
 
 
 def _place(name: str) -> int:
-    task = name.replace('distillation/', 'loss/')
+    task = f'loss/{name.partition("/")[2]}' if name.startswith(KINDS) else name
     return list(LABELS).index(task) if task in LABELS else len(LABELS)
 
 

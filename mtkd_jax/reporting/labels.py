@@ -26,9 +26,14 @@ LABELS = {
     'normal_11.25': Label('within 11.25°', '%', 2),
     'normal_22.5': Label('within 22.5°', '%', 2),
     'normal_30': Label('within 30°', '%', 2),
+    'normal_cosine': Label('normals, mean cosine', '', 4),
+    'keypoints_abs': Label('keypoint error', '', 4),
+    'edges_abs': Label('edge error', '', 4),
     'loss/segmentation': Label('segmentation loss: cross-entropy', 'nats', 4),
     'loss/depth': Label('depth loss: absolute error', 'm', 4),
     'loss/normals': Label('normals loss: 1 - cosine', '', 4),
+    'loss/keypoints': Label('keypoint loss: absolute error', '', 4),
+    'loss/edges': Label('edge loss: absolute error', '', 4),
     'loss/total': Label('total loss, weighted', '', 4),
 }
 
@@ -38,6 +43,10 @@ def label(name: str) -> Label:
     if name.endswith(LEGACY):
         title, unit, decimals = label(name.removesuffix(LEGACY))
         return Label(f'{title}, per-image legacy', unit, decimals)
+    if name.startswith('agreement/'):
+        task = name.partition('/')[2]
+        what = 'same class' if task == 'segmentation' else 'L2 distance'
+        return Label(f'student and teacher, {task}: {what}', 'share of pixels' if task == 'segmentation' else '', 4)
     if name.startswith('distillation/'):
         return Label(f'distillation, {name.partition("/")[2]}', 'unweighted', 4)
     return LABELS.get(name, Label(name, '', 4))

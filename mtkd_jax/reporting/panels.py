@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from mtkd_jax.reporting import legend
 from mtkd_jax.reporting.figures import save_png
 from mtkd_jax.reporting.protocols import ReportedTask
-from mtkd_jax.types import MAIN, UserError
+from mtkd_jax.types import MAIN, STUDENT, TEACHER, UserError
 
 TILE = 240  # width in pixels that small pictures are enlarged to
 GAP = 8  # pixels between pictures
@@ -17,6 +17,7 @@ MARGIN = 14
 HEAD = 78  # pixels for the labels above
 DPI = 100
 STRIPE = 6  # pixels
+SHADE = 0.4  # brightness of wrong pixels
 DARK, LIGHT = np.uint8(120), np.uint8(190)
 
 ByTask = Mapping[str, np.ndarray]
@@ -32,6 +33,8 @@ def prediction_panel(
     title: str = '',
 ) -> Path:
     """Writes one PNG: a row per example; image, then per task the truth and a prediction for every branch.
+
+    Pixels of a wrong class are dark.
 
     Args:
         images: [n h w 3], floats in [0, 1] or uint8.
@@ -51,12 +54,34 @@ def prediction_panel(
         truth = [task.render(value, None) for value in truths[task.name]]
         hatched = [_hatch(_enlarge(p), m) for p, m in zip(truth, masks[task.name], strict=True)]
         columns.append((f'{task.name}\ntruth', hatched))
-        for branch, by_task in predictions.items():
+        for branch, by_task in sorted(predictions.items(), key=lambda item: _place(item[0])):
             source = 'prediction' if branch == MAIN else f'prediction ({branch})'
-            rendered = [_enlarge(task.render(value, None)) for value in by_task[task.name]]
+            rendered = [
+                _enlarge(_darken(task, value, truth, mask))
+                for value, truth, mask in zip(by_task[task.name], truths[task.name], masks[task.name], strict=True)
+            ]
             columns.append((f'{task.name}\n{source}', rendered))
-    undefined = any(not np.all(masks[task.name]) for task in tasks)
-    return _draw(columns, tasks, path, title, undefined)
+    notes = []
+    if any(not np.all(masks[task.name]) for task in tasks):
+        notes.append('Grey hatching: truth undefined; left out of losses and metrics.')
+    if any(task.mistakes for task in tasks):
+        notes.append('Dark: wrong class.')
+    return _draw(columns, tasks, path, title, ' '.join(notes))
+
+
+def _place(branch: str) -> tuple[int, str]:
+    """Student before teacher, as the papers set them; others after."""
+    order = (MAIN, STUDENT, TEACHER)
+    return order.index(branch) if branch in order else len(order), branch
+
+
+def _darken(task: ReportedTask, prediction: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The picture of a prediction, dark where it is wrong."""
+    picture = task.render(prediction, None)
+    if task.mistakes is None:
+        return picture
+    wrong = mask & task.mistakes(prediction, truth)
+    return np.where(wrong, picture * SHADE, picture).astype(np.uint8)
 
 
 def _check(
@@ -106,14 +131,14 @@ def _draw(
     tasks: Sequence[ReportedTask],
     path: Path,
     title: str,
-    undefined: bool,
+    note: str,
 ) -> Path:
     height, width, _ = columns[0][1][0].shape
     count = len(columns[0][1])
     across = len(columns) * (width + GAP) - GAP
     head = HEAD if title else HEAD - 30
-    note = legend.LINE if undefined else 0
-    foot = 2 * MARGIN + legend.LINE * len(legend.lines(tasks, across)) + note
+    below = legend.LINE if note else 0
+    foot = 2 * MARGIN + legend.LINE * len(legend.lines(tasks, across)) + below
     total = (2 * MARGIN + across, head + count * (height + GAP) - GAP + foot)
     figure = Figure(figsize=(total[0] / DPI, total[1] / DPI), dpi=DPI, facecolor='white')
     for j, (name, pictures) in enumerate(columns):
@@ -126,10 +151,9 @@ def _draw(
         figure.text(centre, base, name, ha='center', va='baseline', fontsize=10, linespacing=1.25)
     if title:
         figure.text(MARGIN / total[0], 1 - 8 / total[1], title, ha='left', va='top', fontsize=12, weight='bold')
-    legend.draw(figure, tasks, MARGIN, across, MARGIN + note)
-    if undefined:
-        hatching = 'Grey hatching: truth undefined; left out of losses and metrics.'
+    legend.draw(figure, tasks, MARGIN, across, MARGIN + below)
+    if note:
         figure.text(
-            MARGIN / total[0], MARGIN / total[1], hatching, ha='left', va='bottom', fontsize=legend.FONT, color='0.3'
+            MARGIN / total[0], MARGIN / total[1], note, ha='left', va='bottom', fontsize=legend.FONT, color='0.3'
         )
     return save_png(figure, path, DPI)

@@ -1,6 +1,6 @@
 """All that reports know of a task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -33,6 +33,11 @@ class ReportedTask(Protocol):
     @property
     def legend(self) -> Sequence[tuple[str, tuple[int, int, int]]]:
         """What the colours of its pictures mean."""
+        ...
+
+    @property
+    def mistakes(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray] | None:
+        """(prediction [h w c], target [h w k]) → bool [h w 1], where it is wrong; or None."""
         ...
 
     def render(self, array: np.ndarray, mask: np.ndarray | None) -> np.ndarray:

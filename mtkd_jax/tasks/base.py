@@ -1,6 +1,6 @@
 """What a task is: a frozen bundle of functions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +23,13 @@ class Task:
         validity: target [b h w k] → mask [b h w 1], true where the target is defined (spec E's conventions).
         activate: raw output [b h w channels] → prediction [b h w channels], float32.
         loss: (prediction, target, mask) → scalar; a mean over defined pixels, 0 when there are none.
+        distances: how far two predictions (student, teacher; [b h w channels]) are apart, by name → [b h w 1].
+        agreement: the distance or share that is logged of two branches; (student, teacher) → [b h w 1].
+        blend: the mean of two predictions, itself a prediction (Jha et al. 2020, eq. 6).
         metrics: the task's metrics (spec C).
         render: (array [h w c], mask [h w 1] or None) → uint8 picture [h w 3], of a prediction or a target.
+        mistakes: (prediction [h w c], target [h w k]) → bool [h w 1], true where it is wrong; None for tasks that
+            are never simply right or wrong.
         legend: what colours in such a picture mean: (words, (red, green, blue) in 0..255).
         constant: sums a training set's targets into a constant prediction (see `Constant`).
     """
@@ -35,10 +40,14 @@ class Task:
     validity: Callable[[Any], Any]
     activate: Callable[[Array], Array]
     loss: Callable[[Array, Array, Array], Array]
+    distances: Mapping[str, Callable[[Array, Array], Array]]
+    agreement: Callable[[Array, Array], Array]
+    blend: Callable[[Array, Array], Array]
     metrics: Metrics
     render: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
     legend: Legend
     constant: 'Constant'
+    mistakes: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
 
 def legend(words: Sequence[str], colours: np.ndarray) -> Legend:

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from mtkd_jax import metrics, ops
+from mtkd_jax.tasks import distances
 from mtkd_jax.tasks.base import Constant, Task, legend
 
 BIN = 0.001  # metres; resolution of the training median
@@ -15,7 +16,7 @@ BINS = 100_000  # up to 100 m
 def absolute_error(
     prediction: Float[Array, 'b h w 1'], target: Float[Array, 'b h w 1'], mask: Bool[Array, 'b h w 1']
 ) -> Float[Array, '']:
-    """Mean absolute error over defined pixels, in the target's unit (metres)."""
+    """Mean absolute error over defined pixels, in the target's unit."""
     return ops.masked_mean(jnp.abs(prediction - target), mask)
 
 
@@ -40,6 +41,9 @@ def depth(maximum: float = 10.0) -> Task:
         validity=lambda target: target > 0,
         activate=lambda raw: raw.astype(jnp.float32),
         loss=absolute_error,
+        distances=distances.REGRESSION,
+        agreement=distances.l2,
+        blend=lambda a, b: (a + b) / 2,
         metrics=metrics.depth_metrics(),
         render=render,
         legend=legend([f'{z:g} m' for z in marks], render(marks[:, None, None], None)[:, 0]),

@@ -5,6 +5,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from mtkd_jax import metrics, ops
+from mtkd_jax.tasks import distances
 from mtkd_jax.tasks.base import Constant, Task, legend
 
 AXES = {'right': (1, 0, 0), 'left': (-1, 0, 0), 'towards the viewer': (0, -1, 0), 'up': (0, 0, 1), 'down': (0, 0, -1)}
@@ -18,8 +19,11 @@ def cosine_loss(
     return ops.masked_mean(disagreement, mask)
 
 
-def normals() -> Task:
-    """The normals task; targets are unit vectors (x right, y away from the viewer, z up), 0 where undefined."""
+def normals(renormalise_blend: bool = False) -> Task:
+    """The normals task; targets are unit vectors (x right, y away from the viewer, z up), 0 where undefined.
+
+    `renormalise_blend`: whether the mean of two predictions is brought to unit length; eq. 6 as printed does not.
+    """
 
     def render(array: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         picture = (np.clip((array + 1) / 2, 0, 1) * 255).astype(np.uint8)
@@ -36,6 +40,9 @@ def normals() -> Task:
         validity=lambda target: (target != 0).any(axis=-1, keepdims=True),
         activate=lambda raw: ops.unit_normalise(raw.astype(jnp.float32)),
         loss=cosine_loss,
+        distances=distances.REGRESSION,
+        agreement=distances.l2,
+        blend=lambda a, b: ops.unit_normalise((a + b) / 2) if renormalise_blend else (a + b) / 2,
         metrics=metrics.normals_metrics(),
         render=render,
         legend=legend(list(AXES), render(np.array(list(AXES.values()))[:, None], None)[:, 0]),

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from mtkd_jax import metrics, ops
+from mtkd_jax.tasks import distances
 from mtkd_jax.tasks.base import Constant, Task, legend
 
 
@@ -19,6 +20,11 @@ def cross_entropy(
     chosen = jnp.where(mask, target, 0)
     likelihood = jnp.take_along_axis(prediction, chosen, axis=-1, mode='clip')
     return ops.masked_mean(-likelihood, mask)
+
+
+def same_class(a: Float[Array, 'b h w c'], b: Float[Array, 'b h w c']) -> Float[Array, 'b h w 1']:
+    """1 where two predictions name the same class, 0 elsewhere."""
+    return (jnp.argmax(a, axis=-1, keepdims=True) == jnp.argmax(b, axis=-1, keepdims=True)).astype(jnp.float32)
 
 
 def palette(classes: int) -> np.ndarray:
@@ -48,6 +54,9 @@ def segmentation(classes: int = 13, names: Sequence[str] = ()) -> Task:
         picture = colours[np.clip(ids, 0, classes - 1)]
         return picture if mask is None else np.where(mask, picture, np.uint8(0))
 
+    def mistakes(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
+        return np.argmax(prediction, axis=-1, keepdims=True) != target
+
     def counts(target: np.ndarray, mask: np.ndarray) -> np.ndarray:
         return np.bincount(target[mask].astype(int), minlength=classes)
 
@@ -61,8 +70,18 @@ def segmentation(classes: int = 13, names: Sequence[str] = ()) -> Task:
         validity=lambda target: target >= 0,
         activate=lambda raw: jax.nn.log_softmax(raw.astype(jnp.float32)),
         loss=cross_entropy,
+        distances={
+            'kl': distances.kl,
+            'reverse_kl': lambda student, teacher: distances.kl(teacher, student),
+            'l2': lambda student, teacher: distances.l2(jnp.exp(student), jnp.exp(teacher)),
+            'squared_l2': lambda student, teacher: distances.squared_l2(jnp.exp(student), jnp.exp(teacher)),
+        },
+        agreement=same_class,
+        # log((e^a + e^b) / 2): the mean of the softmax scores.
+        blend=lambda a, b: jnp.logaddexp(a, b) - jnp.log(2.0),
         metrics=metrics.segmentation_metrics(classes),
         render=render,
         legend=legend(names or [str(i) for i in range(classes)], colours),
         constant=Constant('majority class of the training set', 'pixel_accuracy', counts, majority),
+        mistakes=mistakes,
     )

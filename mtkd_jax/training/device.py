@@ -2,9 +2,14 @@
 
 import resource
 import sys
+from typing import Any
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
+
+from mtkd_jax import models
 
 
 def describe(mesh: Mesh) -> str:
@@ -26,3 +31,15 @@ def peak_memory_bytes(mesh: Mesh) -> int:
 def parameter_counts(params: dict) -> dict[str, int]:
     """Trained numbers in every group (`network`, `adaptors`)."""
     return {group: sum(x.size for x in jax.tree.leaves(tree)) for group, tree in params.items()}
+
+
+def inference_cost(network: nn.Module, image_shape: tuple[int, ...]) -> dict[str, float]:
+    """`parameters` that `network` has, and floating-point `operations` for one image [h w 3], as XLA counts them."""
+    image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    variables = jax.eval_shape(lambda key, x: network.init(key, x, train=False), jax.random.key(0), image)
+    lowered = jax.jit(lambda v, x: models.predict(network, v, x).predictions).lower(variables, image)
+    counted: Any = lowered.cost_analysis()
+    return {
+        'parameters': sum(x.size for x in jax.tree.leaves(variables['params'])),
+        'operations': float(counted['flops']),
+    }

@@ -94,6 +94,10 @@ def _results(stage: Stage, loop: Loop, state: TrainState, mesh: Mesh, folder: Pa
         'selection': {'rule': rule.name, 'split': 'test', 'note': rule.note},
         'results': results,
         'parameters': device.parameter_counts(state.params),
+        'branches': {
+            branch: device.inference_cost(network, next(data.test.ordered()).image.shape[1:])
+            for branch, network in stage.networks.items()
+        },
         'timing': _timing(records, loop, mesh),
         'baselines': constant_baselines(tasks, data.train.ordered(), data.test.ordered()),
         **stage.facts,

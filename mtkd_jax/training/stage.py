@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import optax
 
 from mtkd_jax.data.pipeline import Split
@@ -50,6 +51,7 @@ class Stage:
         name: its folder under `stages/`.
         method, weighting: what is minimised.
         optimizer: steps per epoch → optimiser.
+        networks: the network by branch, each computing that branch alone: what deploying it costs.
         schedule: how long, how often.
         seed: of the initialisation.
         teachers: task → model folder whose variables the method gets as `frozen`.
@@ -62,6 +64,7 @@ class Stage:
     method: Method
     weighting: Weighting
     optimizer: Callable[[int], optax.GradientTransformation]
+    networks: Mapping[str, nn.Module]
     data: StageData
     schedule: Schedule
     seed: int

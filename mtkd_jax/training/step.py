@@ -23,7 +23,9 @@ def train_step(method: Method, weighting: Weighting, optimizer: optax.GradientTr
     """(state, frozen variables, batch) → (state, scalars); a pure function.
 
     Minimises Σ_t w_t ℓ_t + Σ_t λ_t d_t with w from the weighting and λ from the method. Scalars: `loss/total`,
-    `loss/<task>` and `distillation/<task>` (unweighted), `weight/<task>`, `gradient_norm` (over all parameters).
+    `loss/<task>` and `distillation/<task>` (unweighted), `weight/<task>`, `gradient_norm` (over all parameters), and
+    the method's diagnostics.
+
     """
     names = [task.name for task in method.tasks]
 
@@ -39,6 +41,7 @@ def train_step(method: Method, weighting: Weighting, optimizer: optax.GradientTr
             **{f'loss/{name}': losses.task[name] for name in names},
             **{f'distillation/{name}': value for name, value in losses.distillation.items()},
             **{f'weight/{name}': weights[i] for i, name in enumerate(names)},
+            **losses.diagnostics,
         }
         return total, (scalars, batch_stats, weighting_state)
 

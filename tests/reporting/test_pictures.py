@@ -85,7 +85,13 @@ def test_panel_size_and_content(tmp_path):
     image = (np.clip(given['images'][1], 0, 1) * 255).round().astype(np.uint8)
     np.testing.assert_array_equal(tile(1, 0)[2::5, 2::5], image)
     scores = given['predictions']['main']['segmentation'][2]
-    np.testing.assert_array_equal(tile(2, 2)[2::5, 2::5], fake.TASKS['segmentation'].render(scores, None))
+    drawn, plain = tile(2, 2)[2::5, 2::5], fake.TASKS['segmentation'].render(scores, None)
+    label, defined = given['truths']['segmentation'][2][..., 0], given['masks']['segmentation'][2][..., 0]
+    wrong = (scores.argmax(-1) != label) & defined
+    assert 0 < wrong.sum() < wrong.size
+    # Dark where the class is wrong; where the truth is undefined nothing is wrong.
+    np.testing.assert_array_equal(drawn[~wrong], plain[~wrong])
+    np.testing.assert_array_equal(drawn[wrong], (plain[wrong] * panels.SHADE).astype(np.uint8))
     # The truth of depth: striped where undefined, the rendering elsewhere.
     truth, mask = given['truths']['depth'][0], given['masks']['depth'][0][..., 0]
     centre = tile(0, 3)[2::5, 2::5]
@@ -102,12 +108,14 @@ def test_a_column_per_branch(tmp_path):
     assert picture.shape[1] == 2 * panels.MARGIN + 10 * (240 + panels.GAP) - panels.GAP
 
 
-def test_fully_defined_truth_has_no_hatching_note(tmp_path):
+def test_fully_defined_truth_has_no_note(tmp_path):
     given = fake.examples(count=1)
+    given['tasks'] = [task for task in given['tasks'] if task.name != 'segmentation']
     given['masks'] = {name: np.ones_like(mask) for name, mask in given['masks'].items()}
     picture = pixels(panels.prediction_panel(**given, path=tmp_path / 'p.png'))
     assert (picture[-panels.MARGIN :] == 255).all()
-    hatched = panels.prediction_panel(**fake.examples(count=1), path=tmp_path / 'q.png')
+    given['masks'] = fake.examples(count=1)['masks']
+    hatched = panels.prediction_panel(**given, path=tmp_path / 'q.png')
     assert pixels(hatched).shape[0] == picture.shape[0] + legend.LINE
 
 

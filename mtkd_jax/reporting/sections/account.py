@@ -70,7 +70,25 @@ def cost(stages: Stages) -> str:
         'process had used when the stage ended (an accelerator: device memory; a CPU: resident memory), so a later '
         'stage of the same process never shows less than an earlier one.'
     )
-    return f'{markdown(header, [_cost(stage) for stage in stages])}\n\n{note}'
+    parts = [markdown(header, [_cost(stage) for stage in stages]), note]
+    if any(len(stage.get('branches') or {}) > 1 for stage in stages):
+        parts += [_branches(stages), BRANCHES]
+    return '\n\n'.join(parts)
+
+
+BRANCHES = (
+    'Parameters, and floating-point operations for one image as XLA counts them, of a branch deployed alone: shared '
+    'layers count in every branch, and what a branch does not need is not computed.'
+)
+
+
+def _branches(stages: Stages) -> str:
+    rows = [
+        [stage['stage'], branch, f'{cost["parameters"]:,}', f'{cost["operations"] / 1e9:,.2f}']
+        for stage in stages
+        for branch, cost in (stage.get('branches') or {}).items()
+    ]
+    return markdown(['stage', 'branch deployed', 'parameters', '10⁹ operations per image'], rows)
 
 
 def _cost(stage: Mapping[str, Any]) -> list[str]:

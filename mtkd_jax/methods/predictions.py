@@ -1,0 +1,87 @@
+"""Distillation of predictions: from a network's own teacher branch, or from a network that was trained before."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from mtkd_jax import models
+from mtkd_jax.methods.supervised import Supervised
+from mtkd_jax.tasks import Task
+from mtkd_jax.types import MAIN, STUDENT, TEACHER, Batch, Losses, Variables
+
+Distances = Mapping[str, Callable[[Array, Array], Array]]
+Predictions = Mapping[str, Array]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionDistillation(Supervised):
+    """What self-distillation and traditional distillation share: a distance between predictions for every task.
+
+    Attributes:
+        distances: task → per-pixel distance (student, teacher), one of `Task.distances`; its mean over all pixels is
+            distilled (spec B3), labelled or not.
+        weights: λ by task.
+    """
+
+    distances: Distances
+    weights: Mapping[str, float]
+
+    @property
+    def distillation_weights(self) -> Mapping[str, float]:
+        """λ by task."""
+        return self.weights
+
+    def distillation(self, student: Predictions, teacher: Predictions) -> dict[str, Array]:
+        """The mean distance of every task."""
+        return {t.name: jnp.mean(self.distances[t.name](student[t.name], teacher[t.name])) for t in self.tasks}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfDistillation(PredictionDistillation):
+    """SD-MTCNN (Jha et al. 2020): the student branch learns from the teacher branch while both are trained.
+
+    With `supervised` teacher and student, eq. 5: Σ_t ℓ_t(ŷ_T) + Σ_t ℓ_t(ŷ_S) + λ d(ŷ_S, ŷ_T); with the ensemble, eq. 6:
+    Σ_t ℓ_t((ŷ_T + ŷ_S) / 2) + λ d(ŷ_S, ŷ_T).
+
+    Attributes:
+        stop_teacher_gradient: True: the distillation term moves the student only; False: both, as printed.
+    """
+
+    stop_teacher_gradient: bool = False
+
+    def losses(self, variables: Variables, frozen: Variables, batch: Batch) -> tuple[Losses, Any]:
+        """See `Method.losses`."""
+        outputs, batch_stats = models.train_outputs(self.network, self.network_variables(variables), batch.image)
+        student, teacher = outputs.predictions[STUDENT], outputs.predictions[TEACHER]
+        seen = jax.lax.stop_gradient(teacher) if self.stop_teacher_gradient else teacher
+        agreement = branch_agreement(self.tasks, student, teacher)
+        return Losses(self.task_losses(outputs, batch), self.distillation(student, seen), agreement), batch_stats
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraditionalKD(PredictionDistillation):
+    """Jha et al. (2020), baseline 3: Σ_t ℓ_t(ŷ_S) + λ d(ŷ_S, ŷ_T) with a teacher network that was trained before.
+
+    The teacher predicts every task; its variables come as `frozen['teacher']` and it runs in evaluation mode.
+    """
+
+    teacher: nn.Module
+
+    def losses(self, variables: Variables, frozen: Variables, batch: Batch) -> tuple[Losses, Any]:
+        """See `Method.losses`."""
+        outputs, batch_stats = models.train_outputs(self.network, self.network_variables(variables), batch.image)
+        teacher = jax.lax.stop_gradient(models.predict(self.teacher, frozen[TEACHER], batch.image)).predictions[MAIN]
+        student = outputs.predictions[STUDENT]
+        agreement = branch_agreement(self.tasks, student, teacher)
+        return Losses(self.task_losses(outputs, batch), self.distillation(student, teacher), agreement), batch_stats
+
+
+def branch_agreement(tasks: Sequence[Task], student: Predictions, teacher: Predictions) -> dict[str, Array]:
+    """`agreement/<task>`, the mean over all pixels of how far student and teacher agree (see `Task.agreement`)."""
+    pairs = jax.lax.stop_gradient((student, teacher))
+    return {f'agreement/{t.name}': jnp.mean(t.agreement(pairs[0][t.name], pairs[1][t.name])) for t in tasks}

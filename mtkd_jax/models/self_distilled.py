@@ -1,0 +1,150 @@
+"""Self-distilled multi-task networks: a shared encoder, deep teacher decoders, light student branches (spec B1)."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mtkd_jax import ops
+from mtkd_jax.models.blocks import XAVIER, ConvBlock, Head, batch_norm
+from mtkd_jax.tasks import Task
+from mtkd_jax.types import ENSEMBLE, MAIN, STUDENT, TEACHER, Outputs
+
+WIDTHS = (64, 128, 256, 512, 1024)
+CONVS = (2, 2, 3, 4)
+BOTTLENECK_CONVS = 2
+STUDENT_WIDTHS = (256, 128, 64, 32)
+
+
+class Attention(nn.Module):
+    """A mask in [0, 1] over the features of a decoder block: (conv3×3, batch norm) twice, sigmoid (spec B1)."""
+
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, 'b h w c'], *, train: bool) -> Float[Array, 'b h w c']:
+        mask = x
+        for i in range(2):
+            mask = nn.Conv(x.shape[-1], (3, 3), kernel_init=XAVIER, dtype=self.dtype, name=f'conv_{i}')(mask)
+            mask = batch_norm(self.dtype, train, f'norm_{i}')(mask)
+        return x * nn.sigmoid(mask)
+
+
+class TeacherDecoder(nn.Module):
+    """Mirrors the encoder, block by block, with an attention mask after each; then a head.
+
+    With `unpooling` (`segnet_sd`) the mirrored bottleneck comes first, which brings the features to the width of the
+    remembered positions; without (`unet_sd`) 2×2 transposed convolutions go up, and the encoder's features are joined.
+    """
+
+    task: Task
+    widths: Sequence[int]
+    unpooling: bool
+    attention: bool
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, 'b h w c'], indices: Sequence[Array], skips: Sequence[Array], *, train: bool
+    ) -> Float[Array, 'b h2 w2 k']:
+        # The first convolution of a mirrored block already has the width of the next one, as in SegNet.
+        narrower = (self.widths[0], *self.widths[:-1])
+        if self.unpooling:
+            x = ConvBlock(narrower[4], BOTTLENECK_CONVS, self.dtype, name='bottleneck')(x, train=train)
+        for i in reversed(range(len(CONVS))):
+            if self.unpooling:
+                x, width = ops.max_unpool(x, indices[i]), narrower[i]
+            else:
+                width = self.widths[i]
+                x = nn.ConvTranspose(width, (2, 2), (2, 2), kernel_init=XAVIER, dtype=self.dtype, name=f'up_{i}')(x)
+                x = jnp.concatenate([skips[i], x], axis=-1)
+            x = ConvBlock(width, CONVS[i], self.dtype, name=f'block_{i}')(x, train=train)
+            if self.attention:
+                x = Attention(self.dtype, name=f'attention_{i}')(x, train=train)
+        return Head(self.widths[0], self.task.channels, self.dtype, name='head')(x)
+
+
+class StudentBranch(nn.Module):
+    """Four times transposed conv4×4 (stride 2), batch norm, ReLU, from the bottleneck; then conv1×1 to the output."""
+
+    task: Task
+    widths: Sequence[int]
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, 'b h w c'], *, train: bool) -> Float[Array, 'b h2 w2 k']:
+        for i, width in enumerate(self.widths):
+            x = nn.ConvTranspose(width, (4, 4), (2, 2), kernel_init=XAVIER, dtype=self.dtype, name=f'up_{i}')(x)
+            x = nn.relu(batch_norm(self.dtype, train, f'norm_{i}')(x))
+        return nn.Conv(self.task.channels, (1, 1), kernel_init=XAVIER, dtype=self.dtype, name='out')(x)
+
+
+class SelfDistilled(nn.Module):
+    """The shared encoder with a teacher decoder and a student branch per task; a branch that is not asked for costs
+    nothing, so the same variables serve the teacher alone, the student alone, or both.
+
+    Image [b h w 3] in [0, 1], `h` and `w` multiples of 16. Features: `mid` [b h/16 w/16 widths[-1]], the shared feature
+    space. Predictions are float32 whatever `dtype` computes in.
+
+    Attributes:
+        tasks: what to predict.
+        widths: channels of the four encoder blocks and of the bottleneck (the paper's: 64, 128, 256, 512, 1024).
+        dtype: compute type; parameters and batch statistics stay float32.
+        branches: which of `teacher`, `student` and `ensemble` (the mean of the two, eq. 6); or `main` alone: the
+            teacher as a network of its own (baseline 1).
+        attention: whether the teacher's blocks have attention masks.
+        student_widths: channels of the student's four transposed convolutions.
+    """
+
+    tasks: Sequence[Task]
+    widths: Sequence[int] = WIDTHS
+    dtype: Any = None
+    branches: Sequence[str] = (TEACHER, STUDENT)
+    attention: bool = True
+    student_widths: Sequence[int] = STUDENT_WIDTHS
+
+    UNPOOLING: ClassVar[bool]
+    POINTS: ClassVar[tuple[str, ...]] = ('mid',)
+    STRIDE: ClassVar[int] = 16
+
+    @nn.compact
+    def __call__(self, image: Float[Array, 'b h w 3'], *, train: bool) -> Outputs:
+        x, indices, skips = image, [], []
+        for i, convs in enumerate(CONVS):
+            x = ConvBlock(self.widths[i], convs, self.dtype, name=f'encoder_{i}')(x, train=train)
+            skips.append(x)
+            x, index = ops.max_pool_argmax(x)
+            indices.append(index)
+        x = ConvBlock(self.widths[4], BOTTLENECK_CONVS, self.dtype, name='bottleneck')(x, train=train)
+
+        def teacher(t: Task) -> Array:
+            options = (self.widths, self.UNPOOLING, self.attention, self.dtype)
+            decoder = TeacherDecoder(t, *options, name=f'{TEACHER}_{t.name}')
+            return t.activate(decoder(x, indices, skips, train=train).astype(jnp.float32))
+
+        def student(t: Task) -> Array:
+            branch = StudentBranch(t, self.student_widths, self.dtype, name=f'{STUDENT}_{t.name}')
+            return t.activate(branch(x, train=train).astype(jnp.float32))
+
+        asked, found = set(self.branches), {}
+        if asked & {MAIN, TEACHER, ENSEMBLE}:
+            found[MAIN] = found[TEACHER] = {t.name: teacher(t) for t in self.tasks}
+        if asked & {STUDENT, ENSEMBLE}:
+            found[STUDENT] = {t.name: student(t) for t in self.tasks}
+        if ENSEMBLE in asked:
+            found[ENSEMBLE] = {t.name: t.blend(found[TEACHER][t.name], found[STUDENT][t.name]) for t in self.tasks}
+        return Outputs({branch: found[branch] for branch in self.branches}, {'mid': x})
+
+
+class SegNetSD(SelfDistilled):
+    """Teacher decoders that unpool to the encoder's argmaxes."""
+
+    UNPOOLING = True
+
+
+class UNetSD(SelfDistilled):
+    """Teacher decoders with transposed convolutions and skip connections."""
+
+    UNPOOLING = False

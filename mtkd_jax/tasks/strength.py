@@ -1,0 +1,56 @@
+"""Keypoints and edges: how strong a corner or an edge every pixel is, in [0, 1] (spec B2)."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from mtkd_jax import metrics
+from mtkd_jax.tasks import distances
+from mtkd_jax.tasks.base import Constant, Task, legend
+from mtkd_jax.tasks.depth import absolute_error
+
+BIN = 0.001  # resolution of the training median
+BINS = 1001
+
+
+def strength(name: str) -> Task:
+    """The task `name` (`keypoints` or `edges`); targets in [0, 1], -1 where undefined; metric `<name>_abs`."""
+    marks = np.linspace(0, 1, 3, dtype=np.float32)
+
+    def render(array: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        picture = (np.clip(array, 0, 1) * 255).round().astype(np.uint8).repeat(3, axis=-1)
+        return picture if mask is None else np.where(mask, picture, np.uint8(0))
+
+    def histogram(target: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        cells = np.minimum((target[mask] / BIN).astype(int), BINS - 1)
+        return np.bincount(cells, minlength=BINS)
+
+    def median(total: np.ndarray) -> np.ndarray:
+        # Most pixels are exactly 0, which half a bin is not.
+        found = metrics.histogram_median(total, BIN)
+        return np.array([0.0 if found < BIN else found], np.float32)
+
+    return Task(
+        name=name,
+        channels=1,
+        value_dtype=np.float32,
+        validity=lambda target: target >= 0,
+        activate=lambda raw: raw.astype(jnp.float32),
+        loss=absolute_error,
+        distances=distances.REGRESSION,
+        agreement=distances.l2,
+        blend=lambda a, b: (a + b) / 2,
+        metrics=metrics.absolute_metrics(name),
+        render=render,
+        legend=legend([f'{s:g}' for s in marks], render(marks[:, None, None], None)[:, 0]),
+        constant=Constant('median of the training set', f'{name}_abs', histogram, median),
+    )
+
+
+def keypoints() -> Task:
+    """2-D keypoints."""
+    return strength('keypoints')
+
+
+def edges() -> Task:
+    """Texture edges."""
+    return strength('edges')

@@ -1,0 +1,162 @@
+"""Self-distilled networks: shapes, parameters counted by hand, and a student that does not pay for the teacher."""
+
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtkd_jax import models, tasks
+from mtkd_jax.training.device import inference_cost
+from mtkd_jax.types import ENSEMBLE, MAIN, STUDENT, TEACHER
+from tests import small
+
+FIVE = (tasks.segmentation(13), tasks.depth(), tasks.normals(), tasks.keypoints(), tasks.edges())
+WIDTHS = (64, 128, 256, 512, 1024)
+BOTH = (TEACHER, STUDENT)
+KINDS = (models.SegNetSD, models.UNetSD)
+
+
+def tiny(kind, branches=BOTH, **options):
+    return kind(small.TASKS, (4, 4, 6, 6, 8), branches=branches, student_widths=(6, 4, 4, 4), **options)
+
+
+def shapes(network, height=32, width=32, batch=1):
+    image = jax.ShapeDtypeStruct((batch, height, width, 3), jnp.float32)
+    variables = jax.eval_shape(lambda key, x: network.init(key, x, train=False), jax.random.key(0), image)
+    return variables, jax.eval_shape(lambda v, x: network.apply(v, x, train=False), variables, image)
+
+
+def count(variables, prefix=''):
+    groups = variables['params']
+    return sum(x.size for name in groups if name.startswith(prefix) for x in jax.tree.leaves(groups[name]))
+
+
+def conv(c, k, size=3):
+    """Weights and biases."""
+    return size * size * c * k + k
+
+
+def block(widths):
+    """Conv3×3 with bias and batch norm (scale, offset) from each width to the next."""
+    return sum(conv(c, k) + 2 * k for c, k in pairwise(widths))
+
+
+ENCODER = (
+    block([3, 64, 64])
+    + block([64, 128, 128])
+    + block([128, 256, 256, 256])
+    + block([256, 512, 512, 512, 512])
+    + block([512, 1024, 1024])
+)
+
+
+def attention(k):
+    return 2 * (conv(k, k) + 2 * k)
+
+
+def teacher(kind, channels, with_attention=True):
+    head = conv(64, 64) + conv(64, channels, 1)
+    if kind is models.SegNetSD:
+        ends = (256, 128, 64, 64)
+        total = block([1024, 512, 512]) + block([512] + 4 * [256]) + block([256] + 3 * [128])
+        total += block([128, 64, 64]) + block([64, 64, 64])
+    else:
+        ends = (512, 256, 128, 64)
+        up = [conv(c, k, 2) for c, k in ((1024, 512), (512, 256), (256, 128), (128, 64))]
+        total = sum(up) + block([1024] + 4 * [512]) + block([512] + 3 * [256]) + block([256, 128, 128])
+        total += block([128, 64, 64])
+    return total + head + (sum(attention(k) for k in ends) if with_attention else 0)
+
+
+def student(channels):
+    chain = (1024, 256, 128, 64, 32)
+    ups = sum(conv(c, k, 4) + 2 * k for c, k in pairwise(chain))
+    return ups + conv(32, channels, 1)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_parameters_at_full_size(kind):
+    network = kind(FIVE, WIDTHS, branches=(TEACHER, STUDENT, ENSEMBLE))
+    variables, outputs = shapes(network, 288, 384, batch=2)
+    assert outputs.features['mid'].shape == (2, 18, 24, 1024)
+    for branch in (TEACHER, STUDENT, ENSEMBLE):
+        found = {name: array.shape for name, array in outputs.predictions[branch].items()}
+        assert found == {t.name: (2, 288, 384, t.channels) for t in FIVE}
+    assert count(variables, 'encoder') + count(variables, 'bottleneck') == ENCODER
+    for task in FIVE:
+        assert count(variables, f'teacher_{task.name}') == teacher(kind, task.channels)
+        assert count(variables, f'student_{task.name}') == student(task.channels)
+    plain, _ = shapes(kind(FIVE[:1], WIDTHS, attention=False))
+    assert count(plain, 'teacher') == teacher(kind, 13, with_attention=False)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('tasks_used', [1, 5])
+def test_one_to_five_tasks(kind, tasks_used):
+    network = kind(FIVE[:tasks_used], (4, 4, 4, 4, 8), student_widths=(4, 4, 4, 4))
+    _, outputs = shapes(network)
+    assert set(outputs.predictions) == {TEACHER, STUDENT}
+    assert all(len(by_task) == tasks_used for by_task in outputs.predictions.values())
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_branch_alone_predicts_the_same_and_costs_less(kind):
+    both = tiny(kind, (TEACHER, STUDENT, ENSEMBLE))
+    image = jax.random.uniform(jax.random.key(1), (2, 32, 48, 3))
+    variables = both.init(jax.random.key(0), image, train=False)
+    whole = models.predict(both, variables, image).predictions
+    for branch in (TEACHER, STUDENT):
+        alone = models.predict(tiny(kind, (branch,)), variables, image).predictions
+        assert list(alone) == [branch]
+        jax.tree.map(np.testing.assert_array_equal, alone[branch], whole[branch])
+    vanilla = models.predict(tiny(kind, (MAIN,)), variables, image).predictions
+    jax.tree.map(np.testing.assert_array_equal, vanilla, {MAIN: whole[TEACHER]})
+
+    costs = {name: inference_cost(tiny(kind, (name,)), (32, 48, 3)) for name in (TEACHER, STUDENT, ENSEMBLE)}
+    for key in ('parameters', 'operations'):
+        assert costs[STUDENT][key] < costs[TEACHER][key] < costs[ENSEMBLE][key]
+    encoder = count(variables, 'encoder') + count(variables, 'bottleneck')
+    assert costs[STUDENT]['parameters'] == encoder + count(variables, 'student')
+    assert costs[TEACHER]['parameters'] == encoder + count(variables, 'teacher')
+
+
+def test_the_compiled_student_has_no_teacher_in_it():
+    """Given the whole network's variables, XLA is left with the student's operations alone."""
+
+    def operations(branches):
+        network = tiny(models.SegNetSD, branches)
+        image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+        compiled = jax.jit(lambda v, x: models.predict(network, v, x).predictions).lower(everything, image).compile()
+        return compiled.cost_analysis()['flops']
+
+    everything, _ = shapes(tiny(models.SegNetSD))
+    alone, together = operations((STUDENT,)), operations(BOTH)
+    own, _ = shapes(tiny(models.SegNetSD, (STUDENT,)))
+    assert set(own['params']) < set(everything['params'])
+    assert alone < 0.75 * together
+
+
+def test_attention_only_scales_down():
+    """A mask in (0, 1): with attention a block's features keep their sign and never grow."""
+    x = jax.random.normal(jax.random.key(0), (1, 8, 8, 4))
+    module = models.self_distilled.Attention()
+    variables = module.init(jax.random.key(1), x, train=False)
+    y = module.apply(variables, x, train=False)
+    assert (jnp.sign(x) == jnp.sign(y)).all()
+    assert (jnp.abs(y) <= jnp.abs(x)).all()
+    assert len(variables['params']) == 4
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_the_ensemble_is_the_mean_of_scores(kind):
+    network = tiny(kind, (TEACHER, STUDENT, ENSEMBLE))
+    image = jax.random.uniform(jax.random.key(1), (1, 32, 32, 3))
+    found = models.predict(network, network.init(jax.random.key(0), image, train=False), image).predictions
+    a, b, mean = (found[branch] for branch in (TEACHER, STUDENT, ENSEMBLE))
+    scores = jnp.exp(a['segmentation']) / 2 + jnp.exp(b['segmentation']) / 2
+    np.testing.assert_allclose(jnp.exp(mean['segmentation']), scores, rtol=1e-5)
+    np.testing.assert_allclose(jnp.exp(mean['segmentation']).sum(-1), 1, rtol=1e-5)
+    for name in ('depth', 'normals'):
+        np.testing.assert_allclose(mean[name], (a[name] + b[name]) / 2, rtol=1e-6)
