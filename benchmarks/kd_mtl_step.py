@@ -85,7 +85,9 @@ def main(argv: list[str]) -> None:
     state = sharding.replicate(state, mesh)
     batch = jax.device_put(random_batch(height, width), sharding.batched(mesh))
     began = time.perf_counter()
-    step = compile_step(train_step(method, weighting.uniform(), optimizer), mesh).lower(state, frozen, batch).compile()
+    step = (
+        compile_step(train_step(method, weighting.uniform(), optimizer, 10), mesh).lower(state, frozen, batch).compile()
+    )
     compile_seconds = time.perf_counter() - began
     operations = step.cost_analysis()['flops']
     seconds = []

@@ -13,11 +13,13 @@ trains a self-distilled network (Jha et al. 2020).
 from ml_collections import ConfigDict
 
 from mtkd_jax import recipe
+from mtkd_jax.weighting.registry import hyperparameters
 
 TASKS = ('segmentation', 'depth', 'normals', 'keypoints', 'edges')
 RECIPE = {
     'method': 'kd_mtl',
     'backbone': 'segnet',
+    'weighting': 'uniform',
     'tasks': 'segmentation+depth+normals',
     'objective': 'eq5',
     'attention': 'on',
@@ -41,7 +43,8 @@ def get_config(argument: str = '') -> ConfigDict:
     c.data.validation_fraction = 0.0  # share of the training set held out; selection='best_validation' needs it
     c.data.read_threads = 4
 
-    # stl | uniform | kd_mtl, or with segnet_sd and unet_sd: sd_mtcnn | no_distillation | traditional_kd
+    # stl | kd_mtl | bam | a weighting (uniform, mgda, ...: docs/weightings.md), or with segnet_sd and unet_sd:
+    # sd_mtcnn | no_distillation | traditional_kd
     c.method = chosen['method']
     c.backbone = chosen['backbone']  # segnet | segnet_sd | unet_sd
     c.tasks = tuple(chosen['tasks'].split('+'))
@@ -57,6 +60,17 @@ def get_config(argument: str = '') -> ConfigDict:
     c.distillation.weights = ConfigDict({**dict.fromkeys(TASKS, 1.0), 'normals': 2.0})  # λ_t (spec A3)
     c.distillation.teacher_batch_stats = False  # True: teachers normalise with batch statistics (spec A2)
     c.teachers = ConfigDict(dict.fromkeys(TASKS, ''))  # model folders; '' = train it here
+
+    c.weighting = ConfigDict(hyperparameters())  # of every weighting: docs/weightings.md
+    c.weighting.name = chosen['weighting']  # of methods that are not a weighting themselves
+    c.weighting.gramian_of = 'parameters'  # or features: cheaper, an approximation
+
+    c.bam = ConfigDict()
+    c.bam.weight = 1.0  # λ, before annealing
+    c.bam.annealing = True  # from the teachers to the labels over the training; False: both throughout
+    c.bam.distances = ConfigDict({**dict.fromkeys(TASKS, 'l2'), 'segmentation': 'kl'})  # (spec A5)
+    c.bam.kl_direction = 'teacher_student'  # KL(teacher ‖ network), as the soft cross-entropy of Clark et al. (2019)
+    c.bam.squared = True  # l2 without its root: the squared error
 
     c.self_distillation = ConfigDict()
     c.self_distillation.objective = chosen['objective']  # eq5 | eq6 (spec B4)
@@ -83,6 +97,7 @@ def get_config(argument: str = '') -> ConfigDict:
     c.evaluate_every_epochs = 2
     c.log_every_steps = 40
     c.checkpoint_every_steps = 0  # besides the end of every epoch; 0 = only there
+    c.diagnose_every_steps = 0  # task gradients' cosines and norms, CKA with teachers; costs T + 1 passes; 0 = never
     c.panel_images = 4  # test images in the prediction panels
 
     c.paper = ConfigDict({'table': '', 'protocol': ConfigDict()})  # no paper reports on rooms

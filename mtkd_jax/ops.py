@@ -16,6 +16,23 @@ def unit_normalise(x: Float[Array, '... c'], epsilon: float = 1e-20) -> Float[Ar
     return x / jnp.sqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + epsilon)
 
 
+def linear_cka(a: Float[Array, 'n c'], b: Float[Array, 'n d']) -> Float[Array, '']:
+    """Linear centred kernel alignment of two representations of the same n inputs, 0 to 1 (Kornblith et al. 2019).
+
+    ‖BᵀA‖² / (‖AᵀA‖ ‖BᵀB‖) with Frobenius norms and centred columns; 0 where one of them is constant.
+    """
+
+    def prepared(x: Array) -> Array:
+        x = x.astype(jnp.float32)
+        x = x - jnp.mean(x, axis=0)
+        # Scale does not matter to the result, but products of large features overflow.
+        return x / jnp.maximum(jnp.max(jnp.abs(x)), 1e-20)
+
+    a, b = prepared(a), prepared(b)
+    norms = jnp.linalg.norm(a.T @ a) * jnp.linalg.norm(b.T @ b)
+    return jnp.where(norms > 0, jnp.sum(jnp.square(b.T @ a)) / jnp.where(norms > 0, norms, 1.0), 0.0)
+
+
 def max_pool_argmax(
     x: Float[Array, 'b h w c'],
 ) -> tuple[Float[Array, 'b h2 w2 c'], Int[Array, 'b h2 w2 c']]:

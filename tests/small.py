@@ -76,7 +76,7 @@ def stage(folder: Path, method=None, epochs=2, selection='last', checkpoint_ever
     return Stage(
         name='kd_mtl',
         method=method,
-        weighting=weighting.uniform(),
+        weighting=lambda steps: weighting.uniform(),
         optimizer=lambda steps: make_optimizer(1e-3, [1.0], steps, 1e-2, 5e-4),
         networks={'main': method.network},
         data=StageData(train or split(32), split(10, seed=1), validation),

@@ -130,7 +130,7 @@ def test_kd_mtl_step(step):
     method, state, teachers, batch, optimizer = step
     golden = golden_weights.arrays('kdmtl_step')
     mesh = make_mesh(1)
-    compiled = compile_step(train_step(method, weighting.uniform(), optimizer), mesh)
+    compiled = compile_step(train_step(method, weighting.uniform(), optimizer, 10), mesh)
     state, teachers, batch = (jax.tree.map(jnp.copy, tree) for tree in (state, teachers, batch))
     after, scalars = compiled(replicate(state, mesh), replicate(teachers, mesh), replicate(batch, mesh))
 

@@ -14,7 +14,7 @@ from mtkd_jax.build.checks import check
 from mtkd_jax.build.data import data_arguments, prepared, stage_data
 from mtkd_jax.build.networks import build_network, build_task, check_fits
 from mtkd_jax.build.paper import differences_from_paper
-from mtkd_jax.build.stages import Plan, given_teacher, model_spec, stage_name, trained_stage
+from mtkd_jax.build.stages import WITH_SINGLE_TASK_TEACHERS, Plan, given_teacher, model_spec, stage_name, trained_stage
 from mtkd_jax.data.builders import Progress
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import sharding
@@ -49,7 +49,7 @@ def experiment(config: ConfigDict, workdir: Path, progress: Progress) -> Experim
     sharding.check_batch_size('eval_batch_size', config.eval_batch_size, mesh)
     spec = model_spec(config, config.tasks, config.method)
     all_tasks = [build_task(name, spec) for name in config.tasks]
-    reads_single = config.method in ('stl', 'kd_mtl')
+    reads_single = config.method in ('stl', *WITH_SINGLE_TASK_TEACHERS)
     given = {t.name: Path(p) for t in all_tasks if reads_single and (p := config.teachers.get(t.name, ''))}
     data = stage_data(config, all_tasks, prepared(config, progress))
     stages = [trained_stage(config, plan, data) for plan in plans(config, workdir, all_tasks, given)]
@@ -67,7 +67,7 @@ def plans(config: ConfigDict, workdir: Path, all_tasks: Sequence[Task], given: M
     if config.method == 'stl':
         return single
     own = Plan(stage_name(config), config.method, all_tasks, {}, given)
-    if config.method == 'kd_mtl':
+    if config.method in WITH_SINGLE_TASK_TEACHERS:
         teachers = {t.name: given.get(t.name, model(f'stl_{t.name}')) for t in all_tasks}
         return [*single, replace(own, teachers=teachers)]
     if config.method == 'traditional_kd':

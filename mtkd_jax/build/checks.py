@@ -4,13 +4,14 @@ from ml_collections import ConfigDict
 
 from mtkd_jax.build.networks import BACKBONES, DTYPES, TASKS, build_task, choice, is_self_distilled
 from mtkd_jax.build.stages import DIRECTIONS, METHODS, OBJECTIVES, SELF_DISTILLED, model_spec
+from mtkd_jax.build.weightings import NAMES, check_weighting
 from mtkd_jax.training import selection
 from mtkd_jax.types import UserError
 
 
 def check(config: ConfigDict) -> None:
     """Raises a `UserError` that names the first field that does not fit, its value and the remedy."""
-    choice('method', config.method, tuple(METHODS))
+    choice('method', config.method, (*METHODS, *NAMES))
     choice('backbone', config.backbone, tuple(BACKBONES))
     choice('data.dataset', config.data.dataset, tuple(TASKS))
     offered = TASKS[config.data.dataset]
@@ -27,7 +28,9 @@ def check(config: ConfigDict) -> None:
         raise UserError(f'`widths` is {config.widths}; {config.backbone} needs five positive numbers.')
     choice('compute_dtype', config.compute_dtype, tuple(DTYPES))
     least = dict.fromkeys(('epochs', 'evaluate_every_epochs', 'log_every_steps'), 1)
-    least |= dict.fromkeys(('seed', 'devices', 'checkpoint_every_steps', 'panel_images', 'adaptor_l2'), 0)
+    least |= dict.fromkeys(
+        ('seed', 'devices', 'checkpoint_every_steps', 'panel_images', 'adaptor_l2', 'diagnose_every_steps'), 0
+    )
     for field, smallest in least.items():
         if config[field] < smallest:
             raise UserError(f'`{field}` is {config[field]}; it must be at least {smallest}.')
@@ -35,6 +38,8 @@ def check(config: ConfigDict) -> None:
         if not config[field] > 0:
             raise UserError(f'`{field}` is {config[field]}; it must be positive.')
     _check_per_task(config)
+    check_weighting(config)
+    _check_bam(config)
     _check_distillation(config)
     _check_selection(config)
 
@@ -49,6 +54,21 @@ def _check_per_task(config: ConfigDict) -> None:
         missing = [name for name in config.tasks if name not in mapping]
         if missing:
             raise UserError(f'`{field}` has no entry for {", ".join(missing)}; give one per task.')
+
+
+def _check_bam(config: ConfigDict) -> None:
+    choice('bam.kl_direction', config.bam.kl_direction, tuple(DIRECTIONS))
+    if config.bam.weight < 0:
+        raise UserError(f'`bam.weight` is {config.bam.weight}; λ must not be negative.')
+    if config.method == 'bam':
+        _check_distances(config, 'bam')
+
+
+def _check_distances(config: ConfigDict, section: str) -> None:
+    spec = model_spec(config, config.tasks, config.method)
+    for name in config.tasks:
+        kinds = tuple(kind for kind in ('kl', 'l2') if kind in build_task(name, spec).distances)
+        choice(f'{section}.distances.{name}', config[section].distances.get(name, ''), kinds)
 
 
 def _check_distillation(config: ConfigDict) -> None:
@@ -72,10 +92,7 @@ def _check_distillation(config: ConfigDict) -> None:
         raise UserError(f'`self_distillation.student_widths` is {sd.student_widths}; give four positive numbers.')
     if sd.weight < 0:
         raise UserError(f'`self_distillation.weight` is {sd.weight}; λ must not be negative.')
-    spec = model_spec(config, config.tasks, config.method)
-    for name in config.tasks:
-        kinds = tuple(kind for kind in ('kl', 'l2') if kind in build_task(name, spec).distances)
-        choice(f'self_distillation.distances.{name}', sd.distances.get(name, ''), kinds)
+    _check_distances(config, 'self_distillation')
 
 
 def _check_selection(config: ConfigDict) -> None:

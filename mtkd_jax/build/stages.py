@@ -10,10 +10,11 @@ from typing import Any
 import flax.linen as nn
 from ml_collections import ConfigDict
 
-from mtkd_jax import methods, models, weighting
+from mtkd_jax import methods, models
 from mtkd_jax.build.data import data_settings, only
 from mtkd_jax.build.networks import DTYPES, build_network, is_self_distilled
 from mtkd_jax.build.paper import paper_row
+from mtkd_jax.build.weightings import make_weighting, weighting_name, weighting_settings
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import selection
 from mtkd_jax.training.folder import load_model, weights_digest
@@ -22,6 +23,7 @@ from mtkd_jax.training.optimizer import make_optimizer
 from mtkd_jax.training.stage import Schedule, Stage, StageData
 from mtkd_jax.types import ENSEMBLE, MAIN, STUDENT, TEACHER, UserError
 
+WITH_SINGLE_TASK_TEACHERS = ('kd_mtl', 'bam')
 SELF_DISTILLED = ('sd_mtcnn', 'no_distillation')
 OBJECTIVES = {'eq5': (TEACHER, STUDENT), 'eq6': (ENSEMBLE,)}  # the branches that learn from labels (spec B4)
 DIRECTIONS = {'student_teacher': 'kl', 'teacher_student': 'reverse_kl'}
@@ -39,11 +41,13 @@ class Plan:
 
 
 def stage_name(config: ConfigDict) -> str:
-    """The folder of the config's method: `kd_mtl`, `sd_mtcnn_eq5`, `sd_mtcnn_eq5_no_attention`, ..."""
-    if config.method not in SELF_DISTILLED:
-        return config.method
-    sd = config.self_distillation
-    return f'{config.method}_{sd.objective}' + ('' if sd.attention else '_no_attention')
+    """The folder of the config's method: `kd_mtl`, `kd_mtl_dwa`, `mgda`, `sd_mtcnn_eq5_no_attention`, ..."""
+    name, balance, sd = config.method, weighting_name(config, config.method), config.self_distillation
+    if config.method in SELF_DISTILLED:
+        name += f'_{sd.objective}' + ('' if sd.attention else '_no_attention')
+    if balance not in ('uniform', config.method):
+        name += f'_{balance}'
+    return name + ('_features' if config.weighting.gramian_of == 'features' else '')
 
 
 def trained_stage(config: ConfigDict, plan: Plan, data: StageData) -> Stage:
@@ -51,11 +55,10 @@ def trained_stage(config: ConfigDict, plan: Plan, data: StageData) -> Stage:
     names = [task.name for task in plan.tasks]
     spec = model_spec(config, names, plan.method)
     network, _ = build_network(spec)
-    weights = [1.0] if plan.method == 'stl' else [config.task_weights[n] for n in names]
     return Stage(
         name=plan.name,
-        method=METHODS[plan.method](config, network, plan),
-        weighting=weighting.fixed(weights),
+        method=METHODS.get(plan.method, _supervised)(config, network, plan),
+        weighting=make_weighting(config, plan.method, names),
         optimizer=functools.partial(
             _optimizer,
             config.learning_rate,
@@ -71,12 +74,14 @@ def trained_stage(config: ConfigDict, plan: Plan, data: StageData) -> Stage:
             config.log_every_steps,
             config.checkpoint_every_steps,
             selection.rule_named(config.selection),
+            config.diagnose_every_steps,
         ),
         seed=_seed(config.seed, plan.name if plan.method == 'stl' else 'multi_task'),
         teachers=plan.teachers,
         settings=_settings(config, plan, names, data),
         model_spec=spec,
         facts=_facts(config, plan.method),
+        gramian_of=config.weighting.gramian_of,
     )
 
 
@@ -135,7 +140,7 @@ def _self_distillation(config: ConfigDict, network: nn.Module, plan: Plan) -> me
         network=network,
         tasks=tuple(plan.tasks),
         supervised=OBJECTIVES[sd.objective],
-        distances=_distances(config, plan.tasks),
+        distances=_distances(config.self_distillation, plan.tasks),
         weights={task.name: weight for task in plan.tasks},
         stop_teacher_gradient=sd.stop_teacher_gradient,
     )
@@ -147,29 +152,45 @@ def _traditional_kd(config: ConfigDict, network: nn.Module, plan: Plan) -> metho
         network=network,
         tasks=tuple(plan.tasks),
         supervised=(STUDENT,),
-        distances=_distances(config, plan.tasks),
+        distances=_distances(config.self_distillation, plan.tasks),
         weights={task.name: config.self_distillation.weight for task in plan.tasks},
         teacher=teacher,
     )
 
 
+def _bam(config: ConfigDict, network: nn.Module, plan: Plan) -> methods.Method:
+    own = model_spec(config, [], 'stl')
+    given = plan.given
+    specs = {
+        task.name: _teacher_spec(given[task.name], task.name, own) if task.name in given else own for task in plan.tasks
+    }
+    return methods.BAM(
+        network=network,
+        tasks=tuple(plan.tasks),
+        distances=_distances(config.bam, plan.tasks),
+        weights={task.name: config.bam.weight for task in plan.tasks},
+        teachers={name: build_network(spec, names=[name])[0] for name, spec in specs.items()},
+        annealing=config.bam.annealing,
+    )
+
+
 METHODS: Mapping[str, Callable[[ConfigDict, nn.Module, Plan], methods.Method]] = {
     'stl': _supervised,
-    'uniform': _supervised,
     'kd_mtl': _kd_mtl,
+    'bam': _bam,
     'sd_mtcnn': _self_distillation,
     'no_distillation': _self_distillation,
     'traditional_kd': _traditional_kd,
 }
 
 
-def _distances(config: ConfigDict, chosen: Sequence[Task]) -> dict[str, Any]:
-    sd = config.self_distillation
-    kinds = {'kl': DIRECTIONS[sd.kl_direction], 'l2': 'squared_l2' if sd.squared else 'l2'}
-    return {task.name: task.distances[kinds[sd.distances[task.name]]] for task in chosen}
+def _distances(section: ConfigDict, chosen: Sequence[Task]) -> dict[str, Any]:
+    kinds = {'kl': DIRECTIONS[section.kl_direction], 'l2': 'squared_l2' if section.squared else 'l2'}
+    return {task.name: task.distances[kinds[section.distances[task.name]]] for task in chosen}
 
 
 def _teacher_spec(folder: Path, task: str, own: Mapping[str, Any]) -> dict[str, Any]:
+    """The teacher in `folder`; its features must have the size of the network's for adaptors to compare them."""
     spec = {**load_model(folder)[0], 'compute_dtype': own['compute_dtype']}
     if spec['tasks'] != [task]:
         raise UserError(
@@ -231,11 +252,14 @@ def _settings(config: ConfigDict, plan: Plan, names: Sequence[str], data: StageD
     if is_self_distilled(config.backbone):
         settings['attention'] = fields['self_distillation']['attention']
     if method != 'stl':
-        settings['task_weights'] = {n: fields['task_weights'][n] for n in names}
+        settings |= weighting_settings(config, method, names)
     if method == 'kd_mtl':
         distillation = {**fields['distillation'], 'weights': {n: config.distillation.weights[n] for n in names}}
         settings['distillation'] = distillation
         settings |= {k: fields[k] for k in ('adaptor_learning_rate', 'adaptor_l2')}
+    if method == 'bam':
+        settings['bam'] = {**fields['bam'], 'distances': {n: fields['bam']['distances'][n] for n in names}}
+    if method in WITH_SINGLE_TASK_TEACHERS:
         given = plan.given
         settings['teachers'] = {n: weights_digest(given[n]) if n in given else 'trained here' for n in names}
     if method in (*SELF_DISTILLED, 'traditional_kd'):

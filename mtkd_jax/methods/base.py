@@ -1,12 +1,30 @@
 """What the train step sees of a method."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array
 
+from mtkd_jax import ops
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import Batch, Losses, Outputs, Variables
+
+
+class Mixture(NamedTuple):
+    """`labels`: factor of every task loss; `distillation`: λ_t by task, empty where nothing is distilled."""
+
+    labels: Array | float
+    distillation: Mapping[str, Array | float]
+
+
+def feature_similarity(own: Mapping[str, Array], taught: Mapping[str, Mapping[str, Array]]) -> dict[str, Array]:
+    """`cka/<task>/<point>` of a network's features by point [b h w c] and those of the teacher of every task."""
+    return {
+        f'cka/{task}/{point}': ops.linear_cka(*(x.reshape(-1, x.shape[-1]) for x in (own[point], features[point])))
+        for task, features in taught.items()
+        for point in features
+        if point in own
+    }
 
 
 @runtime_checkable
@@ -22,9 +40,8 @@ class Method(Protocol):
         """The tasks, in the order of the loss vector."""
         ...
 
-    @property
-    def distillation_weights(self) -> Mapping[str, float]:
-        """λ_t by task; empty where nothing is distilled."""
+    def mixture(self, progress: Array) -> Mixture:
+        """How labels and teachers are mixed after a share `progress` (scalar, 0 to 1) of the training."""
         ...
 
     def init(self, key: Array, image: Array) -> dict[str, Any]:
@@ -37,6 +54,18 @@ class Method(Protocol):
 
     def predict(self, variables: Variables, image: Array) -> Outputs:
         """Outputs in evaluation mode."""
+        ...
+
+    def shared_shift(self, image: Array) -> Any:
+        """Zeros that are added to the shared feature map of a network for `image` [b h w 3].
+
+        Passed as `variables['perturbations']`, they make the gradient with respect to that feature map available.
+        Empty where the backbone has no feature map that all tasks read (`SHARED_FEATURE`).
+        """
+        ...
+
+    def similarity(self, variables: Variables, frozen: Variables, image: Array) -> dict[str, Array]:
+        """`cka/<task>/<point>`: how alike network and teacher represent images; empty where there is no teacher."""
         ...
 
     def network_variables(self, variables: Variables) -> dict[str, Any]:

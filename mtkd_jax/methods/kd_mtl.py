@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mtkd_jax import models, ops
+from mtkd_jax.methods.base import Mixture, feature_similarity
 from mtkd_jax.methods.supervised import Supervised
 from mtkd_jax.types import Batch, Losses, Variables
 
@@ -46,10 +47,9 @@ class KDMTL(Supervised):
     weights: Mapping[str, float]
     teacher_batch_stats: bool = False
 
-    @property
-    def distillation_weights(self) -> Mapping[str, float]:
-        """λ_t by task."""
-        return self.weights
+    def mixture(self, progress: Array) -> Mixture:
+        """See `Method.mixture`: constant."""
+        return Mixture(1.0, self.weights)
 
     def init(self, key: Array, image: Array) -> dict[str, Any]:
         """See `Method.init`; adds `params/adaptors`."""
@@ -70,6 +70,13 @@ class KDMTL(Supervised):
             distances = [feature_distance(adapted[task.name][p], features[p]) for p in self.points]
             distillation[task.name] = sum(distances[1:], distances[0])
         return Losses(self.task_losses(outputs, batch), distillation, {}), batch_stats
+
+    def similarity(self, variables: Variables, frozen: Variables, image: Array) -> dict[str, Array]:
+        """See `Method.similarity`: before the adaptors."""
+        own = self.predict(variables, image).features
+        return feature_similarity(
+            own, {t.name: self.teacher_features(t.name, frozen[t.name], image) for t in self.tasks}
+        )
 
     def teacher_features(self, task: str, variables: Variables, image: Array) -> dict[str, Array]:
         """φ(x; θ_t^s) at every point; no gradient reaches the teacher."""

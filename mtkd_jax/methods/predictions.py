@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from mtkd_jax import models
+from mtkd_jax.methods.base import Mixture, feature_similarity
 from mtkd_jax.methods.supervised import Supervised
 from mtkd_jax.tasks import Task
-from mtkd_jax.types import MAIN, STUDENT, TEACHER, Batch, Losses, Variables
+from mtkd_jax.types import MAIN, STUDENT, TEACHER, Batch, Losses, Outputs, Variables
 
 Distances = Mapping[str, Callable[[Array, Array], Array]]
 Predictions = Mapping[str, Array]
@@ -31,10 +32,9 @@ class PredictionDistillation(Supervised):
     distances: Distances
     weights: Mapping[str, float]
 
-    @property
-    def distillation_weights(self) -> Mapping[str, float]:
-        """λ by task."""
-        return self.weights
+    def mixture(self, progress: Array) -> Mixture:
+        """See `Method.mixture`: constant."""
+        return Mixture(1.0, self.weights)
 
     def distillation(self, student: Predictions, teacher: Predictions) -> dict[str, Array]:
         """The mean distance of every task."""
@@ -79,6 +79,44 @@ class TraditionalKD(PredictionDistillation):
         student = outputs.predictions[STUDENT]
         agreement = branch_agreement(self.tasks, student, teacher)
         return Losses(self.task_losses(outputs, batch), self.distillation(student, teacher), agreement), batch_stats
+
+
+@dataclass(frozen=True, kw_only=True)
+class BAM(PredictionDistillation):
+    """Born-again multi-task networks (Clark et al. 2019): Σ_t a ℓ_t(ŷ_t) + (1 - a) λ d_t(ŷ_t, ŷ_t^s), a from 0 to 1.
+
+    ŷ_t^s is the prediction of task t's single-task teacher, whose variables come as `frozen[task]`. Clark et al. mix
+    label and teacher in one target; for the cross-entropy and KL(teacher ‖ network) this is the same up to a constant,
+    and the form that regression needs (Li & Bilen 2020, section 4).
+
+    Attributes:
+        teachers: the frozen single-task network of each task; in evaluation mode.
+        annealing: True: a is the share of the training that is done (teacher annealing); False: ℓ_t + λ d_t throughout.
+    """
+
+    teachers: Mapping[str, nn.Module]
+    annealing: bool = True
+
+    def mixture(self, progress: Array) -> Mixture:
+        """See `Method.mixture`: from the teachers to the labels."""
+        if not self.annealing:
+            return Mixture(1.0, self.weights)
+        return Mixture(progress, {task: (1 - progress) * weight for task, weight in self.weights.items()})
+
+    def losses(self, variables: Variables, frozen: Variables, batch: Batch) -> tuple[Losses, Any]:
+        """See `Method.losses`."""
+        outputs, batch_stats = models.train_outputs(self.network, self.network_variables(variables), batch.image)
+        taught = {t.name: self._taught(t.name, frozen, batch.image).predictions[MAIN][t.name] for t in self.tasks}
+        distillation = self.distillation(outputs.predictions[MAIN], taught)
+        return Losses(self.task_losses(outputs, batch), distillation, {}), batch_stats
+
+    def similarity(self, variables: Variables, frozen: Variables, image: Array) -> dict[str, Array]:
+        """See `Method.similarity`."""
+        own = self.predict(variables, image).features
+        return feature_similarity(own, {t.name: self._taught(t.name, frozen, image).features for t in self.tasks})
+
+    def _taught(self, task: str, frozen: Variables, image: Array) -> Outputs:
+        return jax.lax.stop_gradient(models.predict(self.teachers[task], frozen[task], image))
 
 
 def branch_agreement(tasks: Sequence[Task], student: Predictions, teacher: Predictions) -> dict[str, Array]:

@@ -1,15 +1,17 @@
 """Learning from labels alone: single-task learning and the plain multi-task network."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from mtkd_jax import models
+from mtkd_jax.methods.base import Mixture
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import MAIN, Batch, Losses, Outputs, Variables
 
@@ -30,10 +32,9 @@ class Supervised:
     tasks: Sequence[Task]
     supervised: Sequence[str] = (MAIN,)
 
-    @property
-    def distillation_weights(self) -> Mapping[str, float]:
-        """Nothing is distilled."""
-        return {}
+    def mixture(self, progress: Array) -> Mixture:
+        """See `Method.mixture`: labels alone."""
+        return Mixture(1.0, {})
 
     def init(self, key: Array, image: Array) -> dict[str, Any]:
         """See `Method.init`."""
@@ -49,9 +50,24 @@ class Supervised:
         """See `Method.predict`."""
         return models.predict(self.network, self.network_variables(variables), image)
 
+    def shared_shift(self, image: Array) -> Any:
+        """See `Method.shared_shift`."""
+
+        def created() -> Any:
+            variables = self.network.init(jax.random.key(0), image, train=False)
+            return self.network.apply(variables, image, train=False, mutable=['perturbations'])[1]
+
+        made = jax.eval_shape(created).get('perturbations', {})
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), made)
+
+    def similarity(self, variables: Variables, frozen: Variables, image: Array) -> dict[str, Array]:
+        """See `Method.similarity`: no teacher."""
+        return {}
+
     def network_variables(self, variables: Variables) -> dict[str, Any]:
         """See `Method.network_variables`."""
-        return {'params': variables['params']['network'], 'batch_stats': variables['batch_stats']}
+        network = {'params': variables['params']['network'], 'batch_stats': variables['batch_stats']}
+        return network | {k: variables[k] for k in ('perturbations',) if k in variables}
 
     def task_losses(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
         """ℓ_t for every task, summed over the supervised branches, unweighted."""

@@ -63,12 +63,12 @@ def _rows(panels: Sequence[Panel]) -> list[list[Panel]]:
 def _panels(records: Mapping[str, Records]) -> list[Panel]:
     """Every diagram: training losses, distillation, then metrics as tables order them."""
     series: dict[tuple[str, str], dict[tuple[str, str], tuple[list[float], list[float]]]] = {}
+    dull = _dull(records)
     for stage, of_stage in records.items():
         for record in of_stage:
             for key, value in record.items():
                 branch, name = split_branch(key)
-                # A single-task network's total is its task's loss once more.
-                if not _shown(name, record['split']) or (name == 'loss/total' and stage.startswith('stl_')):
+                if not _shown(name, record['split']) or (stage, key) in dull:
                     continue
                 epochs, values = series.setdefault((record['split'], name), {}).setdefault((stage, branch), ([], []))
                 epochs.append(record['epoch'])
@@ -79,16 +79,28 @@ def _panels(records: Mapping[str, Records]) -> list[Panel]:
     ]
 
 
+def _dull(records: Mapping[str, Records]) -> set[tuple[str, str]]:
+    """(stage, number) that say nothing: weights that never change, and a single-task network's total."""
+    seen: dict[tuple[str, str], set[float]] = {}
+    for stage, of_stage in records.items():
+        for record in of_stage:
+            for key, value in record.items():
+                if key.startswith('weight/'):
+                    seen.setdefault((stage, key), set()).add(value)
+    constant = {where for where, values in seen.items() if len(values) == 1}
+    return constant | {(stage, 'loss/total') for stage in records if stage.startswith('stl_')}
+
+
 def _shown(name: str, split: str) -> bool:
-    """Losses and agreement of training and metrics of evaluations; not the record's position, weights or timing."""
+    """Losses, agreement, weights of training; diagnostics; metrics of evaluations. Not positions or timing."""
     if split == 'train':
-        return name.startswith(('loss/', 'distillation/', 'agreement/'))
+        return name.startswith(('loss/', 'distillation/', 'agreement/', 'weight/'))
     return not name.startswith('loss/') and name not in ('step', 'epoch', 'split')
 
 
 def _order(key: tuple[str, str]) -> tuple[Any, ...]:
     split, name = key
-    if split == 'train':
+    if split in ('train', 'diagnostics'):
         return KINDS.index(name.partition('/')[0]), name == 'loss/total', _place(name), name
     return len(KINDS), name.endswith(LEGACY), _place(name.removesuffix(LEGACY)), (name, split)
 

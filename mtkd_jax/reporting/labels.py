@@ -38,6 +38,16 @@ LABELS = {
 }
 
 
+# Of one task, of a pair, or of a task and a point.
+KINDS = {
+    'weight': 'task weight, {0}',
+    'weighting': 'weighting: {0} {1}',
+    'gradient': 'norm of the task gradient, {0}',
+    'cosine': 'cosine of task gradients, {0} and {1}',
+    'cka': 'CKA with the teacher, {0}, {1}',
+}
+
+
 def label(name: str) -> Label:
     """The label of a metric or loss; one that is not listed is called by its own name."""
     if name.endswith(LEGACY):
@@ -47,6 +57,9 @@ def label(name: str) -> Label:
         task = name.partition('/')[2]
         what = 'same class' if task == 'segmentation' else 'L2 distance'
         return Label(f'student and teacher, {task}: {what}', 'share of pixels' if task == 'segmentation' else '', 4)
+    kind, _, rest = name.partition('/')
+    if kind in KINDS:
+        return Label(KINDS[kind].format(*rest.split('/'), '').strip(), '', 4)
     if name.startswith('distillation/'):
         return Label(f'distillation, {name.partition("/")[2]}', 'unweighted', 4)
     return LABELS.get(name, Label(name, '', 4))

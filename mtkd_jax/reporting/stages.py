@@ -9,7 +9,7 @@ from typing import Any
 from mtkd_jax.types import UserError
 
 # `loss/depth` is a loss; in `student/miou` and `student/loss/depth` the first word is a branch.
-KINDS = ('loss', 'distillation', 'weight', 'agreement')
+KINDS = ('loss', 'distillation', 'agreement', 'weight', 'weighting', 'gradient', 'cosine', 'cka')
 
 
 @dataclass(frozen=True)

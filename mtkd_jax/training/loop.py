@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from mtkd_jax.training import sharding
 from mtkd_jax.training.checkpoint import Checkpointer, Position
+from mtkd_jax.training.diagnostics import diagnosis
 from mtkd_jax.training.evaluate import Evaluator
 from mtkd_jax.training.folder import load_model, save_model
 from mtkd_jax.training.selection import validation_score
@@ -59,12 +60,15 @@ class Loop:
         self.train = stage.data.train
         self.compile_seconds: float | None = None
         optimizer = stage.optimizer(self.train.steps_per_epoch)
-        self._jitted = compile_step(train_step(stage.method, stage.weighting, optimizer), mesh)
+        weighting = stage.weighting(self.train.steps_per_epoch)
+        step = train_step(stage.method, weighting, optimizer, self.total_steps, stage.gramian_of)
+        self._jitted = compile_step(step, mesh)
+        self._diagnose = diagnosis(stage.method, self.total_steps, mesh)
         self._step: Any = None
         self._evaluator = Evaluator(stage.method.predict, stage.method.tasks, mesh)
         shape = next(self.train.ordered()).image.shape
         self._fresh: Callable[[], TrainState] = lambda: sharding.replicate(
-            initial_state(stage.method, stage.weighting, optimizer, jax.random.key(stage.seed), shape), mesh
+            initial_state(stage.method, weighting, optimizer, jax.random.key(stage.seed), shape), mesh
         )
         self._pending: list[tuple[int, Any]] = []
 
@@ -123,6 +127,8 @@ class Loop:
         schedule, per_epoch = self.stage.schedule, self.train.steps_per_epoch
         step, self._window = epoch * per_epoch + first, time.monotonic()
         for batch in self._batches(epoch, first):
+            if schedule.diagnose_every_steps and step % schedule.diagnose_every_steps == 0:
+                self._write_diagnosis(state, frozen, batch, step)
             state, scalars = self._update(state, frozen, batch)
             step += 1
             self._pending.append((step, scalars))
@@ -151,6 +157,14 @@ class Loop:
             self.compile_seconds = time.monotonic() - began
             self._window += self.compile_seconds
         return self._step(state, frozen, batch)
+
+    def _write_diagnosis(self, state: TrainState, frozen: Variables, batch: Batch, step: int) -> None:
+        began = time.monotonic()
+        found = {name: float(value) for name, value in jax.device_get(self._diagnose(state, frozen, batch)).items()}
+        epoch = step / self.train.steps_per_epoch
+        self._writer.write({'step': step, 'epoch': epoch, 'split': 'diagnostics', **found})
+        # Not part of what a step costs.
+        self._window += time.monotonic() - began
 
     def _log(self) -> None:
         """Writes the mean of the scalars since the last call; raises when one of them is not finite."""

@@ -29,13 +29,17 @@ class StageData:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long a stage trains, and how often it does what. Steps are updates; 0 = only where an epoch ends."""
+    """How long a stage trains, and how often it does what. Steps are updates.
+
+    `checkpoint_every_steps` 0: only where an epoch ends; `diagnose_every_steps` 0: never.
+    """
 
     epochs: int
     evaluate_every_epochs: int
     log_every_steps: int
     checkpoint_every_steps: int
     selection: Rule
+    diagnose_every_steps: int = 0
 
     def evaluates(self, epoch: int) -> bool:
         """Whether epoch `epoch` (from 0) ends with an evaluation: every n-th, and those the selection rule reads."""
@@ -49,7 +53,8 @@ class Stage:
 
     Attributes:
         name: its folder under `stages/`.
-        method, weighting: what is minimised.
+        method: what is minimised.
+        weighting: steps per epoch → how tasks are balanced; `gramian_of`: see `train_step`.
         optimizer: steps per epoch → optimiser.
         networks: the network by branch, each computing that branch alone: what deploying it costs.
         schedule: how long, how often.
@@ -62,7 +67,7 @@ class Stage:
 
     name: str
     method: Method
-    weighting: Weighting
+    weighting: Callable[[int], Weighting]
     optimizer: Callable[[int], optax.GradientTransformation]
     networks: Mapping[str, nn.Module]
     data: StageData
@@ -72,3 +77,4 @@ class Stage:
     settings: Mapping[str, Any]
     model_spec: Mapping[str, Any]
     facts: Mapping[str, Any]
+    gramian_of: str = 'parameters'

@@ -8,6 +8,7 @@ import optax
 from jaxtyping import Array, Int
 
 from mtkd_jax.methods import Method
+from mtkd_jax.training import balance
 from mtkd_jax.types import Variables
 from mtkd_jax.weighting import Weighting
 
@@ -44,7 +45,7 @@ def initial_state(
             params=params,
             batch_stats=variables['batch_stats'],
             opt_state=optimizer.init(params),
-            weighting_state=weighting.init(len(method.tasks)),
+            weighting_state=balance.initial_state(weighting, params, [task.name for task in method.tasks]),
         )
 
     return jax.jit(create)(key)

@@ -1,7 +1,7 @@
 """The train step: losses → weighting → gradient → optimiser, jitted once with explicit shardings."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,9 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from mtkd_jax.methods import Method
-from mtkd_jax.training import sharding
+from mtkd_jax.training import gradients, sharding
+from mtkd_jax.training.balance import Backward, balance
+from mtkd_jax.training.gradients import Parts
 from mtkd_jax.training.state import TrainState
 from mtkd_jax.types import Batch, Variables
 from mtkd_jax.weighting import Weighting
@@ -19,42 +21,97 @@ Scalars = dict[str, Array]
 TrainStep = Callable[[TrainState, Variables, Batch], tuple[TrainState, Scalars]]
 
 
-def train_step(method: Method, weighting: Weighting, optimizer: optax.GradientTransformation) -> TrainStep:
+class Objective(NamedTuple):
+    """`task`: the losses [T] that the weighting balances; `distilled`: Σ_t λ_t d_t."""
+
+    task: Array
+    distilled: Array
+
+
+def objective(
+    method: Method, state: TrainState, frozen: Variables, batch: Batch, total_steps: int
+) -> Callable[[Parts, Any], tuple[Objective, tuple[Scalars, Any]]]:
+    """(parameters, shift of the shared features) → objective, and (scalars, batch statistics) beside it."""
+    mixture = method.mixture(state.step / total_steps)
+
+    def compute(parts: Parts, shift: Any) -> tuple[Objective, tuple[Scalars, Any]]:
+        variables = {**state._replace(params=gradients.join(parts)).variables, 'perturbations': shift}
+        losses, batch_stats = method.losses(variables, frozen, batch)
+        task = jnp.stack([losses.task[t.name] for t in method.tasks])
+        distilled = sum((mixture.distillation[n] * d for n, d in losses.distillation.items()), jnp.zeros(()))
+        scalars = {
+            **{f'loss/{name}': value for name, value in losses.task.items()},
+            **{f'distillation/{name}': value for name, value in losses.distillation.items()},
+            **losses.diagnostics,
+        }
+        return Objective(mixture.labels * task, distilled), (scalars, batch_stats)
+
+    return compute
+
+
+def train_step(
+    method: Method,
+    weighting: Weighting,
+    optimizer: optax.GradientTransformation,
+    total_steps: int,
+    gramian_of: str = 'parameters',
+) -> TrainStep:
     """(state, frozen variables, batch) → (state, scalars); a pure function.
 
-    Minimises Σ_t w_t ℓ_t + Σ_t λ_t d_t with w from the weighting and λ from the method. Scalars: `loss/total`,
-    `loss/<task>` and `distillation/<task>` (unweighted), `weight/<task>`, `gradient_norm` (over all parameters), and
-    the method's diagnostics.
+    Minimises Σ_t w_t ℓ_t + Σ_t λ_t d_t with w from the weighting and λ from the method (both losses after the method's
+    mixture). Weightings that read gradients see those of ℓ_t with respect to the parameters that tasks share
+    (`gradients.Parts`) and decide their direction there; a task's own parameters then get the gradient of their own
+    ℓ_t, unweighted, as in Sener & Koltun's and later code. The distillation's gradient is added to both as it is.
 
+    Args:
+        method, weighting, optimizer: what is minimised, how it is balanced, and how parameters follow.
+        total_steps: length of the training, for methods whose mixture changes.
+        gramian_of: `parameters`: the Gramian of the gradients over shared parameters; `features`: over the last feature
+            map that all tasks read, which costs T backward passes through the heads only. Its Gramian is an
+            approximation: an upper bound of the other up to the Jacobian of the trunk (Sener & Koltun 2018).
+
+    Scalars: `loss/total`, `loss/<task>` and `distillation/<task>` (before any weight), `weight/<task>` where the
+    weighting has weights, `weighting/...` (its own report), `gradient_norm` (over all parameters), and the method's
+    diagnostics.
     """
     names = [task.name for task in method.tasks]
 
-    def objective(params: Any, state: TrainState, frozen: Variables, batch: Batch) -> tuple[Array, Any]:
-        losses, batch_stats = method.losses(state._replace(params=params).variables, frozen, batch)
-        task = jnp.stack([losses.task[name] for name in names])
-        weights, weighting_state = weighting.update(state.weighting_state, jax.lax.stop_gradient(task), None)
-        total = jnp.sum(weights * task)
-        for name, distance in losses.distillation.items():
-            total += method.distillation_weights[name] * distance
-        scalars = {
-            'loss/total': total,
-            **{f'loss/{name}': losses.task[name] for name in names},
-            **{f'distillation/{name}': value for name, value in losses.distillation.items()},
-            **{f'weight/{name}': weights[i] for i, name in enumerate(names)},
-            **losses.diagnostics,
-        }
-        return total, (scalars, batch_stats, weighting_state)
-
     def step(state: TrainState, frozen: Variables, batch: Batch) -> tuple[TrainState, Scalars]:
-        gradient, (scalars, batch_stats, weighting_state) = jax.grad(objective, has_aux=True)(
-            state.params, state, frozen, batch
+        compute = objective(method, state, frozen, batch, total_steps)
+        # Only a Gramian of features reads the shift's gradient; elsewhere it is not computed.
+        shift = method.shared_shift(batch.image) if gramian_of == 'features' else {}
+        parts = gradients.split(state.params, names)
+        found, pull, (scalars, batch_stats) = jax.vjp(compute, parts, shift, has_aux=True)
+        losses = jax.lax.stop_gradient(found.task)
+
+        backward = Backward(
+            tasks=lambda w: pull(Objective(w, jnp.zeros(()))),
+            whole=lambda w: pull(Objective(w, jnp.ones(())))[0],
         )
+        parts_gradient, weights, weighting_state = balance(
+            weighting, gramian_of, state.weighting_state, losses, parts.shared, backward
+        )
+        gradient = gradients.join(parts_gradient)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        scalars['loss/total'] = found.distilled + jnp.sum(losses if weights is None else weights * losses)
         scalars['gradient_norm'] = optax.tree.norm(gradient)
+        if weights is not None:
+            scalars |= {f'weight/{name}': weights[i] for i, name in enumerate(names)}
+        scalars |= _report(weighting, weighting_state, names)
+        params = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, params, batch_stats, opt_state, weighting_state), scalars
 
     return step
+
+
+def _report(weighting: Weighting, state: Any, names: Sequence[str]) -> Scalars:
+    """What the weighting says of itself: scalars, or one number per task."""
+    found: Scalars = {}
+    for key, value in weighting.report(state).items():
+        prefix = key if key == 'weight' else f'weighting/{key}'
+        per_task = {f'{prefix}/{name}': value[i] for i, name in enumerate(names)} if value.ndim else {prefix: value}
+        found |= per_task
+    return found
 
 
 def compile_step(step: TrainStep, mesh: Mesh) -> Any:

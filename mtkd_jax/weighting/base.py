@@ -1,9 +1,13 @@
 """What a weighting is."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from jaxtyping import Array
+
+
+def _nothing(state: Any) -> dict[str, Array]:
+    return {}
 
 
 class Weighting(NamedTuple):
@@ -12,5 +16,7 @@ class Weighting(NamedTuple):
     `init(num_tasks)` → state; `update(state, losses [T], gramian [T T] or None)` → (weights [T], state).
     """
 
-    init: Callable[[int], Any]
+    init: Callable[..., Any]
     update: Callable[[Any, Array, Array | None], tuple[Array, Any]]
+    needs: Literal['losses', 'gramian', 'gradients'] = 'losses'
+    report: Callable[[Any], dict[str, Array]] = _nothing

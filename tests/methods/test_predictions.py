@@ -153,7 +153,7 @@ def test_weight_zero_is_no_distillation(variables, batch, supervised):
     after = []
     for chosen in (method(supervised, weight=0.0), plain):
         state = initial_state(chosen, weighting.uniform(), optimizer, jax.random.key(0), batch.image.shape)
-        new, _ = jax.jit(train_step(chosen, weighting.uniform(), optimizer))(state, {}, batch)
+        new, _ = jax.jit(train_step(chosen, weighting.uniform(), optimizer, 10))(state, {}, batch)
         after.append(new.params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), *after)
 

@@ -23,7 +23,7 @@ def one_step(method, devices=1, weights=None, batch=None):
     weighter = weighting.uniform() if weights is None else weighting.fixed(weights)
     before = initial_state(method, weighter, OPTIMIZER, jax.random.key(0), (8, *small.SIZE, 3))
     batch = batch or next(small.split(16).ordered())
-    step = compile_step(train_step(method, weighter, OPTIMIZER), mesh)
+    step = compile_step(train_step(method, weighter, OPTIMIZER, 10), mesh)
     state = sharding.replicate(jax.tree.map(jnp.copy, before), mesh)
     batch = jax.device_put(batch, sharding.batched(mesh))
     after, scalars = step(state, sharding.replicate(FROZEN, mesh), batch)

@@ -1,0 +1,65 @@
+"""From task losses to one gradient: the weighting applied to what it asks for, and to nothing more."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from mtkd_jax.training import gradients
+from mtkd_jax.training.gradients import Parts
+from mtkd_jax.weighting import Weighting
+
+GRAMIANS = ('parameters', 'features')
+
+
+@dataclass(frozen=True)
+class Backward:
+    """Backward passes of one forward pass; what is not read is not computed.
+
+    Attributes:
+        tasks: weights [T] → gradient of Σ_t w_t ℓ_t, and its gradient with respect to the shared feature map.
+        whole: weights [T] → the same and the distillation's gradient.
+    """
+
+    tasks: Callable[[Array], tuple[Parts, Any]]
+    whole: Callable[[Array], Parts]
+
+
+def balance(
+    weighting: Weighting, gramian_of: str, state: Any, losses: Float[Array, 't'], shared: Any, backward: Backward
+) -> tuple[Parts, Array | None, Any]:
+    """(gradient, weights [T] or None where the weighting has none, the weighting's new state).
+
+    `shared`: the shared parameters, for their shapes.
+    """
+    weights: Array | None
+    if weighting.needs == 'losses':
+        weights, state = weighting.update(state, losses, None)
+        return backward.whole(weights), weights, state
+    ones, count = jnp.ones_like(losses), losses.shape[0]
+    own = backward.whole(ones).own
+    if weighting.needs == 'gramian' and gramian_of == 'features':
+        products = gradients.gramian(gradients.rows(lambda w: backward.tasks(w)[1], count))
+        weights, state = weighting.update(state, losses, products)
+        return Parts(backward.whole(weights).shared, own), weights, state
+    jacobian = gradients.rows(lambda w: backward.tasks(w)[0].shared, count)
+    if weighting.needs == 'gramian':
+        weights, state = weighting.update(state, losses, gradients.gramian(jacobian))
+        direction = gradients.combine(weights, jacobian)
+    else:
+        weights = None
+        flat, state = weighting.update(state, losses, gradients.matrix(jacobian))
+        direction = ravel_pytree(shared)[1](flat)
+    distilled = backward.whole(jnp.zeros_like(losses)).shared
+    return Parts(jax.tree.map(jnp.add, direction, distilled), own), weights, state
+
+
+def initial_state(weighting: Weighting, params: Any, tasks: list[str]) -> Any:
+    """The weighting's state for these parameters and tasks."""
+    if weighting.needs == 'gradients':
+        return weighting.init(len(tasks), gradients.size(gradients.split(params, tasks).shared))
+    return weighting.init(len(tasks))

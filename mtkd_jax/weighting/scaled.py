@@ -1,0 +1,31 @@
+"""Task losses in other units: constant factors in front of any weighting (w_t of spec A3)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mtkd_jax.weighting.base import Weighting
+
+
+def scaled(weighting: Weighting, factors: Sequence[float]) -> Weighting:
+    """`weighting` for the losses f_t ℓ_t, in the order of the tasks; its weights then stand for ℓ_t itself.
+
+    Raises:
+        ValueError: at `init`, when there is not one factor for every task.
+    """
+
+    def init(num_tasks: int, *rest: int) -> Any:
+        if num_tasks != len(factors):
+            raise ValueError(f'`factors` has {len(factors)} entries for {num_tasks} tasks; give one per task.')
+        return weighting.init(num_tasks, *rest)
+
+    def update(state: Any, losses: Float[Array, 't'], derived: Any) -> tuple[Array, Any]:
+        f = jnp.asarray(factors, losses.dtype)
+        if weighting.needs == 'gradients':
+            return weighting.update(state, f * losses, f[:, None] * derived)
+        weights, state = weighting.update(state, f * losses, None if derived is None else jnp.outer(f, f) * derived)
+        return f * weights, state
+
+    return weighting._replace(init=init, update=update)
