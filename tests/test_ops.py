@@ -50,3 +50,15 @@ def test_unit_normalise_keeps_zero():
     x = jnp.array([[3.0, 4.0], [0.0, 0.0]])
     np.testing.assert_allclose(ops.unit_normalise(x), [[0.6, 0.8], [0, 0]], atol=1e-6)
     assert np.isfinite(jax.grad(lambda x: ops.unit_normalise(x).sum())(x)).all()
+
+
+def test_linear_cka_against_its_definition():
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((30, 4)) + 5, 1e12 * rng.standard_normal((30, 6))
+    centre = np.eye(30) - 1 / 30
+    ka, kb = centre @ a @ a.T @ centre, centre @ b @ b.T @ centre
+    expected = np.sum(ka * kb) / np.sqrt(np.sum(ka * ka) * np.sum(kb * kb))
+    a, b = jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32)
+    np.testing.assert_allclose(ops.linear_cka(a, b), expected, rtol=1e-4)
+    np.testing.assert_allclose(ops.linear_cka(a, -3 * a[:, ::-1] + 1), 1, rtol=1e-5)
+    assert ops.linear_cka(a, jnp.ones((30, 2))) == 0

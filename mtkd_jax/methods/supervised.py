@@ -67,7 +67,8 @@ class Supervised:
     def network_variables(self, variables: Variables) -> dict[str, Any]:
         """See `Method.network_variables`."""
         network = {'params': variables['params']['network'], 'batch_stats': variables['batch_stats']}
-        return network | {k: variables[k] for k in ('perturbations',) if k in variables}
+        shift = variables.get('perturbations')
+        return network | {'perturbations': shift} if shift else network
 
     def task_losses(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
         """ℓ_t for every task, summed over the supervised branches, unweighted."""

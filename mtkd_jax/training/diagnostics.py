@@ -19,8 +19,8 @@ Diagnose = Callable[[TrainState, Variables, Batch], dict[str, Array]]
 def diagnosis(method: Method, total_steps: int, mesh: Mesh) -> Diagnose:
     """A jitted function of state, frozen variables and a batch that changes nothing.
 
-    Gives `gradient/<task>`, the norm of ℓ_t's gradient with respect to the shared parameters;
-    `cosine/<task>/<task>` for every pair, 0 where a gradient is zero; and `cka/<task>/<point>` (see `Method.similarity`).
+    Gives `gradient/<task>`, the norm of ℓ_t's gradient with respect to the shared parameters; for every pair
+    `cosine/<task>/<task>`, 0 where a gradient is zero; and `cka/<task>/<point>` (see `Method.similarity`).
     """
     names = [task.name for task in method.tasks]
 
