@@ -11,9 +11,15 @@ def masked_mean(values: Float[Array, 'b h w 1'], mask: Bool[Array, 'b h w 1']) -
     return total / jnp.maximum(jnp.sum(mask, dtype=jnp.float32), 1.0)
 
 
-def unit_normalise(x: Float[Array, '... c'], epsilon: float = 1e-20) -> Float[Array, '... c']:
-    """`x` divided by its Euclidean norm over the last axis, √(Σ_c x² + ε); a zero vector stays zero."""
-    return x / jnp.sqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + epsilon)
+def unit_normalise(x: Float[Array, '... c'], epsilon: float = 0.0) -> Float[Array, '... c']:
+    """`x` divided by its Euclidean norm over the last axis, √(Σ_c x² + ε).
+
+    A zero vector stays zero; with ε = 0 its gradient is zero, too.
+    """
+    squared = jnp.sum(jnp.square(x), axis=-1, keepdims=True) + epsilon
+    # Dividing by something tiny instead would give one untrained pixel a gradient that Adam remembers for a whole run.
+    positive = squared > 0
+    return jnp.where(positive, x / jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
 
 
 def linear_cka(a: Float[Array, 'n c'], b: Float[Array, 'n d']) -> Float[Array, '']:

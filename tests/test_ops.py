@@ -49,7 +49,10 @@ def test_odd_sizes_are_refused():
 def test_unit_normalise_keeps_zero():
     x = jnp.array([[3.0, 4.0], [0.0, 0.0]])
     np.testing.assert_allclose(ops.unit_normalise(x), [[0.6, 0.8], [0, 0]], atol=1e-6)
-    assert np.isfinite(jax.grad(lambda x: ops.unit_normalise(x).sum())(x)).all()
+    # d/dx Σ u = (1 - u Σ u) / ‖x‖; at zero nothing, however small the branch that is not taken.
+    gradient = jax.grad(lambda x: ops.unit_normalise(x).sum())(x)
+    np.testing.assert_allclose(gradient, [[0.032, -0.024], [0, 0]], atol=1e-6)
+    assert jax.grad(lambda x: ops.unit_normalise(x, 1e-6).sum())(x)[1, 0] == pytest.approx(1e3)
 
 
 def test_linear_cka_against_its_definition():
