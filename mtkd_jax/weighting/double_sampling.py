@@ -1,0 +1,89 @@
+"""MoDo and SDMGrad: MGDA's weights from pairs of independent batches, whose product is not biased.
+
+With J₁, J₂ the gradients of two batches and C = J₁J₂ᵀ, an unbiased Gramian:
+MoDo: w ← Π(w − γ (C + ρI) w), one projected step; direction wᵀJ₃.
+SDMGrad: n projected steps (momentum 0.5) on ½ wᵀCw + λ wᵀC1/T, C divided by the squared mean of √C_tt; direction
+(wᵀ + λ 1ᵀ/T) J₃ / (1 + λ): MGDA pulled to the mean gradient, the more the larger λ.
+
+L. Chen, H. Fernando, Y. Ying, T. Chen, "Three-Way Trade-Off in Multi-Objective Learning: Optimization, Generalization
+and Conflict-Avoidance", 2023; P. Xiao, H. Ban, K. Ji, "Direction-oriented Multi-objective Learning: Simple and Provable
+Stochastic Algorithms", 2023. Need the gradients: the last J, [T, P] float32, is kept.
+
+The authors draw three batches for every step. Here the step's own batch is the third, and the two batches before it
+are the first pair: as independent, and without further passes, but taken one and two steps earlier. So w stays uniform
+for two steps. MoDo's authors take the heads' gradients from all three batches. A task that is absent or has a zero
+gradient in one of the pair has a zero row in C.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from mtkd_jax.weighting.base import Weighting, check_positive
+
+
+class State(NamedTuple):
+    """`last`: the gradients of the last step. `product`: C of the last two. `weights`: w."""
+
+    last: Float[Array, 't p']
+    product: Float[Array, 't t']
+    weights: Float[Array, 't']
+
+
+def modo(*, gamma: float = 1e-3, rho: float = 0.1) -> Weighting:
+    """`gamma`: step size of w. `rho`: its regularisation (the authors' code)."""
+    check_positive('gamma', gamma)
+
+    def follow(weights: Array, product: Array) -> Array:
+        return to_simplex(weights - gamma * (product @ weights + rho * weights))
+
+    return _double(follow, lambda weights: weights)
+
+
+def sdmgrad(
+    *, regularisation: float = 0.3, iterations: int = 20, learning_rate: float = 5.0, momentum: float = 0.5
+) -> Weighting:
+    """`regularisation`: λ. `iterations`, `learning_rate`, `momentum`: of the steps on w (the authors' code)."""
+    check_positive('iterations', iterations)
+    check_positive('learning_rate', learning_rate)
+
+    def follow(weights: Array, product: Array) -> Array:
+        scale = jnp.mean(jnp.sqrt(jnp.maximum(jnp.diagonal(product), 0.0)))
+        # A pair of batches may disagree on every task: then there is nothing to scale by, and nothing to learn.
+        product = jnp.where(scale > 0, product / jnp.where(scale > 0, scale, 1.0) ** 2, 0.0)
+        towards_mean = regularisation * jnp.mean(product, axis=1)
+
+        def step(_: int, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+            weights, velocity = carry
+            velocity = momentum * velocity + product @ weights + towards_mean
+            return to_simplex(weights - learning_rate * velocity), velocity
+
+        return jax.lax.fori_loop(0, iterations, step, (weights, jnp.zeros_like(weights)))[0]
+
+    def total(weights: Array) -> Array:
+        return (weights + regularisation / len(weights)) / (1 + regularisation)
+
+    return _double(follow, total)
+
+
+def to_simplex(weights: Float[Array, 't']) -> Float[Array, 't']:
+    """The nearest point of the simplex. A shift changes nothing, but keeps the digits of large weights."""
+    return optax.projections.projection_simplex(weights - jnp.max(weights))
+
+
+def _double(follow: Callable[[Array, Array], Array], total: Callable[[Array], Array]) -> Weighting:
+    """`follow`: w and C → the next w; `total`: w → the task weights."""
+
+    def init(num_tasks: int, num_parameters: int) -> State:
+        uniform = jnp.full(num_tasks, 1 / num_tasks)
+        return State(jnp.zeros((num_tasks, num_parameters)), jnp.zeros((num_tasks, num_tasks)), uniform)
+
+    def update(state: State, losses: Float[Array, 't'], jacobian: Float[Array, 't p']) -> tuple[Array, State]:
+        weights = follow(state.weights, state.product)
+        return total(weights) @ jacobian, State(jacobian, state.last @ jacobian.T, weights)
+
+    return Weighting(init, update, 'gradients', lambda state: {'weight': total(state.weights)})

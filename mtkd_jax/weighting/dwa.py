@@ -1,0 +1,52 @@
+"""Dynamic weight average: tasks whose loss falls slowly weigh more.
+
+w_t = T softmax_t(r_t / temperature), r_t = ℓ̄_t(e−1) / ℓ̄_t(e−2): the ratio of the mean losses of the last two epochs.
+Weights are 1 in the first two epochs.
+
+S. Liu, E. Johns, A. Davison, "End-to-End Multi-Task Learning with Attention", 2019. Needs the losses, and how many
+steps an epoch has. As the authors' code, but means leave out the batches without a label of the task; a task that an
+epoch never saw has r = 1.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from mtkd_jax.weighting.base import Weighting, check_positive, labelled
+
+
+class State(NamedTuple):
+    """`step`: updates so far. `total`, `number`: of this epoch's losses. `last`, `before`: means of the two before."""
+
+    step: Int[Array, '']
+    total: Float[Array, 't']
+    number: Float[Array, 't']
+    last: Float[Array, 't']
+    before: Float[Array, 't']
+
+
+def dwa(temperature: float = 2.0, steps_per_epoch: int = 1) -> Weighting:
+    """`temperature`: of the softmax, larger is more uniform. `steps_per_epoch`: updates between two changes."""
+    check_positive('temperature', temperature)
+    check_positive('steps_per_epoch', steps_per_epoch)
+
+    def init(num_tasks: int) -> State:
+        zeros = jnp.zeros(num_tasks)
+        return State(jnp.zeros((), jnp.int32), zeros, zeros, zeros, zeros)
+
+    def update(state: State, losses: Float[Array, 't'], gramian: None) -> tuple[Array, State]:
+        turn = (state.step > 0) & (state.step % steps_per_epoch == 0)
+        mean = state.total / jnp.maximum(state.number, 1)
+        before = jnp.where(turn, state.last, state.before)
+        last = jnp.where(turn, mean, state.last)
+        seen = (last > 0) & (before > 0)
+        ratio = jnp.where(seen, last / jnp.where(seen, before, 1.0), 1.0)
+        weights = len(losses) * jax.nn.softmax(ratio / temperature)
+        weights = jnp.where(state.step // steps_per_epoch >= 2, weights, 1.0)
+        total = jnp.where(turn, 0.0, state.total) + losses
+        number = jnp.where(turn, 0.0, state.number) + labelled(losses)
+        return weights, State(state.step + 1, total, number, last, before)
+
+    return Weighting(init, update)

@@ -1,0 +1,53 @@
+"""FAMO: like MGDA on the logarithms of the losses, at the cost of the losses alone.
+
+z = softmax ξ; the step minimises Σ_t z_t log ℓ_t, scaled: w_t = z_t / (ℓ_t c), c = Σ_t z_t / ℓ_t, so that Σ_t w_t = 1.
+After it, ξ moves by Adam against δ_t = log ℓ_t(before) − log ℓ_t(after) through the softmax: tasks that improved least
+gain weight. Decay γ ξ is added to that gradient.
+
+B. Liu, Y. Feng, P. Stone, Q. Liu, "FAMO: Fast Adaptive Multitask Optimization", 2023. Needs the losses.
+
+The authors compute the losses again after the step, on the same batch. That second forward pass is not made here:
+ℓ(after) is the loss of the next batch, so δ also has the difference between two batches, which averages out. A task
+without a label has weight 0, and its last loss waits.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from mtkd_jax.weighting.base import Weighting, check_positive, labelled
+
+
+class State(NamedTuple):
+    """`logits`: ξ. `last`: each task's last loss, 0 until known. `adam`: of ξ."""
+
+    logits: Float[Array, 't']
+    last: Float[Array, 't']
+    adam: Any
+
+
+def famo(*, learning_rate: float = 0.025, decay: float = 1e-3) -> Weighting:
+    """`learning_rate`, `decay`: of ξ (the authors')."""
+    check_positive('learning_rate', learning_rate)
+    optimizer = optax.chain(optax.add_decayed_weights(decay), optax.adam(learning_rate))
+
+    def init(num_tasks: int) -> State:
+        zeros = jnp.zeros(num_tasks)
+        return State(zeros, zeros, optimizer.init(zeros))
+
+    def update(state: State, losses: Float[Array, 't'], gramian: None) -> tuple[Array, State]:
+        present = labelled(losses)
+        safe = jnp.where(present, losses, 1.0)
+        known = present & (state.last > 0)
+        delta = jnp.where(known, jnp.log(jnp.where(known, state.last, 1.0)) - jnp.log(safe), 0.0)
+        share = jax.nn.softmax(state.logits)
+        step, adam = optimizer.update(share * (delta - share @ delta), state.adam, state.logits)
+        logits = state.logits + step
+        ratio = jnp.where(present, jax.nn.softmax(logits) / safe, 0.0)
+        total = ratio.sum()
+        return ratio / jnp.where(total > 0, total, 1.0), State(logits, jnp.where(present, losses, state.last), adam)
+
+    return Weighting(init, update, report=lambda state: {'logit': state.logits})

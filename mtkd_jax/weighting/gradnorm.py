@@ -1,0 +1,58 @@
+"""GradNorm: weights learned so that all tasks train at like rates.
+
+With the weighted norms n_t = w_t ‖g_t‖, their mean n̄ and the relative inverse rate r_t = (ℓ_t/ℓ_t(0)) / mean, w follows
+the gradient of Σ_t |n_t − n̄ r_t^α|, where n̄ r_t^α is held constant; then w is scaled to Σ_t w_t = T.
+
+Z. Chen, V. Badrinarayanan, C.-Y. Lee, A. Rabinovich, "GradNorm: Gradient Normalization for Adaptive Loss Balancing in
+Deep Multitask Networks", 2018. Needs the Gramian, of which it reads the diagonal: the norms are over all shared
+parameters, where the paper takes its last shared layer. ℓ_t(0) is the loss of the first batch with a label of the task.
+Adam steps and a floor of 1e-3 keep w positive (the paper does not say how). The authors published no code. A task
+without a label or a gradient neither enters the means nor moves.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from mtkd_jax.weighting.base import Weighting, check_positive, labelled
+
+FLOOR = 1e-3
+
+
+class State(NamedTuple):
+    """`weights`: w of the next step. `initial`: ℓ(0), 0 until known. `adam`: of w."""
+
+    weights: Float[Array, 't']
+    initial: Float[Array, 't']
+    adam: Any
+
+
+def gradnorm(alpha: float = 1.5, learning_rate: float = 0.025) -> Weighting:
+    """`alpha`: strength of the pull to like rates (paper). `learning_rate`: of w."""
+    check_positive('learning_rate', learning_rate)
+    optimizer = optax.adam(learning_rate)
+
+    def init(num_tasks: int) -> State:
+        weights = jnp.ones(num_tasks)
+        return State(weights, jnp.zeros(num_tasks), optimizer.init(weights))
+
+    def update(state: State, losses: Float[Array, 't'], gramian: Float[Array, 't t']) -> tuple[Array, State]:
+        norm = jnp.sqrt(jnp.maximum(jnp.diagonal(gramian), 0.0))
+        initial = jnp.where(state.initial > 0, state.initial, losses)
+        active = labelled(losses) & (norm > 0)
+        number = jnp.maximum(active.sum(), 1)
+        rate = jnp.where(active, losses / jnp.where(active, initial, 1.0), 0.0)
+        rate = rate / jnp.maximum(rate.sum() / number, jnp.finfo(rate.dtype).tiny)
+        weighted = jnp.where(active, state.weights * norm, 0.0)
+        target = weighted.sum() / number * rate**alpha
+        gradient = jnp.where(active, norm * jnp.sign(weighted - target), 0.0)
+        # Adam follows relative sizes only; squares of raw norms could leave float32.
+        gradient = gradient / jnp.maximum(jnp.max(jnp.where(active, norm, 0.0)), jnp.finfo(norm.dtype).tiny)
+        step, adam = optimizer.update(gradient, state.adam)
+        moved = jnp.where(active, jnp.maximum(state.weights + step, FLOOR), state.weights)
+        moved = moved * len(losses) / moved.sum()
+        return state.weights, State(moved, initial, adam)
+
+    return Weighting(init, update, needs='gramian')

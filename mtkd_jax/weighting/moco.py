@@ -1,0 +1,66 @@
+"""MoCo: MGDA's weights from moving averages of the gradients, which a batch's noise does not bias.
+
+y_t ← y_t − β_k (y_t − h_t), λ ← Π(λ − γ_k (YYᵀ + ρI) λ), direction Σ_t λ_t y_t; at step k β_k = β / k^σ,
+γ_k = γ / k^τ.
+
+H. Fernando, H. Shen, M. Liu, S. Chaudhury, K. Murugesan, T. Chen, "Mitigating Gradient Bias in Multi-objective
+Learning: A Provably Convergent Approach", 2023. Needs the gradients: y is [T, P] float32.
+
+Defaults are those of the authors' multi-task code: h_t = ℓ_t g_t / ‖g_t‖, and Π is a softmax. The paper's algorithm is
+`normalise=False, projection='simplex'`. A task without a label keeps its y and is left out of the direction.
+"""
+
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from mtkd_jax.weighting.base import Weighting, check_choice, labelled
+
+
+class State(NamedTuple):
+    """`step`: updates so far. `average`: y. `weights`: λ."""
+
+    step: Int[Array, '']
+    average: Float[Array, 't p']
+    weights: Float[Array, 't']
+
+
+def moco(
+    *,
+    beta: float = 0.5,
+    beta_sigma: float = 0.5,
+    gamma: float = 0.1,
+    gamma_sigma: float = 0.5,
+    rho: float = 0.0,
+    normalise: bool = True,
+    projection: Literal['softmax', 'simplex'] = 'softmax',
+) -> Weighting:
+    """`beta`, `gamma`: step sizes of y and λ; `beta_sigma`, `gamma_sigma`: σ and τ; `rho`: regularisation of λ.
+
+    `normalise`: whether h_t is ℓ_t g_t / ‖g_t‖, or g_t. `projection`: Π.
+    """
+    check_choice('projection', projection, ('softmax', 'simplex'))
+    onto = jax.nn.softmax if projection == 'softmax' else optax.projections.projection_simplex
+
+    def init(num_tasks: int, num_parameters: int) -> State:
+        average = jnp.zeros((num_tasks, num_parameters))
+        return State(jnp.zeros((), jnp.int32), average, jnp.full(num_tasks, 1 / num_tasks))
+
+    def update(state: State, losses: Float[Array, 't'], jacobian: Float[Array, 't p']) -> tuple[Array, State]:
+        present = labelled(losses)
+        step = state.step + 1
+        count = step.astype(losses.dtype)
+        sample = jacobian
+        if normalise:
+            norm = jnp.linalg.norm(jacobian, axis=1)
+            sample = jnp.where(norm > 0, losses / jnp.where(norm > 0, norm, 1.0), 0.0)[:, None] * jacobian
+        moved = state.average - beta / count**beta_sigma * (state.average - sample)
+        average = jnp.where(present[:, None], moved, state.average)
+        pull = average @ (average.T @ state.weights) + rho * state.weights
+        weights = onto(state.weights - gamma / count**gamma_sigma * pull)
+        return jnp.where(present, weights, 0.0) @ average, State(step, average, weights)
+
+    return Weighting(init, update, 'gradients', lambda state: {'weight': state.weights})
