@@ -5,7 +5,7 @@
 trains the three single-task networks and the KD-MTL network (Li & Bilen 2020) on a narrow SegNet. Recipes:
 `--config=configs/rooms.py:method=uniform,tasks=depth+normals`; any field: `--config.epochs=20`.
 
-    python -m mtkd_jax.main --config=configs/rooms.py:method=sd_mtcnn,backbone=segnet_sd --workdir=runs/rooms_sd
+    python -m mtkd_jax.main --config=configs/rooms.py:method=sd_mtcnn --workdir=runs/rooms_sd
 
 trains a self-distilled network (Jha et al. 2020).
 """
@@ -17,7 +17,7 @@ from mtkd_jax import recipe
 TASKS = ('segmentation', 'depth', 'normals', 'keypoints', 'edges')
 RECIPE = {
     'method': 'kd_mtl',
-    'backbone': 'segnet',
+    'backbone': '',  # segnet, or segnet_sd where the method needs teacher and student branches
     'tasks': 'segmentation+depth+normals',
     'objective': 'eq5',
     'attention': 'on',
@@ -26,9 +26,10 @@ RECIPE = {
 
 def get_config(argument: str = '') -> ConfigDict:
     """Every field, with its unit and source."""
-    chosen = recipe.parse(argument, RECIPE)
+    chosen = recipe.with_backbone(recipe.parse(argument, RECIPE))
     self_distilled = chosen['backbone'].endswith('_sd')
     c = ConfigDict()
+    c.recipe = ConfigDict(chosen)  # what fields below follow; to change the backbone, change it there
 
     c.data = ConfigDict()
     c.data.dataset = 'rooms'
@@ -85,5 +86,5 @@ def get_config(argument: str = '') -> ConfigDict:
     c.checkpoint_every_steps = 0  # besides the end of every epoch; 0 = only there
     c.panel_images = 4  # test images in the prediction panels
 
-    c.paper = ConfigDict({'table': '', 'protocol': ConfigDict()})  # no paper reports on rooms
+    c.paper = ConfigDict({'table': '', 'prefix': '', 'protocol': ConfigDict()})  # no paper reports on rooms
     return c

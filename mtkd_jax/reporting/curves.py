@@ -50,7 +50,10 @@ def draw(records: Mapping[str, Records], path: Path) -> Path | None:
             axis.axis('off')
     names = sorted(entries, key=lambda name: (list(colours).index(name.partition(' (')[0]), name))
     handles = [entries[name] for name in names]
-    figure.legend(handles, names, loc='outside upper center', ncols=min(6, len(names)), fontsize=11)
+    # A letter of this size is about 0.095 inches wide, the sample of the line 0.7.
+    across = int(4 * COLUMNS / (0.7 + 0.095 * max(map(len, names))))
+    columns = max(1, min(across, len(names)))
+    figure.legend(handles, names, loc='outside upper center', ncols=columns, fontsize=11)
     return save_png(figure, path, dpi=110)
 
 
@@ -67,8 +70,7 @@ def _panels(records: Mapping[str, Records]) -> list[Panel]:
         for record in of_stage:
             for key, value in record.items():
                 branch, name = split_branch(key)
-                # A single-task network's total is its task's loss once more.
-                if not _shown(name, record['split']) or (name == 'loss/total' and stage.startswith('stl_')):
+                if not _shown(name, record['split']) or _repeats(stage, key, record):
                     continue
                 epochs, values = series.setdefault((record['split'], name), {}).setdefault((stage, branch), ([], []))
                 epochs.append(record['epoch'])
@@ -77,6 +79,13 @@ def _panels(records: Mapping[str, Records]) -> list[Panel]:
         (_order(key)[0], _title(*key), [(*who, *line) for who, line in series[key].items()])
         for key in sorted(series, key=_order)
     ]
+
+
+def _repeats(stage: str, key: str, record: Mapping[str, Any]) -> bool:
+    """Whether a number is drawn elsewhere: a single-task network's total, a sum over branches that stand beside it."""
+    if key == 'loss/total':
+        return stage.startswith('stl_')
+    return any(name.endswith(f'/{key}') for name in record)
 
 
 def _shown(name: str, split: str) -> bool:

@@ -45,8 +45,7 @@ def label(name: str) -> Label:
         return Label(f'{title}, per-image legacy', unit, decimals)
     if name.startswith('agreement/'):
         task = name.partition('/')[2]
-        what = 'same class' if task == 'segmentation' else 'L2 distance'
-        return Label(f'student and teacher, {task}: {what}', 'share of pixels' if task == 'segmentation' else '', 4)
+        return Label(f'student and teacher, {task}', 'same class' if task == 'segmentation' else 'L2', 4)
     if name.startswith('distillation/'):
         return Label(f'distillation, {name.partition("/")[2]}', 'unweighted', 4)
     return LABELS.get(name, Label(name, '', 4))

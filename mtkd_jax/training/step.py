@@ -25,7 +25,6 @@ def train_step(method: Method, weighting: Weighting, optimizer: optax.GradientTr
     Minimises Σ_t w_t ℓ_t + Σ_t λ_t d_t with w from the weighting and λ from the method. Scalars: `loss/total`,
     `loss/<task>` and `distillation/<task>` (unweighted), `weight/<task>`, `gradient_norm` (over all parameters), and
     the method's diagnostics.
-
     """
     names = [task.name for task in method.tasks]
 
