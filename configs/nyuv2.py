@@ -17,7 +17,7 @@ from mtkd_jax.weighting.registry import hyperparameters
 TASKS = ('segmentation', 'depth', 'normals')
 RECIPE = {
     'method': 'kd_mtl',
-    'backbone': 'segnet',
+    'backbone': '',  # segnet, or segnet_sd where the method needs teacher and student branches
     'weighting': 'uniform',
     'tasks': 'segmentation+depth+normals',
     'objective': 'eq5',
@@ -27,9 +27,10 @@ RECIPE = {
 
 def get_config(argument: str = '') -> ConfigDict:
     """Every field, with its unit and source."""
-    chosen = recipe.parse(argument, RECIPE)
+    chosen = recipe.with_backbone(recipe.parse(argument, RECIPE))
     self_distilled = chosen['backbone'].endswith('_sd')
     c = ConfigDict()
+    c.recipe = ConfigDict(chosen)  # what fields below follow; to change the backbone, change it there
 
     c.data = ConfigDict()
     c.data.dataset = 'nyuv2'
@@ -107,6 +108,7 @@ def get_config(argument: str = '') -> ConfigDict:
         'batch_size': 2,
         'learning_rate': 1e-4,
     }
+    c.paper.prefix = 'nyuv2_' if c.paper.table.endswith('2task') else ''  # of its columns for this data set
     c.paper.protocol = ConfigDict({**common, **own})
     return c
 
@@ -129,12 +131,17 @@ def _kd_mtl_paper() -> tuple[str, dict]:
 
 def _self_distilled_paper(chosen: dict[str, str]) -> tuple[str, dict]:
     """The table of Jha et al. (2020) that has these tasks, and the rest of their protocol (spec B5)."""
+    # Table 3 has the single-task networks of table 2's rows, but not its baselines.
+    plain = chosen['backbone'] == 'segnet_sd' and chosen['attention'] == 'on'
+    compared = plain and chosen['method'] in ('stl', 'uniform', 'sd_mtcnn')
+    single = 'sdmtcnn_table1_nyuv2_single_task'
     tables = {
-        '+'.join(TASKS): 'sdmtcnn_table3_nyuv2_3task' if chosen['method'] == 'stl' else 'sdmtcnn_table2_nyuv2_ablation',
-        'segmentation': 'sdmtcnn_table1_nyuv2_single_task',
-        'depth': 'sdmtcnn_table1_nyuv2_single_task',
+        frozenset(TASKS): 'sdmtcnn_table3_nyuv2_3task' if compared else 'sdmtcnn_table2_nyuv2_ablation',
+        frozenset({'segmentation', 'depth'}): 'sdmtcnn_table5_2task',
+        frozenset({'segmentation'}): single,
+        frozenset({'depth'}): single,
     }
-    return tables.get(chosen['tasks'], ''), {
+    return tables.get(frozenset(chosen['tasks'].split('+')), ''), {
         'tasks': tuple(chosen['tasks'].split('+')),
         'self_distillation': {
             'weight': 1.0,

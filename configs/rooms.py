@@ -5,7 +5,7 @@
 trains the three single-task networks and the KD-MTL network (Li & Bilen 2020) on a narrow SegNet. Recipes:
 `--config=configs/rooms.py:method=uniform,tasks=depth+normals`; any field: `--config.epochs=20`.
 
-    python -m mtkd_jax.main --config=configs/rooms.py:method=sd_mtcnn,backbone=segnet_sd --workdir=runs/rooms_sd
+    python -m mtkd_jax.main --config=configs/rooms.py:method=sd_mtcnn --workdir=runs/rooms_sd
 
 trains a self-distilled network (Jha et al. 2020).
 """
@@ -18,7 +18,7 @@ from mtkd_jax.weighting.registry import hyperparameters
 TASKS = ('segmentation', 'depth', 'normals', 'keypoints', 'edges')
 RECIPE = {
     'method': 'kd_mtl',
-    'backbone': 'segnet',
+    'backbone': '',  # segnet, or segnet_sd where the method needs teacher and student branches
     'weighting': 'uniform',
     'tasks': 'segmentation+depth+normals',
     'objective': 'eq5',
@@ -28,9 +28,10 @@ RECIPE = {
 
 def get_config(argument: str = '') -> ConfigDict:
     """Every field, with its unit and source."""
-    chosen = recipe.parse(argument, RECIPE)
+    chosen = recipe.with_backbone(recipe.parse(argument, RECIPE))
     self_distilled = chosen['backbone'].endswith('_sd')
     c = ConfigDict()
+    c.recipe = ConfigDict(chosen)  # what fields below follow; to change the backbone, change it there
 
     c.data = ConfigDict()
     c.data.dataset = 'rooms'
@@ -100,5 +101,5 @@ def get_config(argument: str = '') -> ConfigDict:
     c.diagnose_every_steps = 0  # task gradients' cosines and norms, CKA with teachers; costs T + 1 passes; 0 = never
     c.panel_images = 4  # test images in the prediction panels
 
-    c.paper = ConfigDict({'table': '', 'protocol': ConfigDict()})  # no paper reports on rooms
+    c.paper = ConfigDict({'table': '', 'prefix': '', 'protocol': ConfigDict()})  # no paper reports on rooms
     return c

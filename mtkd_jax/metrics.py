@@ -23,12 +23,14 @@ class Metrics:
     """A task's metrics.
 
     `measure(prediction [b h w c], target [b h w k], mask [b h w 1])` → statistics; `compute(sums)` → named results;
-    `directions`: the results that enter Δm, +1 where higher is better and -1 where lower is.
+    `directions`: the results that enter Δm, +1 where higher is better and -1 where lower is; `beside`: the same of
+    results that are shown and do not enter it.
     """
 
     measure: Callable[[Array, Array, Array], dict[str, Array]]
     compute: Callable[[Mapping[str, np.ndarray]], dict[str, float]]
     directions: Mapping[str, int]
+    beside: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -140,7 +142,7 @@ def depth_metrics() -> Metrics:
 def normals_metrics() -> Metrics:
     """Angle between predicted and true normals: mean and median in degrees, % within 11.25°, 22.5° and 30° (spec C).
 
-    `normal_cosine`, the mean cosine, is Taskonomy's; it says the same as the mean angle and stays out of Δm.
+    `normal_cosine`, the mean cosine, is Taskonomy's; it is shown beside the others and stays out of Δm.
 
     Over all defined pixels of the split. The prediction is normalised first; the target is used as it is, as the papers
     do (resized normals of the preprocessed NYUv2 are not exactly of unit length).
@@ -172,7 +174,7 @@ def normals_metrics() -> Metrics:
         }
 
     shares_up = {f'normal_{t:g}': 1 for t in thresholds}
-    return Metrics(measure, compute, {'normal_mean': -1, 'normal_median': -1, **shares_up})
+    return Metrics(measure, compute, {'normal_mean': -1, 'normal_median': -1, **shares_up}, {'normal_cosine': 1})
 
 
 def absolute_metrics(name: str) -> Metrics:

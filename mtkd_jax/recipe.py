@@ -25,6 +25,17 @@ def parse(argument: str | None, defaults: Mapping[str, str]) -> dict[str, str]:
     return recipe
 
 
+SELF_DISTILLED = ('sd_mtcnn', 'no_distillation', 'traditional_kd')  # methods that need teacher and student branches
+
+
+def with_backbone(recipe: Mapping[str, str]) -> dict[str, str]:
+    """`recipe` with the backbone that its method is about, where it names none."""
+    return {
+        **recipe,
+        'backbone': recipe['backbone'] or ('segnet_sd' if recipe['method'] in SELF_DISTILLED else 'segnet'),
+    }
+
+
 def switch(recipe: Mapping[str, str], name: str) -> bool:
     """The value of a recipe's `name=on` or `name=off`.
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from mtkd_jax import build, main
+from mtkd_jax.build.checks import check
 from mtkd_jax.build.paper import differences_from_paper, paper_row
 from mtkd_jax.data import builders
 from mtkd_jax.reporting import tables
@@ -27,7 +28,11 @@ CONFIGS = Path(__file__).parents[1] / 'configs'
 
 
 def load(name, argument='', **fields):
-    """The config of a file, tiny; `fields` are set on it, `__` for a dot."""
+    """The config of a file, tiny; `fields` are set on it, `__` for a dot (method, backbone, tasks in the recipe)."""
+    if 'tasks' in fields:
+        argument += ',tasks=' + '+'.join(fields.pop('tasks'))
+    chosen = [f'{key}={fields.pop(key)}' for key in ('method', 'backbone') if key in fields]
+    argument = ','.join([argument, *chosen])
     found = importlib.util.spec_from_file_location(name, CONFIGS / f'{name}.py')
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
@@ -96,7 +101,10 @@ def model(folder, names, widths=small.WIDTHS, seed=0, classes=13):
         ({'widths': (4, 4)}, 'needs five positive numbers'),
         ({'compute_dtype': 'float16'}, "`compute_dtype` is 'float16'; choose one of float32, bfloat16"),
         ({'distillation__points': ('middle',)}, "`distillation.points` is .*'middle'"),
-        ({'method': 'sd_mtcnn'}, "`backbone` is 'segnet', which has no teacher and student branches"),
+        (
+            {'method': 'sd_mtcnn', 'backbone': 'segnet'},
+            "`backbone` is 'segnet', which has no teacher and student branches",
+        ),
         ({**SD, 'self_distillation__objective': 'eq7'}, "`self_distillation.objective` is 'eq7'"),
         (
             {**SD, 'self_distillation__distances__depth': 'kl'},
@@ -119,6 +127,9 @@ def model(folder, names, widths=small.WIDTHS, seed=0, classes=13):
         ({'data__dataset': 'nyu'}, "`data.dataset` is 'nyu'"),
         ({'data__train_images': 2}, '`batch_size` 4 is larger than the split, which has 2 examples'),
         ({'teachers__depth': '/nowhere'}, '/nowhere is no model folder'),
+        ({'method': 'uniform', 'teachers__depth': '/a'}, 'uniform reads no single-task teacher'),
+        ({'method': 'uniform', 'self_distillation__objective': 'eq6'}, 'uniform has no such objective'),
+        ({'method': 'uniform', 'self_distillation__attention': False}, 'segnet has no attention'),
     ],
 )
 def test_a_config_that_does_not_fit_is_refused(rooms, tmp_path, fields, message):
@@ -126,6 +137,85 @@ def test_a_config_that_does_not_fit_is_refused(rooms, tmp_path, fields, message)
     with pytest.raises(UserError, match=message):
         build.experiment(config, tmp_path, lambda *what: None)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ('field', 'value', 'message'),
+    [
+        ('backbone', 'segnet_sd', "recipe chose 'segnet', .*--config=FILE:backbone=segnet_sd"),
+        ('method', 'stl', "recipe chose 'kd_mtl', .*--config=FILE:method=stl"),
+        ('tasks', ('depth',), r"recipe chose 'segmentation\+depth\+normals', .*--config=FILE:tasks=depth"),
+    ],
+)
+def test_what_others_follow_is_chosen_in_the_recipe(field, value, message):
+    """Widths, schedule and the paper's table follow these."""
+    config = load('nyuv2')
+    config[field] = value
+    with pytest.raises(UserError, match=message):
+        check(config)
+
+
+@pytest.mark.parametrize('name', ['rooms', 'nyuv2'])
+@pytest.mark.parametrize('method', ['sd_mtcnn', 'no_distillation', 'traditional_kd'])
+def test_self_distilling_methods_bring_their_backbone(name, method):
+    config = load(name, f'method={method}')
+    assert config.backbone == 'segnet_sd'
+    check(config)
+
+
+def sd_stage(rooms, tmp_path, argument, **fields):
+    """The last stage of a recipe."""
+    config = load('rooms', argument, data__data_dir=rooms, **fields)
+    return build.experiment(config, tmp_path, lambda *what: None).stages[-1]
+
+
+def test_a_config_becomes_the_method_it_names(rooms, tmp_path):
+    """Every field of `self_distillation` arrives where it acts."""
+    p, q = jnp.log(jnp.asarray([[[[0.5, 0.5]]]])), jnp.log(jnp.asarray([[[[0.9, 0.1]]]]))
+    forward = 0.5 * np.log(0.5 / 0.9) + 0.5 * np.log(0.5 / 0.1)
+    backward = 0.9 * np.log(0.9 / 0.5) + 0.1 * np.log(0.1 / 0.5)
+    vector = jnp.asarray([[[[3.0, 4.0, 0.0]]]])
+
+    default = sd_stage(rooms, tmp_path, 'method=sd_mtcnn').method
+    assert default.supervised == ('teacher', 'student')
+    assert default.weights == {'segmentation': 1.0, 'depth': 1.0, 'normals': 1.0}
+    assert not default.stop_teacher_gradient
+    assert default.network.attention
+    np.testing.assert_allclose(default.distances['segmentation'](p, q).item(), forward, rtol=1e-5)
+    np.testing.assert_allclose(default.distances['normals'](vector, 0 * vector).item(), 5)
+    normals = default.tasks[2]
+    np.testing.assert_allclose(np.linalg.norm(normals.blend(vector / 5, 0 * vector)), 0.5)
+
+    changed = sd_stage(
+        rooms,
+        tmp_path,
+        'method=sd_mtcnn,objective=eq6,attention=off',
+        self_distillation__weight=0.5,
+        self_distillation__kl_direction='teacher_student',
+        self_distillation__squared=True,
+        self_distillation__stop_teacher_gradient=True,
+        self_distillation__renormalise_normals=True,
+    )
+    assert changed.name == 'sd_mtcnn_eq6_no_attention'
+    assert changed.method.supervised == ('ensemble',)
+    assert set(changed.method.weights.values()) == {0.5}
+    assert changed.method.stop_teacher_gradient
+    assert not changed.method.network.attention
+    np.testing.assert_allclose(changed.method.distances['segmentation'](p, q).item(), backward, rtol=1e-5)
+    np.testing.assert_allclose(changed.method.distances['normals'](vector, 0 * vector).item(), 25)
+    np.testing.assert_allclose(np.linalg.norm(changed.method.tasks[2].blend(vector / 5, 0 * vector)), 1)
+
+
+def test_baselines_are_what_they_are_called(rooms, tmp_path):
+    apart = sd_stage(rooms, tmp_path, 'method=no_distillation', self_distillation__weight=5.0)
+    assert apart.method.weights == {}
+    assert apart.method.distances == {}
+    assert 'weight' not in apart.settings['self_distillation']
+    before = sd_stage(rooms, tmp_path, 'method=traditional_kd', self_distillation__weight=0.5)
+    assert set(before.method.weights.values()) == {0.5}
+    assert before.method.supervised == ('student',)
+    assert list(before.networks) == ['student']
+    assert list(apart.networks) == ['teacher', 'student', 'teacher + student']
 
 
 @pytest.mark.parametrize(
@@ -243,7 +333,8 @@ def test_the_paper_stands_beside_its_own_protocol_only(fields, named):
     own = {'widths': (64, 128, 256, 512, 512), 'batch_size': 2, 'epochs': 200, 'data__height': 288, 'data__width': 384}
     config = load('nyuv2', **own)
     assert differences_from_paper(config) == ''
-    assert paper_row(config, 'kd_mtl') == {'table': 'kdmtl_table2_nyuv2', 'backbone': 'segnet', 'method': 'kdmtl'}
+    row = {'table': 'kdmtl_table2_nyuv2', 'prefix': '', 'backbone': 'segnet', 'method': 'kdmtl'}
+    assert paper_row(config, 'kd_mtl') == row
     config = load('nyuv2', **{**own, **fields})
     assert paper_row(config, 'kd_mtl') is None
     assert re.search(named, differences_from_paper(config))
@@ -260,6 +351,8 @@ def test_the_paper_stands_beside_its_own_protocol_only(fields, named):
         ('method=uniform,backbone=segnet_sd', 'uniform', ('',)),
         ('method=stl,backbone=segnet_sd', 'stl', ('',)),
         ('method=sd_mtcnn,backbone=segnet_sd,tasks=depth', 'sd_mtcnn', ('teacher', 'student')),
+        ('method=sd_mtcnn,tasks=depth+segmentation', 'sd_mtcnn', ('teacher', 'student')),
+        ('method=stl,backbone=segnet_sd,tasks=depth+segmentation', 'stl', ('',)),
     ],
 )
 def test_the_papers_rows_for_self_distillation(recipe, method, branches):
@@ -267,7 +360,16 @@ def test_the_papers_rows_for_self_distillation(recipe, method, branches):
     row = paper_row(load('nyuv2', recipe, **own), method)
     assert row is not None
     for branch in branches:
-        assert tables.paper_row(row, branch), (row, branch)
+        found = tables.paper_row(row, branch)
+        assert found, (row, branch)
+        assert 'depth_rel' in tables.paper_results(found, row['prefix'])
+
+
+@pytest.mark.parametrize('method', ['uniform', 'no_distillation', 'traditional_kd', 'stl'])
+def test_the_paper_has_no_row_without_attention_but_for_its_ablation(method):
+    own = {'widths': (64, 128, 256, 512, 1024), 'batch_size': 2, 'epochs': 200, 'data__height': 288, 'data__width': 384}
+    row = paper_row(load('nyuv2', f'method={method},backbone=segnet_sd,attention=off', **own), method)
+    assert not [branch for branch in ('', 'teacher', 'student') if tables.paper_row(row, branch)]
 
 
 def test_self_distillation_on_five_tasks(rooms, tmp_path):
@@ -286,9 +388,12 @@ def test_self_distillation_on_five_tasks(rooms, tmp_path):
         assert {f'{branch}/{metric}' for metric in expected} <= set(results['results'])
     costs = results['branches']
     assert costs['student']['operations'] < costs['teacher']['operations']
-    assert '| branch deployed |' in report
+    assert list(costs) == ['teacher', 'student', 'teacher + student']
+    assert '10⁹ operations per image' in report
+    assert 'normals, mean cosine ↑' in report
     records = [json.loads(line) for line in (stage / 'metrics.jsonl').read_text().splitlines()]
     assert {f'agreement/{name}' for name in names.split('+')} <= set(records[0])
+    assert not [name for name in records[0] if name.endswith('/loss/depth')]  # eq. 6 has one loss, the ensemble's
     assert (tmp_path / 'figures' / 'sd_mtcnn_eq6.png').is_file()
 
     spec, variables = load_model(stage / 'model')

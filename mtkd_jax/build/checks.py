@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 from mtkd_jax.build.networks import BACKBONES, DTYPES, TASKS, build_task, choice, is_self_distilled
-from mtkd_jax.build.stages import DIRECTIONS, METHODS, OBJECTIVES, SELF_DISTILLED, model_spec
+from mtkd_jax.build.stages import DIRECTIONS, METHODS, OBJECTIVES, SELF_DISTILLED, WITH_SINGLE_TASK_TEACHERS, model_spec
 from mtkd_jax.build.weightings import NAMES, check_weighting
 from mtkd_jax.training import selection
 from mtkd_jax.types import UserError
@@ -13,6 +13,16 @@ def check(config: ConfigDict) -> None:
     """Raises a `UserError` that names the first field that does not fit, its value and the remedy."""
     choice('method', config.method, (*METHODS, *NAMES))
     choice('backbone', config.backbone, tuple(BACKBONES))
+    for field, value in (
+        ('method', config.method),
+        ('backbone', config.backbone),
+        ('tasks', '+'.join(config.tasks)),
+    ):
+        if value != config.recipe[field]:
+            raise UserError(
+                f'`{field}` is {value!r}, but the recipe chose {config.recipe[field]!r}, which other fields follow; '
+                f'choose it in the recipe: --config=FILE:{field}={value}.'
+            )
     choice('data.dataset', config.data.dataset, tuple(TASKS))
     offered = TASKS[config.data.dataset]
     for name in config.tasks:
@@ -37,11 +47,26 @@ def check(config: ConfigDict) -> None:
     for field in ('learning_rate', 'adaptor_learning_rate'):
         if not config[field] > 0:
             raise UserError(f'`{field}` is {config[field]}; it must be positive.')
+    _check_unread(config)
     _check_per_task(config)
     check_weighting(config)
     _check_bam(config)
     _check_distillation(config)
     _check_selection(config)
+
+
+def _check_unread(config: ConfigDict) -> None:
+    """Refuses fields that were set for nothing."""
+    sd, method = config.self_distillation, config.method
+    given = [task for task in config.tasks if config.teachers.get(task, '')]
+    if given and method not in ('stl', *WITH_SINGLE_TASK_TEACHERS):
+        raise UserError(
+            f'`teachers.{given[0]}` is {config.teachers[given[0]]!r}; {method} reads no single-task teacher.'
+        )
+    if sd.objective != 'eq5' and method not in SELF_DISTILLED:
+        raise UserError(f'`self_distillation.objective` is {sd.objective!r}; {method} has no such objective.')
+    if not sd.attention and not is_self_distilled(config.backbone):
+        raise UserError(f'`self_distillation.attention` is off; {config.backbone} has no attention.')
 
 
 def _check_per_task(config: ConfigDict) -> None:

@@ -22,7 +22,12 @@ def paper_row(config: ConfigDict, method: str) -> dict[str, str] | None:
     """Where the paper's row is for what `method` trains: table, backbone, method; None where the config is not its."""
     if not config.paper.table or differences_from_paper(config):
         return None
-    return {'table': config.paper.table, 'backbone': config.backbone, 'method': _paper_name(config, method)}
+    return {
+        'table': config.paper.table,
+        'prefix': config.paper.prefix,
+        'backbone': config.backbone,
+        'method': _paper_name(config, method),
+    }
 
 
 def _paper_name(config: ConfigDict, method: str) -> str:
@@ -31,10 +36,11 @@ def _paper_name(config: ConfigDict, method: str) -> str:
     names = {
         'kd_mtl': 'kdmtl',
         'uniform': 'vanilla' if is_self_distilled(config.backbone) else 'uniform',
-        'sd_mtcnn': f'sdmtcnn{single}_{sd.objective}' + ('' if sd.attention else '_no_attention'),
+        'sd_mtcnn': f'sdmtcnn{single}_{sd.objective}',
         'no_distillation': f'no_distill_{sd.objective}',
     }
-    return names.get(method, method)
+    plain = is_self_distilled(config.backbone) and not sd.attention
+    return names.get(method, method) + ('_no_attention' if plain else '')
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:

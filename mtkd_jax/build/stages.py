@@ -26,6 +26,15 @@ from mtkd_jax.types import ENSEMBLE, MAIN, STUDENT, TEACHER, UserError
 WITH_SINGLE_TASK_TEACHERS = ('kd_mtl', 'bam')
 SELF_DISTILLED = ('sd_mtcnn', 'no_distillation')
 OBJECTIVES = {'eq5': (TEACHER, STUDENT), 'eq6': (ENSEMBLE,)}  # the branches that learn from labels (spec B4)
+DISTANCE_FIELDS = ('weight', 'distances', 'kl_direction', 'squared')
+OBJECTIVE_FIELDS = ('objective', 'renormalise_normals', 'student_widths')
+READ_BY = {
+    'sd_mtcnn': (*OBJECTIVE_FIELDS, *DISTANCE_FIELDS, 'stop_teacher_gradient'),
+    'no_distillation': OBJECTIVE_FIELDS,
+    'traditional_kd': ('student_widths', *DISTANCE_FIELDS),
+}
+"""Fields of `self_distillation` that decide what a method learns; `attention` decides the network of every method."""
+
 DIRECTIONS = {'student_teacher': 'kl', 'teacher_student': 'reverse_kl'}
 
 
@@ -66,7 +75,7 @@ def trained_stage(config: ConfigDict, plan: Plan, data: StageData) -> Stage:
             config.adaptor_learning_rate,
             config.adaptor_l2,
         ),
-        networks={branch: build_network(spec, branches=[branch])[0] for branch in spec.get('branches', [MAIN])},
+        networks={name: build_network(spec, branches=branches)[0] for name, branches in _deployments(spec).items()},
         data=only(data, plan.tasks),
         schedule=Schedule(
             config.epochs,
@@ -83,6 +92,13 @@ def trained_stage(config: ConfigDict, plan: Plan, data: StageData) -> Stage:
         facts=_facts(config, plan.method),
         gramian_of=config.weighting.gramian_of,
     )
+
+
+def _deployments(spec: Mapping[str, Any]) -> dict[str, list[str]]:
+    """What can be deployed of a network: every branch alone, and teacher and student together."""
+    branches = spec.get('branches', [MAIN])
+    both = {f'{TEACHER} + {STUDENT}': [TEACHER, STUDENT]} if {TEACHER, STUDENT} <= set(branches) else {}
+    return {**{branch: [branch] for branch in branches if branch != ENSEMBLE}, **both}
 
 
 def given_teacher(config: ConfigDict, task: Task, folder: Path, data: StageData) -> GivenTeacher:
@@ -135,13 +151,14 @@ def _kd_mtl(config: ConfigDict, network: nn.Module, plan: Plan) -> methods.Metho
 
 def _self_distillation(config: ConfigDict, network: nn.Module, plan: Plan) -> methods.Method:
     sd = config.self_distillation
-    weight = sd.weight if plan.method == 'sd_mtcnn' else 0.0
+    # Without distillation nothing is compared, so nothing is computed for it either.
+    distilled = plan.tasks if plan.method == 'sd_mtcnn' else []
     return methods.SelfDistillation(
         network=network,
         tasks=tuple(plan.tasks),
         supervised=OBJECTIVES[sd.objective],
-        distances=_distances(config.self_distillation, plan.tasks),
-        weights={task.name: weight for task in plan.tasks},
+        distances=_distances(config.self_distillation, distilled),
+        weights={task.name: sd.weight for task in distilled},
         stop_teacher_gradient=sd.stop_teacher_gradient,
     )
 
@@ -192,6 +209,11 @@ def _distances(section: ConfigDict, chosen: Sequence[Task]) -> dict[str, Any]:
 def _teacher_spec(folder: Path, task: str, own: Mapping[str, Any]) -> dict[str, Any]:
     """The teacher in `folder`; its features must have the size of the network's for adaptors to compare them."""
     spec = {**load_model(folder)[0], 'compute_dtype': own['compute_dtype']}
+    if spec.get('branches', [MAIN]) != [MAIN]:
+        raise UserError(
+            f'`teachers.{task}` is {folder}, which has the branches {", ".join(spec["branches"])}; give a single-task '
+            'network (method=stl).'
+        )
     if spec['tasks'] != [task]:
         raise UserError(
             f'`teachers.{task}` is {folder}, which predicts {", ".join(spec["tasks"])}; give a network of {task} alone.'
@@ -264,7 +286,10 @@ def _settings(config: ConfigDict, plan: Plan, names: Sequence[str], data: StageD
         settings['teachers'] = {n: weights_digest(given[n]) if n in given else 'trained here' for n in names}
     if method in (*SELF_DISTILLED, 'traditional_kd'):
         sd = fields['self_distillation']
-        settings['self_distillation'] = {**sd, 'distances': {n: sd['distances'][n] for n in names}}
+        read = {key: sd[key] for key in READ_BY[method]}
+        if 'distances' in read:
+            read['distances'] = {n: sd['distances'][n] for n in names}
+        settings['self_distillation'] = read
     return settings
 
 

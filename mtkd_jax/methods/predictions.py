@@ -25,7 +25,7 @@ class PredictionDistillation(Supervised):
 
     Attributes:
         distances: task → per-pixel distance (student, teacher), one of `Task.distances`; its mean over all pixels is
-            distilled (spec B3), labelled or not.
+            distilled (spec B3), labelled or not. Tasks that are not in it are not distilled.
         weights: λ by task.
     """
 
@@ -37,8 +37,8 @@ class PredictionDistillation(Supervised):
         return Mixture(1.0, self.weights)
 
     def distillation(self, student: Predictions, teacher: Predictions) -> dict[str, Array]:
-        """The mean distance of every task."""
-        return {t.name: jnp.mean(self.distances[t.name](student[t.name], teacher[t.name])) for t in self.tasks}
+        """The mean distance of every task that has one."""
+        return {name: jnp.mean(d(student[name], teacher[name])) for name, d in self.distances.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +59,8 @@ class SelfDistillation(PredictionDistillation):
         outputs, batch_stats = models.train_outputs(self.network, self.network_variables(variables), batch.image)
         student, teacher = outputs.predictions[STUDENT], outputs.predictions[TEACHER]
         seen = jax.lax.stop_gradient(teacher) if self.stop_teacher_gradient else teacher
-        agreement = branch_agreement(self.tasks, student, teacher)
-        return Losses(self.task_losses(outputs, batch), self.distillation(student, seen), agreement), batch_stats
+        logged = branch_agreement(self.tasks, student, teacher) | self.branch_losses(outputs, batch)
+        return Losses(self.task_losses(outputs, batch), self.distillation(student, seen), logged), batch_stats
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,7 +73,15 @@ class Supervised:
     def task_losses(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
         """ℓ_t for every task, summed over the supervised branches, unweighted."""
 
-        def loss(task: Task, branch: str) -> Array:
-            return task.loss(outputs.predictions[branch][task.name], *batch.targets[task.name])
+        losses = [self._losses(outputs, batch, branch) for branch in self.supervised]
+        return {t.name: functools.reduce(jnp.add, [by_task[t.name] for by_task in losses]) for t in self.tasks}
 
-        return {t.name: functools.reduce(jnp.add, [loss(t, b) for b in self.supervised]) for t in self.tasks}
+    def branch_losses(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
+        """`<branch>/loss/<task>`, the terms of that sum, to be logged; empty where it has only one."""
+        if len(self.supervised) == 1:
+            return {}
+        by_branch = {branch: self._losses(outputs, batch, branch) for branch in self.supervised}
+        return {f'{branch}/loss/{task}': loss for branch, found in by_branch.items() for task, loss in found.items()}
+
+    def _losses(self, outputs: Outputs, batch: Batch, branch: str) -> dict[str, Array]:
+        return {t.name: t.loss(outputs.predictions[branch][t.name], *batch.targets[t.name]) for t in self.tasks}

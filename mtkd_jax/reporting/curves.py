@@ -50,7 +50,10 @@ def draw(records: Mapping[str, Records], path: Path) -> Path | None:
             axis.axis('off')
     names = sorted(entries, key=lambda name: (list(colours).index(name.partition(' (')[0]), name))
     handles = [entries[name] for name in names]
-    figure.legend(handles, names, loc='outside upper center', ncols=min(6, len(names)), fontsize=11)
+    # A letter of this size is about 0.095 inches wide, the sample of the line 0.7.
+    across = int(4 * COLUMNS / (0.7 + 0.095 * max(map(len, names))))
+    columns = max(1, min(across, len(names)))
+    figure.legend(handles, names, loc='outside upper center', ncols=columns, fontsize=11)
     return save_png(figure, path, dpi=110)
 
 
@@ -63,12 +66,12 @@ def _rows(panels: Sequence[Panel]) -> list[list[Panel]]:
 def _panels(records: Mapping[str, Records]) -> list[Panel]:
     """Every diagram: training losses, distillation, then metrics as tables order them."""
     series: dict[tuple[str, str], dict[tuple[str, str], tuple[list[float], list[float]]]] = {}
-    dull = _dull(records)
+    constant = _constant_weights(records)
     for stage, of_stage in records.items():
         for record in of_stage:
             for key, value in record.items():
                 branch, name = split_branch(key)
-                if not _shown(name, record['split']) or (stage, key) in dull:
+                if not _shown(name, record['split']) or _repeats(stage, key, record) or (stage, key) in constant:
                     continue
                 epochs, values = series.setdefault((record['split'], name), {}).setdefault((stage, branch), ([], []))
                 epochs.append(record['epoch'])
@@ -79,16 +82,22 @@ def _panels(records: Mapping[str, Records]) -> list[Panel]:
     ]
 
 
-def _dull(records: Mapping[str, Records]) -> set[tuple[str, str]]:
-    """(stage, number) that say nothing: weights that never change, and a single-task network's total."""
+def _constant_weights(records: Mapping[str, Records]) -> set[tuple[str, str]]:
+    """(stage, number) of the task weights that never change."""
     seen: dict[tuple[str, str], set[float]] = {}
     for stage, of_stage in records.items():
         for record in of_stage:
             for key, value in record.items():
                 if key.startswith('weight/'):
                     seen.setdefault((stage, key), set()).add(value)
-    constant = {where for where, values in seen.items() if len(values) == 1}
-    return constant | {(stage, 'loss/total') for stage in records if stage.startswith('stl_')}
+    return {where for where, values in seen.items() if len(values) == 1}
+
+
+def _repeats(stage: str, key: str, record: Mapping[str, Any]) -> bool:
+    """Whether a number is drawn elsewhere: a single-task network's total, a sum over branches that stand beside it."""
+    if key == 'loss/total':
+        return stage.startswith('stl_')
+    return any(name.endswith(f'/{key}') for name in record)
 
 
 def _shown(name: str, split: str) -> bool:

@@ -39,7 +39,7 @@ LABELS = {
 
 
 # Of one task, of a pair, or of a task and a point.
-KINDS = {
+OF_TASKS = {
     'weight': 'task weight, {0}',
     'weighting': 'weighting: {0} {1}',
     'gradient': 'norm of the task gradient, {0}',
@@ -55,11 +55,10 @@ def label(name: str) -> Label:
         return Label(f'{title}, per-image legacy', unit, decimals)
     if name.startswith('agreement/'):
         task = name.partition('/')[2]
-        what = 'same class' if task == 'segmentation' else 'L2 distance'
-        return Label(f'student and teacher, {task}: {what}', 'share of pixels' if task == 'segmentation' else '', 4)
+        return Label(f'student and teacher, {task}', 'same class' if task == 'segmentation' else 'L2', 4)
     kind, _, rest = name.partition('/')
-    if kind in KINDS:
-        return Label(KINDS[kind].format(*rest.split('/'), '').strip(), '', 4)
+    if kind in OF_TASKS:
+        return Label(OF_TASKS[kind].format(*rest.split('/'), '').strip(), '', 4)
     if name.startswith('distillation/'):
         return Label(f'distillation, {name.partition("/")[2]}', 'unweighted', 4)
     return LABELS.get(name, Label(name, '', 4))

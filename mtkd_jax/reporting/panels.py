@@ -17,7 +17,6 @@ MARGIN = 14
 HEAD = 78  # pixels for the labels above
 DPI = 100
 STRIPE = 6  # pixels
-SHADE = 0.4  # brightness of wrong pixels
 DARK, LIGHT = np.uint8(120), np.uint8(190)
 
 ByTask = Mapping[str, np.ndarray]
@@ -34,7 +33,7 @@ def prediction_panel(
 ) -> Path:
     """Writes one PNG: a row per example; image, then per task the truth and a prediction for every branch.
 
-    Pixels of a wrong class are dark.
+    Pixels of a wrong class have black stripes.
 
     Args:
         images: [n h w 3], floats in [0, 1] or uint8.
@@ -57,7 +56,7 @@ def prediction_panel(
         for branch, by_task in sorted(predictions.items(), key=lambda item: _place(item[0])):
             source = 'prediction' if branch == MAIN else f'prediction ({branch})'
             rendered = [
-                _enlarge(_darken(task, value, truth, mask))
+                _mark(task, value, truth, mask)
                 for value, truth, mask in zip(by_task[task.name], truths[task.name], masks[task.name], strict=True)
             ]
             columns.append((f'{task.name}\n{source}', rendered))
@@ -65,7 +64,7 @@ def prediction_panel(
     if any(not np.all(masks[task.name]) for task in tasks):
         notes.append('Grey hatching: truth undefined; left out of losses and metrics.')
     if any(task.mistakes for task in tasks):
-        notes.append('Dark: wrong class.')
+        notes.append('Black stripes: wrong class.')
     return _draw(columns, tasks, path, title, ' '.join(notes))
 
 
@@ -75,13 +74,15 @@ def _place(branch: str) -> tuple[int, str]:
     return order.index(branch) if branch in order else len(order), branch
 
 
-def _darken(task: ReportedTask, prediction: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The picture of a prediction, dark where it is wrong."""
-    picture = task.render(prediction, None)
+def _mark(task: ReportedTask, prediction: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The picture of a prediction, enlarged; black stripes where it is wrong, so that its class can still be seen."""
+    picture = _enlarge(task.render(prediction, None))
     if task.mistakes is None:
         return picture
-    wrong = mask & task.mistakes(prediction, truth)
-    return np.where(wrong, picture * SHADE, picture).astype(np.uint8)
+    wrong = _enlarge(mask & task.mistakes(prediction, truth))
+    row, column = np.indices(wrong.shape[:2])
+    stripe = np.asarray((row - column) % STRIPE < STRIPE // 2)[..., None]
+    return np.where(wrong & stripe, np.uint8(0), picture)
 
 
 def _check(

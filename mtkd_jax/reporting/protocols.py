@@ -8,11 +8,16 @@ import numpy as np
 
 @runtime_checkable
 class HasDirections(Protocol):
-    """A task's metrics: name → +1 where higher is better, -1 where lower is; only those that enter Δm."""
+    """A task's metrics: name → +1 where higher is better, -1 where lower is."""
 
     @property
     def directions(self) -> Mapping[str, int]:
-        """See the class."""
+        """Those that enter Δm."""
+        ...
+
+    @property
+    def beside(self) -> Mapping[str, int]:
+        """Those that are shown only."""
         ...
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mtkd_jax.types import UserError
+from mtkd_jax.types import STUDENT, TEACHER, UserError
 
 # `loss/depth` is a loss; in `student/miou` and `student/loss/depth` the first word is a branch.
 KINDS = ('loss', 'distillation', 'agreement', 'weight', 'weighting', 'gradient', 'cosine', 'cka')
@@ -16,13 +16,14 @@ KINDS = ('loss', 'distillation', 'agreement', 'weight', 'weighting', 'gradient',
 class Row:
     """One row of a table: a branch of a stage, or the single-task networks together.
 
-    `branch` is '' where the network has only one; `results` are without branch names; `paper`: where the
-    paper's row is.
+    `branch` is '' where the network has only one; `network`: its backbone in words; `results` are without branch
+    names; `paper`: where the paper's row is.
     """
 
     name: str
     method: str
     branch: str
+    network: str
     tasks: tuple[str, ...]
     results: Mapping[str, float]
     paper: Mapping[str, str] | None
@@ -41,12 +42,13 @@ def split_branch(name: str) -> tuple[str, str]:
 
 
 def by_branch(results: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """{branch: results without the branch's name}, in the order in which the branches appear."""
+    """{branch: results without the branch's name}; teacher, student, then others."""
     branches: dict[str, dict[str, float]] = {}
     for key, value in results.items():
         branch, name = split_branch(key)
         branches.setdefault(branch, {})[name] = value
-    return branches
+    order = ('', TEACHER, STUDENT)
+    return dict(sorted(branches.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order)))
 
 
 def load_stages(workdir: Path, tasks: Iterable[str]) -> list[dict[str, Any]]:
@@ -117,7 +119,13 @@ def single_task_base(stages: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 def _row(stage: Mapping[str, Any], branch: str) -> Row:
     results = by_branch(stage['results'])[branch]
     paper, baselines = stage.get('paper'), stage.get('baselines') or {}
-    return Row(stage['stage'], stage['method'], branch, tuple(stage['tasks']), results, paper, baselines)
+    tasks = tuple(stage['tasks'])
+    return Row(stage['stage'], stage['method'], branch, _network(stage), tasks, results, paper, baselines)
+
+
+def _network(stage: Mapping[str, Any]) -> str:
+    without = (stage.get('settings') or {}).get('attention') is False
+    return str(stage.get('backbone', 'a network')) + (' without attention' if without else '')
 
 
 def _single_row(stages: Sequence[Mapping[str, Any]], branch: str, results: Mapping[str, float]) -> Row:
@@ -126,4 +134,5 @@ def _single_row(stages: Sequence[Mapping[str, Any]], branch: str, results: Mappi
     papers = [stage.get('paper') for stage in stages]
     # A given teacher was not trained as the paper's were: the whole row then is not the paper's.
     paper = papers[0] if all(papers) else None
-    return Row('single-task', 'stl', branch, tasks, results, paper, baselines)
+    network = ' and '.join(sorted({_network(stage) for stage in stages}))
+    return Row('single-task', 'stl', branch, network, tasks, results, paper, baselines)

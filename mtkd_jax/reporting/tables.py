@@ -33,7 +33,7 @@ def metric_columns(tasks: Iterable[ReportedTask], protocol: str) -> dict[str, in
     return {
         protocol_name(metric, protocol): direction
         for task in tasks
-        for metric, direction in task.metrics.directions.items()
+        for metric, direction in {**task.metrics.directions, **task.metrics.beside}.items()
     }
 
 
@@ -115,6 +115,7 @@ def paper_row(paper: Mapping[str, str], branch: str = '') -> PaperRow | None:
     return found[0] if len(found) == 1 else None
 
 
-def paper_results(row: PaperRow) -> dict[str, float]:
-    """The metrics of a paper's row."""
-    return {name: value for name, value in row.items() if isinstance(value, float)}
+def paper_results(row: PaperRow, prefix: str = '') -> dict[str, float]:
+    """The metrics of a paper's row; `prefix`: of the columns that belong to the data set, where a table has several."""
+    numbers = {name: value for name, value in row.items() if isinstance(value, float)}
+    return {name.removeprefix(prefix): value for name, value in numbers.items() if name.startswith(prefix)}

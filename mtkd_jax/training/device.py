@@ -33,13 +33,16 @@ def parameter_counts(params: dict) -> dict[str, int]:
     return {group: sum(x.size for x in jax.tree.leaves(tree)) for group, tree in params.items()}
 
 
-def inference_cost(network: nn.Module, image_shape: tuple[int, ...]) -> dict[str, float]:
-    """`parameters` that `network` has, and floating-point `operations` for one image [h w 3], as XLA counts them."""
+def inference_cost(network: nn.Module, image_shape: tuple[int, ...]) -> dict[str, float | None]:
+    """`parameters` that `network` has, and floating-point `operations` for one image [h w 3].
+
+    Operations as XLA counts them before its optimisations; None where the backend does not count.
+    """
     image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     variables = jax.eval_shape(lambda key, x: network.init(key, x, train=False), jax.random.key(0), image)
     lowered = jax.jit(lambda v, x: models.predict(network, v, x).predictions).lower(variables, image)
-    counted: Any = lowered.cost_analysis()
+    counted: Any = lowered.cost_analysis() or {}
     return {
         'parameters': sum(x.size for x in jax.tree.leaves(variables['params'])),
-        'operations': float(counted['flops']),
+        'operations': float(counted['flops']) if 'flops' in counted else None,
     }

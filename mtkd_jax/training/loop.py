@@ -119,7 +119,7 @@ class Loop:
         return Position(epoch, step - epoch * per_epoch, per_epoch, len(self.train.source), self.train.seed)
 
     def _frozen(self) -> Variables:
-        variables = {task: load_model(path)[1] for task, path in self.stage.teachers.items()}
+        variables = {name: load_model(path)[1] for name, path in self.stage.teachers.items()}
         return sharding.replicate(variables, self.mesh)
 
     def _epoch(self, state: TrainState, frozen: Variables, epoch: int, first: int) -> TrainState:
@@ -197,7 +197,7 @@ class Loop:
             return
         self._checkpoints.wait()
         latest = self._checkpoints.latest
-        tasks = sorted({name.split('/')[1] for name in bad if '/' in name and name != 'loss/total'})
+        tasks = sorted({name.split('/')[-1] for name in bad if '/' in name and name != 'loss/total'})
         good = 'there is none yet' if latest is None else f'step {latest} in {self.folder / "checkpoints"}'
         raise NonFiniteLossError(
             f'Stage {self.stage.name}: {", ".join(f"{name} = {scalars[name]}" for name in bad)} at step {step} '

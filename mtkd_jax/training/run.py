@@ -59,8 +59,8 @@ def run_stage(
         lambda start: make_writer(folder, start),
         lambda start: make_progress(stage.name, loop.total_steps, start, loop.train.steps_per_epoch),
     )
-    results = _results(stage, loop, state, mesh, folder)
     save_model(folder / 'model', stage.model_spec, _chosen_variables(stage, state, folder))
+    results = _results(stage, loop, state, mesh, folder)
     # Written last: a stage that has it is finished.
     write_json(folder / 'results.json', results)
     return results
@@ -86,6 +86,7 @@ def _results(stage: Stage, loop: Loop, state: TrainState, mesh: Mesh, folder: Pa
         tests = [r for r in records if r['split'] == 'test']
         results = summarise(rule, [_numbers(record) for record in tests])
     tasks, data = stage.method.tasks, stage.data
+    shape = next(data.test.ordered()).image.shape[1:]
     return {
         'stage': stage.name,
         'tasks': [task.name for task in tasks],
@@ -94,10 +95,7 @@ def _results(stage: Stage, loop: Loop, state: TrainState, mesh: Mesh, folder: Pa
         'selection': {'rule': rule.name, 'split': 'test', 'note': rule.note},
         'results': results,
         'parameters': device.parameter_counts(state.params),
-        'branches': {
-            branch: device.inference_cost(network, next(data.test.ordered()).image.shape[1:])
-            for branch, network in stage.networks.items()
-        },
+        'branches': {name: device.inference_cost(network, shape) for name, network in stage.networks.items()},
         'timing': _timing(records, loop, mesh),
         'baselines': constant_baselines(tasks, data.train.ordered(), data.test.ordered()),
         **stage.facts,

@@ -42,8 +42,8 @@ RULES = {
             'best_validation',
             1,
             True,
-            'Test metrics of the epoch with the lowest loss (mean over tasks) on a validation split held out of the '
-            'training set.',
+            'Test metrics of the epoch with the lowest loss (mean over tasks and branches) on a validation split held '
+            'out of the training set.',
         ),
     )
 }

@@ -59,7 +59,7 @@ class Stage:
         networks: the network by branch, each computing that branch alone: what deploying it costs.
         schedule: how long, how often.
         seed: of the initialisation.
-        teachers: task → model folder whose variables the method gets as `frozen`.
+        teachers: task (or `teacher`, of all tasks) → model folder whose variables the method gets as `frozen`.
         settings: everything that decides the outcome, as JSON; a finished stage is reused only if it has the same.
         model_spec: what the model folder says of the network.
         facts: further entries of `results.json` (dataset, backbone, the paper's row, ...).

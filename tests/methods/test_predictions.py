@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,7 @@ from mtkd_jax import methods, models, tasks, weighting
 from mtkd_jax.tasks import distances
 from mtkd_jax.training.state import initial_state
 from mtkd_jax.training.step import train_step
-from mtkd_jax.types import ENSEMBLE, STUDENT, TEACHER
+from mtkd_jax.types import ENSEMBLE, STUDENT, TEACHER, Batch, Outputs, Target
 from tests import small
 
 EQ5, EQ6 = (TEACHER, STUDENT), (ENSEMBLE,)
@@ -120,7 +121,61 @@ def test_eq5_by_hand(variables, batch):
     np.testing.assert_allclose(losses.distillation['normals'], apart, rtol=1e-5)
     depth = np.abs(np.asarray(student['depth'] - teacher['depth'])).mean()
     np.testing.assert_allclose(losses.distillation['depth'], depth, rtol=1e-5)
-    assert set(losses.diagnostics) == {f'agreement/{name}' for name in small.NAMES}
+    logged = losses.diagnostics
+    assert {n for n in logged if n.startswith('agreement')} == {f'agreement/{name}' for name in small.NAMES}
+    for name in small.NAMES:
+        both = logged[f'teacher/loss/{name}'] + logged[f'student/loss/{name}']
+        np.testing.assert_allclose(losses.task[name], both, rtol=1e-6)
+
+
+class Constants(nn.Module):
+    """Predicts the same everywhere: depth 2 and 4, classes (1/2, 1/2) and (1/4, 3/4)."""
+
+    @nn.compact
+    def __call__(self, image, *, train):
+        self.param('unused', nn.initializers.zeros, (1,))
+        self.variable('batch_stats', 'unused', lambda: jnp.zeros(1))
+
+        def everywhere(*values):
+            return jnp.broadcast_to(jnp.asarray(values), (*image.shape[:3], len(values)))
+
+        seg, depth = CONSTANT_TASKS
+        teacher = {'segmentation': jnp.log(everywhere(0.5, 0.5)), 'depth': everywhere(2.0)}
+        student = {'segmentation': jnp.log(everywhere(0.25, 0.75)), 'depth': everywhere(4.0)}
+        ensemble = {t.name: t.blend(teacher[t.name], student[t.name]) for t in (seg, depth)}
+        return Outputs({TEACHER: teacher, STUDENT: student, ENSEMBLE: ensemble}, {})
+
+
+CONSTANT_TASKS = (tasks.segmentation(2), tasks.depth())
+
+
+@pytest.mark.parametrize(
+    ('supervised', 'expected'),
+    [
+        # ℓ: -log 1/2 - log 3/4 and |2 - 1| + |4 - 1|; λ d: 3 (1/4 log 1/2 + 3/4 log 3/2) and 3 · 2.
+        (EQ5, 0.980829 + 4 + 3 * 0.130812 + 6),
+        # The mean of the scores gives class 1 5/8, that of the depths is 3: -log 5/8 and 2.
+        (EQ6, 0.470004 + 2 + 3 * 0.130812 + 6),
+    ],
+)
+def test_objectives_as_numbers(supervised, expected):
+    image = jnp.zeros((2, 2, 2, 3))
+    mask = jnp.ones((2, 2, 2, 1), bool)
+    targets = {
+        'segmentation': Target(jnp.ones((2, 2, 2, 1), jnp.int32), mask),
+        'depth': Target(jnp.ones((2, 2, 2, 1)), mask),
+    }
+    chosen = methods.SelfDistillation(
+        network=Constants(),
+        tasks=CONSTANT_TASKS,
+        supervised=supervised,
+        distances={'segmentation': distances.kl, 'depth': distances.l2},
+        weights={'segmentation': 3.0, 'depth': 3.0},
+    )
+    optimizer = optax.sgd(1.0)
+    state = initial_state(chosen, weighting.uniform(), optimizer, jax.random.key(0), image.shape)
+    _, scalars = train_step(chosen, weighting.uniform(), optimizer, 10)(state, {}, Batch(image, targets))
+    assert scalars['loss/total'] == pytest.approx(expected, rel=1e-5)
 
 
 def test_eq6_is_the_loss_of_the_mean(variables, batch):

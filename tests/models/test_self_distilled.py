@@ -92,6 +92,51 @@ def test_parameters_at_full_size(kind):
     assert count(plain, 'teacher') == teacher(kind, 13, with_attention=False)
 
 
+BLOCKS = {
+    models.SegNetSD: {
+        'bottleneck': (18, 24, 512),
+        'block_3': (36, 48, 256),
+        'block_2': (72, 96, 128),
+        'block_1': (144, 192, 64),
+        'block_0': (288, 384, 64),
+    },
+    models.UNetSD: {
+        'up_3': (36, 48, 512),
+        'block_3': (36, 48, 512),
+        'up_2': (72, 96, 256),
+        'block_2': (72, 96, 256),
+        'up_1': (144, 192, 128),
+        'block_1': (144, 192, 128),
+        'up_0': (288, 384, 64),
+        'block_0': (288, 384, 64),
+    },
+}
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_layers_at_full_size(kind):
+    """The outputs in the tables of docs/networks.md, before pooling."""
+    network = kind(FIVE[:1], WIDTHS)
+    image = jax.ShapeDtypeStruct((1, 288, 384, 3), jnp.float32)
+    variables, _ = shapes(network)
+
+    def inside(v, x):
+        return network.apply(v, x, train=False, capture_intermediates=True, mutable=['intermediates'])[1]
+
+    found = jax.eval_shape(inside, variables, image)['intermediates']
+
+    def outputs(tree, names):
+        return {name: tree[name]['__call__'][0].shape[1:] for name in names}
+
+    encoder = {f'encoder_{i}': (288 >> i, 384 >> i, 64 << i) for i in range(4)} | {'bottleneck': (18, 24, 1024)}
+    assert outputs(found, encoder) == encoder
+    assert outputs(found['teacher_segmentation'], BLOCKS[kind]) == BLOCKS[kind]
+    masks = {f'attention_{i}': BLOCKS[kind][f'block_{i}'] for i in range(4)}
+    assert outputs(found['teacher_segmentation'], masks) == masks
+    branch = {'up_0': (36, 48, 256), 'up_1': (72, 96, 128), 'up_2': (144, 192, 64), 'up_3': (288, 384, 32)}
+    assert outputs(found['student_segmentation'], branch) == branch
+
+
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('tasks_used', [1, 5])
 def test_one_to_five_tasks(kind, tasks_used):

@@ -7,6 +7,7 @@ from typing import Any
 
 from mtkd_jax.reporting.progress import duration
 from mtkd_jax.reporting.tables import markdown
+from mtkd_jax.types import MAIN
 
 Stages = Sequence[Mapping[str, Any]]
 
@@ -71,24 +72,28 @@ def cost(stages: Stages) -> str:
         'stage of the same process never shows less than an earlier one.'
     )
     parts = [markdown(header, [_cost(stage) for stage in stages]), note]
-    if any(len(stage.get('branches') or {}) > 1 for stage in stages):
+    if any(set(stage.get('branches') or {}) - {MAIN} for stage in stages):
         parts += [_branches(stages), BRANCHES]
     return '\n\n'.join(parts)
 
 
 BRANCHES = (
-    'Parameters, and floating-point operations for one image as XLA counts them, of a branch deployed alone: shared '
-    'layers count in every branch, and what a branch does not need is not computed.'
+    'Parameters, and floating-point operations for one image as XLA counts them before its optimisations, of what is '
+    'deployed: shared layers count in every branch, and what a branch does not need is not computed.'
 )
 
 
 def _branches(stages: Stages) -> str:
     rows = [
-        [stage['stage'], branch, f'{cost["parameters"]:,}', f'{cost["operations"] / 1e9:,.2f}']
+        [stage['stage'], branch, f'{cost["parameters"]:,}', _operations(cost)]
         for stage in stages
         for branch, cost in (stage.get('branches') or {}).items()
     ]
-    return markdown(['stage', 'branch deployed', 'parameters', '10⁹ operations per image'], rows)
+    return markdown(['stage', 'deployed', 'parameters', '10⁹ operations per image'], rows)
+
+
+def _operations(cost: Mapping[str, Any]) -> str:
+    return '–' if cost['operations'] is None else f'{cost["operations"] / 1e9:,.2f}'
 
 
 def _cost(stage: Mapping[str, Any]) -> list[str]:

@@ -21,7 +21,7 @@ def paper(rows: Sequence[Row], tasks: Sequence[ReportedTask], note: str) -> str:
     for row in pointers:
         ours = {name: row.results.get(old) for (name, _), old in zip(columns, legacy, strict=True)}
         found = paper_row(row.paper or {}, row.branch)
-        theirs = paper_results(found) if found else {}
+        theirs = paper_results(found, (row.paper or {}).get('prefix', '')) if found else {}
         body.append([f'{row.title}, ours', *(number(name, ours[name]) for name, _ in columns)])
         if found:
             body.append([f'{row.title}, paper', *(number(name, theirs.get(name)) for name, _ in columns)])
@@ -50,7 +50,9 @@ def _paper_delta(rows: Sequence[Row], tasks: Sequence[ReportedTask]) -> Iterator
         found = paper_row(row.paper or {}, row.branch)
         base = paper_row({**(row.paper or {}), 'method': 'stl'})
         if found and base:
-            change = delta_m(paper_results(found), paper_results(base), tasks)
+            prefix = (row.paper or {}).get('prefix', '')
+            own = [task for task in tasks if task.name in row.tasks]
+            change = delta_m(paper_results(found, prefix), paper_results(base, prefix), own)
             yield (
                 f"Δm of the paper's {_pointer(row)} against its own single-task row: "
                 f'{percent(change.mean_per_task)} per task, {percent(change.flat)} flat.'

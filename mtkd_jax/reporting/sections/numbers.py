@@ -48,13 +48,17 @@ def delta(rows: Sequence[Row], tasks: Tasks) -> str:
     if not networks:
         return 'Only single-task networks ran: there is nothing to compare with them yet.'
     groups: dict[tuple[str, ...], list[tuple[str, str, DeltaM]]] = {}
-    missing = []
+    missing: list[str] = []
+    without: dict[tuple[str, ...], list[str]] = {}
     for row in networks:
         base = single.get('') or single.get(row.branch)
         own = [task for task in tasks if task.name in row.tasks]
         absent = [task.name for task in own if base is None or task.name not in base.tasks]
         if base is None or absent:
-            missing.append(_no_base(row, absent))
+            without.setdefault(tuple(absent), []).append(row.title)
+            continue
+        if base.network != row.network:
+            missing.append(f'No Δm for {row.title}: it is {row.network}, the single-task networks are {base.network}.')
             continue
         for protocol in _protocols(own):
             try:
@@ -70,14 +74,14 @@ def delta(rows: Sequence[Row], tasks: Tasks) -> str:
             'Per task: the mean over the metrics of each task, then over tasks. Flat: the mean over all metrics, in '
             'which a task with more metrics weighs more.'
         )
-    return '\n\n'.join([*lines, *missing])
+    return '\n\n'.join([*lines, *(_no_base(titles, absent) for absent, titles in without.items()), *missing])
 
 
-def _no_base(row: Row, absent: Sequence[str]) -> str:
+def _no_base(titles: Sequence[str], absent: Sequence[str]) -> str:
     return (
-        f'No Δm for {row.title}: this workdir has no single-task results for {", ".join(absent)}. To get them, run the '
-        'same command with `method=stl` and the same `--workdir` (`--config=FILE:method=stl`); the report is then '
-        'written again.'
+        f'No Δm for {", ".join(titles)}: this workdir has no single-task results for {", ".join(absent)}. To get '
+        'them, run the same command with `method=stl` and the same `--workdir` (`--config=FILE:method=stl`); the '
+        'report is then written again.'
     )
 
 
