@@ -57,12 +57,12 @@ def sdmgrad(
         product = jnp.where(scale > 0, product / jnp.where(scale > 0, scale, 1.0) ** 2, 0.0)
         towards_mean = regularisation * jnp.mean(product, axis=1)
 
-        def step(_: int, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        def step(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
             weights, velocity = carry
             velocity = momentum * velocity + product @ weights + towards_mean
-            return to_simplex(weights - learning_rate * velocity), velocity
+            return (to_simplex(weights - learning_rate * velocity), velocity), None
 
-        return jax.lax.fori_loop(0, iterations, step, (weights, jnp.zeros_like(weights)))[0]
+        return jax.lax.scan(step, (weights, jnp.zeros_like(weights)), length=iterations)[0][0]
 
     def total(weights: Array) -> Array:
         return (weights + regularisation / len(weights)) / (1 + regularisation)
@@ -79,7 +79,7 @@ def _double(follow: Callable[[Array, Array], Array], total: Callable[[Array], Ar
     """`follow`: w and C → the next w; `total`: w → the task weights."""
 
     def init(num_tasks: int, num_parameters: int) -> State:
-        uniform = jnp.full(num_tasks, 1 / num_tasks)
+        uniform = jnp.full(num_tasks, 1 / num_tasks, jnp.float32)
         return State(jnp.zeros((num_tasks, num_parameters)), jnp.zeros((num_tasks, num_tasks)), uniform)
 
     def update(state: State, losses: Float[Array, 't'], jacobian: Float[Array, 't p']) -> tuple[Array, State]:

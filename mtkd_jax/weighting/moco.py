@@ -47,7 +47,7 @@ def moco(
 
     def init(num_tasks: int, num_parameters: int) -> State:
         average = jnp.zeros((num_tasks, num_parameters))
-        return State(jnp.zeros((), jnp.int32), average, jnp.full(num_tasks, 1 / num_tasks))
+        return State(jnp.zeros((), jnp.int32), average, jnp.full(num_tasks, 1 / num_tasks, jnp.float32))
 
     def update(state: State, losses: Float[Array, 't'], jacobian: Float[Array, 't p']) -> tuple[Array, State]:
         present = labelled(losses)

@@ -93,7 +93,7 @@ def correct(
             meets = (j != i) & parts.moves[i] & parts.moves[j]
             return lengths.at[j].add(jnp.where(meets, added, 0.0)), target.at[j].set(jnp.where(meets, moved, target[j]))
 
-        order = jax.random.permutation(key, number)
+        order = jnp.argsort(jax.random.uniform(key, (number,)))
         start = jnp.zeros(number).at[i].set(1.0)
         return jax.lax.fori_loop(0, number, lambda k, carry: visit(order[k], carry), (start, target))
 

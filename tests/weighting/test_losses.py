@@ -1,0 +1,128 @@
+"""Weightings that read the losses only, against values computed by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtkd_jax import weighting
+
+
+def weights(weighter, losses):
+    """Weights of each step for a list of losses [T], and the last state."""
+    state, found = weighter.init(len(losses[0])), []
+    update = jax.jit(lambda state, losses: weighter.update(state, losses, None))
+    for row in losses:
+        weight, state = update(state, jnp.asarray(row, jnp.float32))
+        found.append(np.asarray(weight))
+    return np.array(found), state
+
+
+def test_uncertainty():
+    weighter = weighting.uncertainty(initial=0.0, learning_rate=0.1)
+    found, state = weights(weighter, [[3.0, 0.5], [3.0, 0.5]])
+    # 1 / (2 exp 0); Adam's first step is the learning rate towards s = log ℓ.
+    np.testing.assert_allclose(found[0], [0.5, 0.5])
+    np.testing.assert_allclose(found[1], [0.5 * np.exp(-0.1), 0.5 * np.exp(0.1)], rtol=1e-5)
+    assert weighter.report(state)['log_variance'][0] > 0.1
+    # At rest exp s = ℓ, so that w ℓ = 1/2.
+    found, _ = weights(weighter, [[3.0, 0.5]] * 200)
+    np.testing.assert_allclose(found[-1] * [3.0, 0.5], 0.5, rtol=0.02)
+
+
+def test_dwa():
+    losses = [[1.0, 2.0], [3.0, 2.0], [1.0, 0.0], [1.0, 1.0], [9.0, 9.0], [9.0, 9.0], [1.0, 1.0]]
+    found, _ = weights(weighting.dwa(temperature=2.0, steps_per_epoch=2), losses)
+    np.testing.assert_array_equal(found[:4], 1)
+    # Means 2 and 2, then 1 and (the batch without a label left out) 1; then 9 and 9.
+    expected = np.exp([1 / 4, 1 / 4])
+    np.testing.assert_allclose(found[4:6], np.tile(2 * expected / expected.sum(), (2, 1)), rtol=1e-6)
+    found, _ = weights(weighting.dwa(temperature=0.5), [[4.0, 4.0], [1.0, 2.0], [5.0, 5.0], [5.0, 5.0]])
+    for row, ratio in ((2, [1 / 4, 2 / 4]), (3, [5.0, 2.5])):
+        expected = np.exp(np.array(ratio) / 0.5)
+        np.testing.assert_allclose(found[row], 2 * expected / expected.sum(), rtol=1e-5)
+
+
+def test_rlw():
+    found, _ = weights(weighting.rlw(), [[1.0, 2.0, 3.0]] * 400)
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+    # Softmax of standard normals: their logarithms differ by a normal of variance 2.
+    difference = np.log(found[:, 0] / found[:, 1])
+    assert abs(difference.mean()) < 0.25
+    assert 1.6 < difference.var() < 2.4
+    again, _ = weights(weighting.rlw(seed=1), [[1.0, 2.0, 3.0]])
+    assert not np.allclose(again[0], found[0])
+
+
+def test_gls():
+    found, _ = weights(weighting.gls(), [[1.0, 4.0], [1e-20, 1e20], [3.0, 0.0]])
+    # M = 2: 2 / (2 · 1), 2 / (2 · 4). M = 1. One task: its own loss.
+    np.testing.assert_allclose(found[0], [1.0, 0.25], rtol=1e-6)
+    np.testing.assert_allclose(found[1], [0.5e20, 0.5e-20], rtol=1e-4)
+    np.testing.assert_allclose(found[2], [1.0, 0.0], rtol=1e-6)
+
+
+def test_gls_is_the_gradient_of_the_geometric_mean():
+    losses = jnp.array([0.5, 2.0, 3.0])
+    expected = jax.grad(lambda losses: jnp.prod(losses) ** (1 / 3))(losses)
+    np.testing.assert_allclose(weights(weighting.gls(), [losses])[0][0], expected, rtol=1e-5)
+
+
+def test_imtl_loss_half():
+    weighter = weighting.imtl('loss', learning_rate=0.1)
+    assert weighter.needs == 'losses'
+    found, _ = weights(weighter, [[4.0, 0.25]] * 200)
+    np.testing.assert_array_equal(found[0], 1)
+    np.testing.assert_allclose(found[1], np.exp([-0.1, 0.1]), rtol=1e-5)
+    np.testing.assert_allclose(found[-1] * [4.0, 0.25], 1, rtol=0.02)
+
+
+def test_famo():
+    found, state = weights(weighting.famo(learning_rate=0.1), [[1.0, 4.0], [1.0, 2.0]])
+    # z = ½: 1 and 1/4, scaled to sum 1.
+    np.testing.assert_allclose(found[0], [0.8, 0.2], rtol=1e-6)
+    # The second task improved: δ = (0, log 2), so ξ = ∓(−0.1, 0.1) after Adam's first step.
+    share = np.exp([0.1, -0.1]) / np.exp([0.1, -0.1]).sum()
+    ratio = share / [1.0, 2.0]
+    np.testing.assert_allclose(state.logits, [0.1, -0.1], rtol=0.3)
+    share = np.asarray(jax.nn.softmax(state.logits))
+    ratio = share / [1.0, 2.0]
+    np.testing.assert_allclose(found[1], ratio / ratio.sum(), rtol=1e-5)
+
+
+def test_famo_gradient_of_the_softmax():
+    """Without moments Adam would follow z (δ − z·δ), the softmax's transposed derivative of δ."""
+    logits, delta = jnp.array([0.3, -0.2, 0.1]), jnp.array([0.5, -0.1, 0.2])
+    share, pull = jax.vjp(jax.nn.softmax, logits)
+    np.testing.assert_allclose(share * (delta - share @ delta), pull(delta)[0], rtol=1e-5)
+
+
+def test_stch():
+    losses = [[9.0, 9.0], [1.0, 4.0], [3.0, 4.0], [1.0, 4.0], [0.0, 4.0], [0.0, 0.0]]
+    found, _ = weights(weighting.stch(mu=0.5, warmup_steps=3, nadir_steps=2), losses)
+    np.testing.assert_allclose(found[:3], 1 / np.array(losses[:3]), rtol=1e-6)
+    # ν = (2, 4): ratios ½ and 1, to the power 1/μ = 2, are ¼ and 1.
+    np.testing.assert_allclose(found[3], 2 * np.array([0.2, 0.8]) / [1.0, 4.0], rtol=1e-5)
+    np.testing.assert_allclose(found[4], [0.0, 2 / 4], rtol=1e-5)
+    np.testing.assert_array_equal(found[5], 0)
+
+
+def test_stch_is_the_gradient_of_its_objective():
+    nadir, losses, mu = jnp.array([2.0, 4.0, 1.0]), jnp.array([1.0, 4.0, 0.5]), 0.3
+    objective = lambda losses: 3 * mu * jax.nn.logsumexp(jnp.log(losses / nadir) / mu)  # noqa: E731
+    found, _ = weights(weighting.stch(mu=mu, warmup_steps=1), [nadir, losses])
+    np.testing.assert_allclose(found[1], jax.grad(objective)(losses), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ('weighter', 'kept'),
+    [
+        (weighting.uncertainty(learning_rate=0.1), 'log_variance'),
+        (weighting.imtl('loss', learning_rate=0.1), 'log_scale'),
+    ],
+)
+def test_what_is_learned_waits_for_a_label(weighter, kept):
+    _, before = weights(weighter, [[3.0, 2.0]] * 3)
+    _, after = weights(weighter, [[3.0, 2.0]] * 3 + [[3.0, 0.0]] * 2)
+    assert weighter.report(after)[kept][1] == weighter.report(before)[kept][1]
+    assert weighter.report(after)[kept][0] != weighter.report(before)[kept][0]
