@@ -29,6 +29,7 @@ def get_config(argument: str = '') -> ConfigDict:
     """Every field, with its unit and source."""
     chosen = recipe.with_backbone(recipe.parse(argument, RECIPE))
     self_distilled = chosen['backbone'].endswith('_sd')
+    doubled = self_distilled or chosen['backbone'] == 'split_wide'  # the last of the widths
     c = ConfigDict()
     c.recipe = ConfigDict(chosen)  # what fields below follow; to change the backbone, change it there
 
@@ -44,9 +45,10 @@ def get_config(argument: str = '') -> ConfigDict:
     # stl | kd_mtl | bam | a weighting (uniform, mgda, ...: docs/weightings.md), or with segnet_sd and unet_sd:
     # sd_mtcnn | no_distillation | traditional_kd
     c.method = chosen['method']
-    c.backbone = chosen['backbone']  # segnet | segnet_sd | unet_sd
+    # segnet | mtan | cross_stitch | dense | split_standard | split_wide | split_deep | segnet_sd | unet_sd
+    c.backbone = chosen['backbone']
     c.tasks = tuple(chosen['tasks'].split('+'))
-    c.widths = (64, 128, 256, 512, 1024 if self_distilled else 512)  # channels of the encoder blocks (spec A6, B1)
+    c.widths = (64, 128, 256, 512, 1024 if doubled else 512)  # channels of the encoder blocks (spec A6, B1)
     c.compute_dtype = 'float32'  # or bfloat16; parameters stay float32
     c.seed = 0  # of initialisation and data order
 
@@ -100,6 +102,8 @@ def get_config(argument: str = '') -> ConfigDict:
     # The paper's row stands beside ours only where all of this holds.
     c.paper = ConfigDict()
     c.paper.table, own = _self_distilled_paper(chosen) if self_distilled else _kd_mtl_paper()
+    if chosen['backbone'] in ('cross_stitch', 'dense', 'split_wide', 'split_deep'):
+        c.paper.table, own = _compared_paper(tuple(c.widths))
     common = {
         'data': {'height': 288, 'width': 384, 'classes': 13, 'validation_fraction': 0.0},
         'compute_dtype': 'float32',
@@ -127,6 +131,11 @@ def _kd_mtl_paper() -> tuple[str, dict]:
         'adaptor_learning_rate': 0.1,
         'adaptor_l2': 5e-4,
     }
+
+
+def _compared_paper(widths: tuple[int, ...]) -> tuple[str, dict]:
+    """The table of Jha et al. (2020) that has the MTAN code's other networks, trained as there (spec A6, B6)."""
+    return 'sdmtcnn_table3_nyuv2_3task', {'tasks': TASKS, 'widths': widths, 'halve_at_epochs': (100.0,)}
 
 
 def _self_distilled_paper(chosen: dict[str, str]) -> tuple[str, dict]:

@@ -47,10 +47,12 @@ def get_config(argument: str = '') -> ConfigDict:
     # stl | kd_mtl | bam | a weighting (uniform, mgda, ...: docs/weightings.md), or with segnet_sd and unet_sd:
     # sd_mtcnn | no_distillation | traditional_kd
     c.method = chosen['method']
-    c.backbone = chosen['backbone']  # segnet | segnet_sd | unet_sd
+    # segnet | mtan | cross_stitch | dense | split_standard | split_wide | split_deep | segnet_sd | unet_sd
+    c.backbone = chosen['backbone']
     c.tasks = tuple(chosen['tasks'].split('+'))
-    # Channels of the encoder blocks; the papers' are 64, 128, 256, 512, and 512 (segnet) or 1024 (the bottleneck).
-    c.widths = (16, 24, 32, 64, 64)
+    # Channels of the encoder blocks; the papers' are 64, 128, 256, 512, and 512, or 1024 (split_wide, and the
+    # bottleneck of segnet_sd and unet_sd).
+    c.widths = (16, 24, 32, 64, 128 if chosen['backbone'] == 'split_wide' else 64)
     c.compute_dtype = 'float32'  # or bfloat16; parameters stay float32
     c.seed = 0  # of initialisation and data order
 

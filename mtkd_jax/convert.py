@@ -4,7 +4,7 @@
 
 FILE: `.pth` or `.pth.tar` (extra `torch`; `weights_only=True`), or `.npz` / `.safetensors` holding tensors of the same
 names. A single-task checkpoint of the reference has the heads of all tasks, of which one is trained: name it with
-`--tasks`.
+`--tasks`. A `mtan_cross_stitch` checkpoint is converted with all its tasks only.
 """
 
 import pickle
@@ -20,7 +20,11 @@ from mtkd_jax.training.folder import save_model
 from mtkd_jax.types import UserError
 
 MODEL = flags.DEFINE_enum(
-    'model', 'kd4mtl_segnet', ['kd4mtl_segnet'], 'Which published model the checkpoint is of.', allow_override=True
+    'model',
+    'kd4mtl_segnet',
+    list(reference.REFERENCES),
+    'Which published model the checkpoint is of.',
+    allow_override=True,
 )
 WEIGHTS = flags.DEFINE_string('weights', None, 'The checkpoint.', allow_override=True)
 OUT = flags.DEFINE_string('out', None, 'The model folder to write.', allow_override=True)
@@ -83,20 +87,23 @@ def _read_torch(file: Path) -> dict[str, np.ndarray]:
     return tensors
 
 
-def convert(state: dict[str, np.ndarray], tasks: list[str], dataset: str, size: str, out: Path) -> None:
-    """Writes the model folder of a `kd4mtl_segnet` checkpoint; widths and classes are read off its tensors."""
+def convert(
+    state: dict[str, np.ndarray], tasks: list[str], dataset: str, size: str, out: Path, model: str = 'kd4mtl_segnet'
+) -> None:
+    """Writes the model folder of a checkpoint of `model`; widths and classes are read off its tensors."""
     for name in tasks:
         if name not in reference.HEADS:
             raise UserError(f'`tasks` has {name!r}; the checkpoint holds {", ".join(reference.HEADS)}.')
     if len(set(tasks)) < len(tasks):
         raise UserError(f'`tasks` is {"+".join(tasks)}; name each task once.')
-    variables = reference.from_reference(state, reference.segnet_table(tasks))
+    published = reference.REFERENCES[model]
+    variables = published.variables(state, tasks)
     height, width = command.parse_size(size)
     if height % models.SegNet.STRIDE or width % models.SegNet.STRIDE:
         raise UserError(f'`size` is {size}; the network needs multiples of {models.SegNet.STRIDE}.')
     spec = {
-        'backbone': 'segnet',
-        'widths': [state[f'encoder_block.{i}.0.weight'].shape[0] for i in range(5)],
+        'backbone': published.backbone,
+        'widths': published.widths(state),
         'tasks': tasks,
         'classes': state['pred_task1.1.weight'].shape[0] if 'segmentation' in tasks else 13,
         'depth_maximum': 10.0,
@@ -112,7 +119,8 @@ def main() -> None:
     out = Path(command.value(OUT))
     if (out / 'model.json').exists():
         raise UserError(f'`out` is {out}, which already holds a model; choose another folder.')
-    convert(read_weights(Path(command.value(WEIGHTS))), TASKS.value.split('+'), DATASET.value, SIZE.value, out)
+    state = read_weights(Path(command.value(WEIGHTS)))
+    convert(state, TASKS.value.split('+'), DATASET.value, SIZE.value, out, MODEL.value)
     print(f'{MODEL.value} with tasks {TASKS.value}: {out}')
 
 

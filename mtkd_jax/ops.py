@@ -1,6 +1,7 @@
 """Array operations that several rooms share: masked means, normalisation, pooling that remembers where."""
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 
@@ -67,3 +68,15 @@ def max_unpool(x: Float[Array, 'b h w c'], index: Int[Array, 'b h w c']) -> Floa
     position = jnp.arange(4, dtype=index.dtype).reshape(1, 1, 2, 1, 2, 1)
     spread = jnp.where(index[:, :, None, :, None] == position, x[:, :, None, :, None], 0)
     return spread.reshape(b, 2 * h, 2 * w, c)
+
+
+def upsample_bilinear(x: Float[Array, 'b h w c']) -> Float[Array, 'b h2 w2 c']:
+    """Twice the height and width by bilinear interpolation, the corner pixels' centres kept in place."""
+
+    def weights(size: int) -> Array:
+        position = np.linspace(0, size - 1, 2 * size)[:, None]
+        return jnp.asarray(np.maximum(0, 1 - np.abs(position - np.arange(size))), x.dtype)
+
+    # Matrices rather than gathers, whose gradients are scatters.
+    _, h, w, _ = x.shape
+    return jnp.einsum('ih,jw,bhwc->bijc', weights(h), weights(w), x, precision='highest')

@@ -37,11 +37,21 @@ class Batch(NamedTuple):
     targets: dict[str, Target]
 
 
+Features = dict[str, Float[Array, '...'] | dict[str, Float[Array, '...']]]
+"""By distillation point: one map [b h w c] that all tasks share, or one for each task."""
+
+
 class Outputs(NamedTuple):
     """What a network returns: predictions per branch and task (float32), and the features that distillation reads."""
 
     predictions: dict[str, dict[str, Float[Array, 'b h w c']]]
-    features: dict[str, Float[Array, 'b h2 w2 c2']]
+    features: Features
+
+
+def feature_of(task: str, point: str, features: Features) -> Float[Array, 'b h w c']:
+    """The feature map that `task` is predicted from, at `point`."""
+    found = features[point]
+    return found[task] if isinstance(found, dict) else found
 
 
 class Losses(NamedTuple):

@@ -20,6 +20,8 @@ def tensor(tag: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
         values = 0.1 * rng.standard_normal(shape)
     elif name.endswith('bias') or len(shape) == 1:
         values = 0.05 * rng.standard_normal(shape)
+    elif name.startswith('cs_unit'):
+        values = rng.uniform(0.1, 0.6, shape)
     else:
         values = rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
     return values.astype(np.float32)

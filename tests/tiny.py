@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mtkd_jax import tasks
-from mtkd_jax.models.blocks import batch_norm
+from mtkd_jax.models.blocks import batch_norm, perturbable
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import MAIN, Outputs
 
@@ -23,6 +23,6 @@ class Network(nn.Module):
     def __call__(self, image, *, train):
         x = nn.Conv(self.width, (1, 1), name='trunk')(image)
         x = jnp.tanh(batch_norm(None, train, 'norm')(x))
-        x = x if self.is_initializing() else self.perturb('shared', x)
+        x = perturbable(self, x)
         predictions = {t.name: t.activate(nn.Conv(t.channels, (1, 1), name=f'head_{t.name}')(x)) for t in self.tasks}
         return Outputs({MAIN: predictions}, {'last': x})

@@ -12,7 +12,17 @@ from mtkd_jax.data.builders import class_names
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import MAIN, UserError
 
-BACKBONES: dict[str, Any] = {'segnet': models.SegNet, 'segnet_sd': models.SegNetSD, 'unet_sd': models.UNetSD}
+BACKBONES: dict[str, Any] = {
+    'segnet': models.SegNet,
+    'segnet_sd': models.SegNetSD,
+    'unet_sd': models.UNetSD,
+    'mtan': models.MTAN,
+    'cross_stitch': models.CrossStitch,
+    'dense': models.Dense,
+    'split_standard': models.SegNet,  # the MTAN code's name for it
+    'split_wide': models.SplitWide,
+    'split_deep': models.SplitDeep,
+}
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 TASKS = {
     'nyuv2': ('segmentation', 'depth', 'normals'),
@@ -56,7 +66,7 @@ def build_network(
 ) -> tuple[nn.Module, list[Task]]:
     """The network that a model folder's `spec` describes, and its tasks.
 
-    `names`: only these tasks (none: the network ends at its features); `branches`: only these of a self-distilled one.
+    `names`: only these tasks; `branches`: only these of a self-distilled one.
 
     Raises:
         UserError: the network does not have such a branch.

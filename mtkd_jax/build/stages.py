@@ -142,7 +142,7 @@ def _kd_mtl(config: ConfigDict, network: nn.Module, plan: Plan) -> methods.Metho
         network=network,
         tasks=tuple(plan.tasks),
         adaptors=models.Adaptors(tuple(names), tuple(distillation.points), DTYPES[config.compute_dtype]),
-        teachers={name: build_network(spec, names=[])[0] for name, spec in specs.items()},
+        teachers={name: build_network(spec, names=[name])[0] for name, spec in specs.items()},
         points=tuple(distillation.points),
         weights={name: distillation.weights[name] for name in names},
         teacher_batch_stats=distillation.teacher_batch_stats,

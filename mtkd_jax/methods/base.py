@@ -7,7 +7,7 @@ from jaxtyping import Array
 
 from mtkd_jax import ops
 from mtkd_jax.tasks import Task
-from mtkd_jax.types import Batch, Losses, Outputs, Variables
+from mtkd_jax.types import Batch, Features, Losses, Outputs, Variables, feature_of
 
 
 class Mixture(NamedTuple):
@@ -17,14 +17,14 @@ class Mixture(NamedTuple):
     distillation: Mapping[str, Array | float]
 
 
-def feature_similarity(own: Mapping[str, Array], taught: Mapping[str, Mapping[str, Array]]) -> dict[str, Array]:
-    """`cka/<task>/<point>` of a network's features by point [b h w c] and those of the teacher of every task."""
-    return {
-        f'cka/{task}/{point}': ops.linear_cka(*(x.reshape(-1, x.shape[-1]) for x in (own[point], features[point])))
-        for task, features in taught.items()
-        for point in features
-        if point in own
-    }
+def feature_similarity(own: Features, taught: Mapping[str, Features]) -> dict[str, Array]:
+    """`cka/<task>/<point>` of a network's features and those of the teacher of every task."""
+
+    def alike(task: str, point: str) -> Array:
+        maps = (feature_of(task, point, features) for features in (own, taught[task]))
+        return ops.linear_cka(*(x.reshape(-1, x.shape[-1]) for x in maps))
+
+    return {f'cka/{task}/{point}': alike(task, point) for task in taught for point in taught[task] if point in own}
 
 
 @runtime_checkable

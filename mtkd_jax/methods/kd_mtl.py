@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from mtkd_jax import models, ops
 from mtkd_jax.methods.base import Mixture, feature_similarity
 from mtkd_jax.methods.supervised import Supervised
-from mtkd_jax.types import Batch, Losses, Variables
+from mtkd_jax.types import Batch, Features, Losses, Variables, feature_of
 
 NORM_EPSILON = 1e-6  # inside the square root of the feature norm (spec A2)
 
@@ -31,6 +31,8 @@ def feature_distance(a: Float[Array, 'b h w c'], b: Float[Array, 'b h w c']) -> 
 @dataclass(frozen=True, kw_only=True)
 class KDMTL(Supervised):
     """Σ_t w_t ℓ_t + λ_t ℓ^d(A_t(φ(x; θ^m)), φ(x; θ_t^s)) (Li & Bilen 2020, eq. 5).
+
+    Where a network has features of its own for each task (MTAN), φ(x; θ^m) is the task's (spec A2).
 
     Attributes:
         adaptors: A_t, learned with the network, used in training only.
@@ -67,18 +69,19 @@ class KDMTL(Supervised):
         distillation = {}
         for task in self.tasks:
             features = self.teacher_features(task.name, frozen[task.name], batch.image)
-            distances = [feature_distance(adapted[task.name][p], features[p]) for p in self.points]
+            distances = [
+                feature_distance(adapted[task.name][p], feature_of(task.name, p, features)) for p in self.points
+            ]
             distillation[task.name] = sum(distances[1:], distances[0])
         return Losses(self.task_losses(outputs, batch), distillation, {}), batch_stats
 
     def similarity(self, variables: Variables, frozen: Variables, image: Array) -> dict[str, Array]:
         """See `Method.similarity`: before the adaptors."""
         own = self.predict(variables, image).features
-        return feature_similarity(
-            own, {t.name: self.teacher_features(t.name, frozen[t.name], image) for t in self.tasks}
-        )
+        taught = {t.name: self.teacher_features(t.name, frozen[t.name], image) for t in self.tasks}
+        return feature_similarity(own, taught)
 
-    def teacher_features(self, task: str, variables: Variables, image: Array) -> dict[str, Array]:
+    def teacher_features(self, task: str, variables: Variables, image: Array) -> Features:
         """φ(x; θ_t^s) at every point; no gradient reaches the teacher."""
         network = self.teachers[task]
         if self.teacher_batch_stats:

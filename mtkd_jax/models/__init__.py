@@ -2,7 +2,23 @@
 
 from mtkd_jax.models.adaptors import Adaptors
 from mtkd_jax.models.apply import predict, train_outputs
-from mtkd_jax.models.segnet import SegNet
+from mtkd_jax.models.cross_stitch import CrossStitch
+from mtkd_jax.models.dense import Dense
+from mtkd_jax.models.mtan import MTAN
+from mtkd_jax.models.segnet import SegNet, SplitDeep, SplitWide
 from mtkd_jax.models.self_distilled import SegNetSD, SelfDistilled, UNetSD
 
-__all__ = ['Adaptors', 'SegNet', 'SegNetSD', 'SelfDistilled', 'UNetSD', 'predict', 'train_outputs']
+__all__ = [
+    'MTAN',
+    'Adaptors',
+    'CrossStitch',
+    'Dense',
+    'SegNet',
+    'SegNetSD',
+    'SelfDistilled',
+    'SplitDeep',
+    'SplitWide',
+    'UNetSD',
+    'predict',
+    'train_outputs',
+]

@@ -1,19 +1,17 @@
-"""SegNet with one trunk for all tasks (spec A6): the backbone of KD-MTL's main tables."""
+"""SegNet with one trunk for all tasks (spec A6): the backbone of KD-MTL's main tables, and its wide and deep forms."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mtkd_jax import ops
-from mtkd_jax.models.blocks import ConvBlock, Head
+from mtkd_jax.models.blocks import ConvBlock, narrower, perturbable, predictions
 from mtkd_jax.tasks import Task
-from mtkd_jax.types import MAIN, Outputs
+from mtkd_jax.types import MAIN, Features, Outputs
 
 WIDTHS = (64, 128, 256, 512, 512)
-CONVS = (2, 2, 3, 3, 3)
 
 
 class SegNet(nn.Module):
@@ -21,6 +19,7 @@ class SegNet(nn.Module):
 
     Image [b h w 3] in [0, 1], `h` and `w` multiples of 32. Features: `mid` [b h/32 w/32 widths[-1]], after the last
     pooling; `last` [b h w widths[0]], before the heads. Predictions are float32 whatever `dtype` computes in.
+    Shared by all tasks: everything but `head_<task>`; the last shared feature is `last`.
 
     Attributes:
         tasks: what to predict; a single-task network is one with a single task.
@@ -32,25 +31,35 @@ class SegNet(nn.Module):
     widths: Sequence[int] = WIDTHS
     dtype: Any = None
 
-    POINTS = ('mid', 'last')
-    STRIDE = 32
+    CONVS: ClassVar[tuple[int, ...]] = (2, 2, 3, 3, 3)
+    POINTS: ClassVar[tuple[str, ...]] = ('mid', 'last')
+    STRIDE: ClassVar[int] = 32
+    SHARED_FEATURE: ClassVar[str | None] = 'last'
 
     @nn.compact
     def __call__(self, image: Float[Array, 'b h w 3'], *, train: bool) -> Outputs:
         x, indices = image, []
-        for i, (width, convs) in enumerate(zip(self.widths, CONVS, strict=True)):
+        for i, (width, convs) in enumerate(zip(self.widths, self.CONVS, strict=True)):
             x = ConvBlock(width, convs, self.dtype, name=f'encoder_{i}')(x, train=train)
             x, index = ops.max_pool_argmax(x)
             indices.append(index)
-        features = {'mid': x}
+        features: Features = {'mid': x}
 
-        # Decoder block i mirrors encoder block i; its first convolution already has the next block's width.
-        narrower = (self.widths[0], *self.widths[:-1])
         for i in reversed(range(len(self.widths))):
             x = ops.max_unpool(x, indices[i])
-            x = ConvBlock(narrower[i], CONVS[i], self.dtype, name=f'decoder_{i}')(x, train=train)
+            x = ConvBlock(narrower(self.widths)[i], self.CONVS[i], self.dtype, name=f'decoder_{i}')(x, train=train)
+        x = perturbable(self, x)
         features['last'] = x
+        return Outputs({MAIN: predictions(self.tasks, x, self.widths[0], self.dtype)}, features)
 
-        raw = {t.name: Head(self.widths[0], t.channels, self.dtype, name=f'head_{t.name}')(x) for t in self.tasks}
-        predictions = {t.name: t.activate(raw[t.name].astype(jnp.float32)) for t in self.tasks}
-        return Outputs({MAIN: predictions}, features)
+
+class SplitWide(SegNet):
+    """`split_wide` of the MTAN code: twice the channels in the last encoder block."""
+
+    widths: Sequence[int] = (64, 128, 256, 512, 1024)
+
+
+class SplitDeep(SegNet):
+    """`split_deep` of the MTAN code: twice the convolutions everywhere."""
+
+    CONVS = (4, 4, 6, 6, 6)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mtkd_jax import ops
-from mtkd_jax.models.blocks import XAVIER, ConvBlock, Head, batch_norm
+from mtkd_jax.models.blocks import XAVIER, ConvBlock, Head, batch_norm, narrower, perturbable
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import ENSEMBLE, MAIN, STUDENT, TEACHER, Outputs
 
@@ -49,13 +49,12 @@ class TeacherDecoder(nn.Module):
     def __call__(
         self, x: Float[Array, 'b h w c'], indices: Sequence[Array], skips: Sequence[Array], *, train: bool
     ) -> Float[Array, 'b h2 w2 k']:
-        # The first convolution of a mirrored block already has the width of the next one, as in SegNet.
-        narrower = (self.widths[0], *self.widths[:-1])
+        mirrored = narrower(self.widths)
         if self.unpooling:
-            x = ConvBlock(narrower[4], BOTTLENECK_CONVS, self.dtype, name='bottleneck')(x, train=train)
+            x = ConvBlock(mirrored[4], BOTTLENECK_CONVS, self.dtype, name='bottleneck')(x, train=train)
         for i in reversed(range(len(CONVS))):
             if self.unpooling:
-                x, width = ops.max_unpool(x, indices[i]), narrower[i]
+                x, width = ops.max_unpool(x, indices[i]), mirrored[i]
             else:
                 width = self.widths[i]
                 x = nn.ConvTranspose(width, (2, 2), (2, 2), kernel_init=XAVIER, dtype=self.dtype, name=f'up_{i}')(x)
@@ -86,7 +85,8 @@ class SelfDistilled(nn.Module):
     nothing, so the same variables serve the teacher alone, the student alone, or both.
 
     Image [b h w 3] in [0, 1], `h` and `w` multiples of 16. Features: `mid` [b h/16 w/16 widths[-1]], the shared feature
-    space. Predictions are float32 whatever `dtype` computes in.
+    space. Predictions are float32 whatever `dtype` computes in. Shared by all tasks: encoder and bottleneck; everything
+    else belongs to one task.
 
     Attributes:
         tasks: what to predict.
@@ -108,6 +108,7 @@ class SelfDistilled(nn.Module):
     UNPOOLING: ClassVar[bool]
     POINTS: ClassVar[tuple[str, ...]] = ('mid',)
     STRIDE: ClassVar[int] = 16
+    SHARED_FEATURE: ClassVar[str | None] = 'mid'
 
     @nn.compact
     def __call__(self, image: Float[Array, 'b h w 3'], *, train: bool) -> Outputs:
@@ -118,6 +119,7 @@ class SelfDistilled(nn.Module):
             x, index = ops.max_pool_argmax(x)
             indices.append(index)
         x = ConvBlock(self.widths[4], BOTTLENECK_CONVS, self.dtype, name='bottleneck')(x, train=train)
+        x = perturbable(self, x)
 
         def teacher(t: Task) -> Array:
             options = (self.widths, self.UNPOOLING, self.attention, self.dtype)

@@ -1,0 +1,64 @@
+"""Cross-stitch network in the MTAN code's form (spec A6): a SegNet per task, mixed after every block."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mtkd_jax import ops
+from mtkd_jax.models.blocks import ConvBlock, narrower, predictions
+from mtkd_jax.models.segnet import WIDTHS, SegNet
+from mtkd_jax.tasks import Task
+from mtkd_jax.types import MAIN, Outputs
+
+
+class CrossStitch(nn.Module):
+    """A tower per task; before every block but the first, all towers get the same weighted sum of all of them.
+
+    The weights of a mix are one learned number per tower, 1 at the start. (Misra et al. 2016 learn tasks × tasks.)
+    Image, widths, dtype and predictions as in `SegNet`. Features are each task's own: `mid`, the tower's last pooling;
+    `last`, before the head. Shared by all tasks: whatever is mixed afterwards, that is `mix_encoder`, `mix_decoder`
+    and the towers up to their last mix, named by the task's position; not `decoder_0_<task>` and `head_<task>`.
+    """
+
+    tasks: Sequence[Task]
+    widths: Sequence[int] = WIDTHS
+    dtype: Any = None
+
+    CONVS: ClassVar[tuple[int, ...]] = SegNet.CONVS
+    POINTS: ClassVar[tuple[str, ...]] = ('mid', 'last')
+    STRIDE: ClassVar[int] = 32
+    SHARED_FEATURE: ClassVar[str | None] = None
+
+    @nn.compact
+    def __call__(self, image: Float[Array, 'b h w 3'], *, train: bool) -> Outputs:
+        names, blocks = [t.name for t in self.tasks], len(self.widths)
+        ones = nn.initializers.ones_init()
+        encoder = self.param('mix_encoder', ones, (blocks - 1, len(names)))
+        decoder = self.param('mix_decoder', ones, (blocks, len(names)))
+
+        x, indices = image, []
+        for i in range(blocks):
+            options = (self.widths[i], self.CONVS[i], self.dtype)
+            towers = [ConvBlock(*options, name=f'tower_{j}_encoder_{i}')(x, train=train) for j in range(len(names))]
+            pooled, index = zip(*[ops.max_pool_argmax(tower) for tower in towers], strict=True)
+            indices.append(index)
+            x = _mix(encoder[i] if i < blocks - 1 else decoder[0], pooled)
+        features: dict[str, Any] = {'mid': dict(zip(names, pooled, strict=True))}
+
+        for i in reversed(range(blocks)):
+            towers = []
+            for j, task in enumerate(names):
+                name = f'tower_{j}_decoder_{i}' if i else f'decoder_0_{task}'
+                block = ConvBlock(narrower(self.widths)[i], self.CONVS[i], self.dtype, name=name)
+                towers.append(block(ops.max_unpool(x, indices[i][j]), train=train))
+            if i:
+                x = _mix(decoder[blocks - i], towers)
+        features['last'] = dict(zip(names, towers, strict=True))
+        return Outputs({MAIN: predictions(self.tasks, features['last'], self.widths[0], self.dtype)}, features)
+
+
+def _mix(weights: Float[Array, 't'], towers: Sequence[Float[Array, 'b h w c']]) -> Float[Array, 'b h w c']:
+    return jnp.tensordot(weights.astype(towers[0].dtype), jnp.stack(towers), axes=1)

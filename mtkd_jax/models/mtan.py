@@ -1,0 +1,91 @@
+"""MTAN (Liu et al. 2019) in its published form (spec A6): a SegNet whose features every task attends to."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mtkd_jax import ops
+from mtkd_jax.models.blocks import XAVIER, ConvBlock, batch_norm, narrower, predictions
+from mtkd_jax.models.segnet import WIDTHS, SegNet
+from mtkd_jax.tasks import Task
+from mtkd_jax.types import MAIN, Outputs
+
+
+class TaskAttention(nn.Module):
+    """A mask in [0, 1] of `features` channels: conv1×1, batch norm, ReLU, conv1×1, batch norm, sigmoid."""
+
+    features: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, 'b h w c'], *, train: bool) -> Float[Array, 'b h w c2']:
+        for i, activate in enumerate((nn.relu, nn.sigmoid)):
+            x = nn.Conv(self.features, (1, 1), kernel_init=XAVIER, dtype=self.dtype, name=f'conv_{i}')(x)
+            x = activate(batch_norm(self.dtype, train, f'norm_{i}')(x))
+        return x
+
+
+class MTAN(nn.Module):
+    """A shared SegNet and, per task, a mask for each of its blocks; what a task attends to goes on to its next mask.
+
+    Image, widths, dtype and predictions as in `SegNet`. Features are each task's own: `mid` [b h/32 w/32 widths[-1]],
+    the attended encoder output; `last` [b h w widths[0]], the attended decoder output. Shared by all tasks: the SegNet
+    and, at every block, the convolution that passes on what was attended to (`*_pass_<i>`; its batch statistics are
+    updated once per task); a task's own are its masks and its head.
+    """
+
+    tasks: Sequence[Task]
+    widths: Sequence[int] = WIDTHS
+    dtype: Any = None
+
+    CONVS: ClassVar[tuple[int, ...]] = SegNet.CONVS
+    POINTS: ClassVar[tuple[str, ...]] = ('mid', 'last')
+    STRIDE: ClassVar[int] = 32
+    SHARED_FEATURE: ClassVar[str | None] = None
+
+    @nn.compact
+    def __call__(self, image: Float[Array, 'b h w 3'], *, train: bool) -> Outputs:
+        narrow, levels = narrower(self.widths), range(len(self.widths))
+        wider = (*self.widths[1:], self.widths[-1])
+        encoded, decoded, unpooled = self._trunk(image, train)
+        encoder_pass = [ConvBlock(wider[i], 1, self.dtype, name=f'encoder_pass_{i}') for i in levels]
+        decoder_pass = [ConvBlock(narrow[i], 1, self.dtype, name=f'decoder_pass_{i}') for i in levels]
+
+        features: dict[str, Any] = {'mid': {}, 'last': {}}
+        for task in [t.name for t in self.tasks]:
+            x = image
+            for i in levels:
+                first, block = encoded[i]
+                seen = jnp.concatenate([first, x], axis=-1) if i else first
+                mask = TaskAttention(self.widths[i], self.dtype, name=f'encoder_attention_{i}_{task}')
+                x = encoder_pass[i](mask(seen, train=train) * block, train=train)
+                x = nn.max_pool(x, window_shape=(2, 2), strides=(2, 2))
+            features['mid'][task] = x
+            for i in reversed(levels):
+                x = decoder_pass[i](ops.upsample_bilinear(x), train=train)
+                mask = TaskAttention(narrow[i], self.dtype, name=f'decoder_attention_{i}_{task}')
+                x = mask(jnp.concatenate([unpooled[i], x], axis=-1), train=train) * decoded[i]
+            features['last'][task] = x
+        return Outputs({MAIN: predictions(self.tasks, features['last'], self.widths[0], self.dtype)}, features)
+
+    def _trunk(self, image: Array, train: bool) -> tuple[list[tuple[Array, Array]], dict[int, Array], dict[int, Array]]:
+        """The shared SegNet by block: (first convolution, output) of the encoder; output and input of the decoder."""
+
+        def block(x: Array, width: int, name: str, convs: int) -> tuple[Array, Array]:
+            first = ConvBlock(width, 1, self.dtype, name=f'{name}_first')(x, train=train)
+            return first, ConvBlock(width, convs - 1, self.dtype, name=f'{name}_rest')(first, train=train)
+
+        x, encoded, indices = image, [], []
+        for i, convs in enumerate(self.CONVS):
+            encoded.append(block(x, self.widths[i], f'encoder_{i}', convs))
+            x, index = ops.max_pool_argmax(encoded[i][1])
+            indices.append(index)
+        decoded, unpooled = {}, {}
+        for i in reversed(range(len(self.CONVS))):
+            unpooled[i] = ops.max_unpool(x, indices[i])
+            _, x = block(unpooled[i], narrower(self.widths)[i], f'decoder_{i}', self.CONVS[i])
+            decoded[i] = x
+        return encoded, decoded, unpooled
