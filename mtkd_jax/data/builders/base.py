@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from mtkd_jax.data.builders.shards import write_split
-from mtkd_jax.data.pipeline import Source
+from mtkd_jax.data.sources import Parts, Source, Subset
 
 Progress = Callable[[str, int, int], None]
 """Is told (split, examples done, examples in all)."""
