@@ -22,8 +22,9 @@ class UserError(Exception):
 class Target(NamedTuple):
     """What a task should predict, and where that is defined.
 
-    `value`: class ids int32 (of pixels, or [b 1 1 1] of images), depth metres, normals unit vectors. `mask`: true where `value` counts;
-    false at void or undefined pixels and over the whole of a padding example. (On the host: NumPy arrays.)
+    `value`: class ids int32 (of pixels, or [b 1 1 1] of images), depth metres, normals unit vectors. `mask`: true where
+    `value` counts; false at void or undefined pixels and over the whole of a padding example or an image without a
+    label. (On the host: NumPy arrays.)
     """
 
     value: Num[Array, 'b h w c']

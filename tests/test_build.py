@@ -93,7 +93,7 @@ def model(folder, names, widths=small.WIDTHS, seed=0, classes=13):
         ),
         ({'tasks': ('depth', 'depth')}, 'name each task once'),
         ({'data__height': 40}, '`data.height` is 40; segnet needs a multiple of 32'),
-        ({'widths': (4, 4)}, 'needs five positive numbers'),
+        ({'widths': (4, 4)}, 'needs 5 positive numbers'),
         ({'compute_dtype': 'float16'}, "`compute_dtype` is 'float16'; choose one of float32, bfloat16"),
         ({'distillation__points': ('middle',)}, "`distillation.points` is .*'middle'"),
         ({'method': 'sd_mtcnn'}, "`backbone` is 'segnet', which has no teacher and student branches"),

@@ -2,7 +2,16 @@
 
 from ml_collections import ConfigDict
 
-from mtkd_jax.build.networks import BACKBONES, DTYPES, TASKS, build_task, choice, is_self_distilled
+from mtkd_jax.build.networks import (
+    BACKBONES,
+    DTYPES,
+    PER_IMAGE,
+    TASKS,
+    build_task,
+    choice,
+    is_self_distilled,
+    predicts_images,
+)
 from mtkd_jax.build.stages import DIRECTIONS, METHODS, OBJECTIVES, SELF_DISTILLED, model_spec
 from mtkd_jax.training import selection
 from mtkd_jax.types import UserError
@@ -23,15 +32,21 @@ def check(config: ConfigDict) -> None:
     for field in ('height', 'width'):
         if config.data[field] < stride or config.data[field] % stride:
             raise UserError(f'`data.{field}` is {config.data[field]}; {config.backbone} needs a multiple of {stride}.')
-    if len(config.widths) != 5 or min(config.widths) < 1:
-        raise UserError(f'`widths` is {config.widths}; {config.backbone} needs five positive numbers.')
+    needed = len(BACKBONES[config.backbone].widths)
+    if len(config.widths) != needed or min(config.widths) < 1:
+        raise UserError(f'`widths` is {config.widths}; {config.backbone} needs {needed} positive numbers.')
+    for name in config.tasks:
+        if (name in PER_IMAGE) != predicts_images(config.backbone):
+            fitting = [b for b in BACKBONES if predicts_images(b) == (name in PER_IMAGE)]
+            raise UserError(f'`backbone` is {config.backbone!r}; {name} needs one of {", ".join(fitting)}.')
     choice('compute_dtype', config.compute_dtype, tuple(DTYPES))
     least = dict.fromkeys(('epochs', 'evaluate_every_epochs', 'log_every_steps'), 1)
     least |= dict.fromkeys(('seed', 'devices', 'checkpoint_every_steps', 'panel_images', 'adaptor_l2'), 0)
+    least['decay_every_epochs'] = 0
     for field, smallest in least.items():
         if config[field] < smallest:
             raise UserError(f'`{field}` is {config[field]}; it must be at least {smallest}.')
-    for field in ('learning_rate', 'adaptor_learning_rate'):
+    for field in ('learning_rate', 'adaptor_learning_rate', 'decay_factor'):
         if not config[field] > 0:
             raise UserError(f'`{field}` is {config[field]}; it must be positive.')
     _check_per_task(config)

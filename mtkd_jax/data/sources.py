@@ -40,8 +40,8 @@ class Parts:
     """A data set in which every image carries one task's label: a part per task, numbered one after the other.
 
     A training batch takes the same number of images of each part. An epoch is once through the longest part; shorter
-    ones are cycled, in a new order each time. `of` keeps the parts of some tasks and changes nothing else: a single-task
-    network sees the images that a multi-task one sees of its task, in the same order and number.
+    ones are cycled, in a new order each time. `of` keeps the parts of some tasks and changes nothing else: a
+    single-task network sees the images that a multi-task one sees of its task, in the same order and number.
 
     Attributes:
         parts: the examples that carry a label of the task.
