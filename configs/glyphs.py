@@ -51,6 +51,7 @@ def get_config(argument: str = '') -> ConfigDict:
     c.adaptor_learning_rate = 0.01  # Adam, constant (spec A4)
     c.adaptor_l2 = 5e-4  # added to the adaptors' gradient (spec A4)
     c.epochs = 40  # of every stage; once through the larger part, the smaller one is cycled
+    # A single-task stage takes its own half of the same batches.
     c.batch_size = 128  # images per step, over all devices, half of them of each part
     c.eval_batch_size = 200
     c.devices = 0  # 0 = all

@@ -54,7 +54,8 @@ def get_config(argument: str = '') -> ConfigDict:
     c.adaptor_learning_rate = 0.01  # Adam, constant (spec A4)
     c.adaptor_l2 = 5e-4  # added to the adaptors' gradient (spec A4)
     c.epochs = 300  # of every stage (spec A4); once through the larger part, the smaller one is cycled
-    c.batch_size = 512  # images per step over all devices, half of them of each part (spec A4)
+    # A single-task stage takes its own half of the same batches.
+    c.batch_size = 512  # images per step, over all devices, half of them of each part (spec A4)
     c.eval_batch_size = 512
     c.devices = 0  # 0 = all
 

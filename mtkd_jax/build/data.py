@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mtkd_jax.data import builders, pipeline
@@ -83,6 +84,17 @@ def stage_data(config: ConfigDict, all_tasks: Sequence[Task], data: builders.Pre
         validation=split(validation, config.eval_batch_size) if rule.needs_validation else None,
         made={key: data.metadata[key] for key in MADE if key in data.metadata},
     )
+
+
+def check_parts(config: ConfigDict, data: StageData, mesh: Mesh) -> None:
+    """Raises a `UserError` unless the share of a batch that a single-task stage reads divides over the mesh, too."""
+    if isinstance(data.train.source, pipeline.Parts):
+        parts = data.train.source.total
+        if config.batch_size // parts % mesh.size:
+            raise UserError(
+                f'`batch_size` is {config.batch_size}, {parts} equal shares of which do not divide over {mesh.size} '
+                f'devices; choose a multiple of {parts * mesh.size}, or use fewer devices with --config.devices=N.'
+            )
 
 
 def only(data: StageData, chosen: Sequence[Task]) -> StageData:

@@ -9,6 +9,7 @@ from typing import Any
 from mtkd_jax.data.builders import base, writing
 from mtkd_jax.data.builders.base import Prepared, Progress
 from mtkd_jax.data.builders.glyphs import Glyphs, GlyphsConfig
+from mtkd_jax.data.builders.labelled import describe as describe_parts
 from mtkd_jax.data.builders.nyuv2 import Nyuv2, Nyuv2Config, check_space, open_source
 from mtkd_jax.data.builders.rooms import Rooms, RoomsConfig
 from mtkd_jax.data.builders.svhn_omniglot import SIZE, SvhnOmniglot, SvhnOmniglotConfig
@@ -24,6 +25,7 @@ __all__ = [
     'Prepared',
     'Progress',
     'class_names',
+    'describe_parts',
     'open_source',
     'prepare_glyphs',
     'prepare_nyuv2',
