@@ -29,7 +29,7 @@ DAMAGED = (tarfile.TarError, EOFError, OSError, zlib.error)
 
 @dataclass(frozen=True)
 class Annotations:
-    """`labels`: image file (without data/) → class id, in the file's order; `classes`: their names by id."""
+    """`labels`: image file (without data/) → class id, in the order of `images`; `classes`: their names by id."""
 
     file: str
     labels: Mapping[str, int]
@@ -118,7 +118,7 @@ class Decathlon:
                     yield from _contents(inner, f'{data}: {member}')
                     return
         raise DataError(
-            f'{self.source} has none of {name}.tar, a folder {name}/train, and a {DATA} that holds {name}.tar.'
+            f'{self.source} has neither {name}.tar nor a folder {name}/train nor a {DATA} that holds it; download that.'
         )
 
     def _check(self, name: str) -> None:
@@ -151,10 +151,10 @@ def read_annotations(content: bytes, file: str) -> Annotations:
         raise DataError(
             f'{file} is no annotation file of the challenge ({error!r}); download {DEVKIT} again.'
         ) from error
-    labels = dict(pairs)
-    if not len(labels) == len(pairs) == len(tree['images']) or len(classes) != len(names):
+    found, listed = dict(pairs), list(files.values())
+    if not len(found) == len(pairs) == len(set(listed)) == len(tree['images']) or len(classes) != len(names):
         raise DataError(f'{file} does not give each of its {len(tree["images"])} images one label; download it again.')
-    return Annotations(file, labels, names)
+    return Annotations(file, {image: found[image] for image in listed}, names)
 
 
 def _contents(archive: Path | Any, where: str) -> Iterator[tuple[str, bytes, str]]:
