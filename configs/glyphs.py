@@ -47,10 +47,10 @@ def get_config(argument: str = '') -> ConfigDict:
 
     c.learning_rate = 2e-3  # Adam; four times that of svhn_omniglot, for a fiftieth of its steps
     c.halve_at_epochs = ()
-    c.decay_every_epochs, c.decay_factor = 2.0, 0.85  # 300 epochs and every 15 (spec A4) in proportion
+    c.decay_every_epochs, c.decay_factor = 1.5, 0.85  # 300 epochs and every 15 (spec A4) in proportion
     c.adaptor_learning_rate = 0.01  # Adam, constant (spec A4)
     c.adaptor_l2 = 5e-4  # added to the adaptors' gradient (spec A4)
-    c.epochs = 40  # of every stage; once through the larger part, the smaller one is cycled
+    c.epochs = 30  # of every stage; once through the larger part, the smaller one is cycled
     # A single-task stage takes its own half of the same batches.
     c.batch_size = 128  # images per step, over all devices, half of them of each part
     c.eval_batch_size = 200

@@ -26,12 +26,17 @@ SD = {'method': 'sd_mtcnn', 'backbone': 'segnet_sd'}
 CONFIGS = Path(__file__).parents[1] / 'configs'
 
 
-def load(name, argument='', **fields):
-    """The config of a file, tiny; `fields` are set on it, `__` for a dot."""
+def read(name, argument=''):
+    """The config of a file."""
     found = importlib.util.spec_from_file_location(name, CONFIGS / f'{name}.py')
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
-    config = module.get_config(argument)
+    return module.get_config(argument)
+
+
+def load(name, argument='', **fields):
+    """The config of a file, tiny; `fields` are set on it, `__` for a dot."""
+    config = read(name, argument)
     tiny = {
         'data.height': 32,
         'data.width': 64,

@@ -10,6 +10,7 @@ import numpy as np
 from mtkd_jax.types import UserError
 
 Example = Mapping[str, np.ndarray]
+GOLDEN = (5**0.5 - 1) / 2
 
 
 @runtime_checkable
@@ -90,12 +91,12 @@ class Parts:
 
     def spread(self, count: int) -> list[int]:
         """`count` numbers of examples, of the parts in turn and spread over each."""
-        found, first = [], 0
-        for i, part in enumerate(self.parts.values()):
-            share = len(range(i, count, len(self.parts)))
-            found.append([first + j * len(part) // share for j in range(share)])
-            first += len(part)
-        return [found[i % len(found)][i // len(found)] for i in range(count)]
+        found, sizes = [], [len(part) for part in self.parts.values()]
+        for i in range(count):
+            turn, part = divmod(i, len(sizes))
+            # Multiples of the golden ratio: even steps would meet one class only where classes take turns.
+            found.append(sum(sizes[:part]) + int(turn * GOLDEN % 1 * sizes[part]))
+        return found
 
 
 def hold_out(source: Source, fraction: float, seed: int) -> tuple[Source, Source]:

@@ -63,7 +63,9 @@ def unlabelled(batch_size=6):
     image = np.random.default_rng(0).uniform(size=(batch_size, 16, 16, 3)).astype(np.float32)
     digits = (np.arange(batch_size) % 3).astype(np.int32)[:, None, None, None]
     none = np.full_like(digits, -1)
-    return Batch(image, {'digits': Target(digits, digits >= 0), 'characters': Target(none, none >= 0)})
+    return jax.tree.map(
+        jnp.asarray, Batch(image, {'digits': Target(digits, digits >= 0), 'characters': Target(none, none >= 0)})
+    )
 
 
 def kd_mtl():

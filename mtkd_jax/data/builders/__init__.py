@@ -69,7 +69,7 @@ def class_names(name: str, task: str, classes: int) -> tuple[str, ...]:
     """Names of the classes of a task of data set `name` in the order of their ids; () where they are not known."""
     known = CLASS_NAMES.get((name, task), ())
     # Fewer characters are the first of all.
-    return known[:classes] if len(known) == classes or known is CHARACTERS else ()
+    return known[:classes] if len(known) == classes or (known is CHARACTERS and classes < len(known)) else ()
 
 
 def prepare_rooms(

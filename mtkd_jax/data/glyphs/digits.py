@@ -17,7 +17,7 @@ FONTS = (
     'DejaVuSerif-Italic',
 )
 NEIGHBOUR = 0.7  # how often there is another digit at a side
-CONTRAST = 50  # the least difference in brightness between digit and background, of 255
+CONTRAST = 30  # the least difference in brightness between digit and background, of 255
 
 
 def render_digit(seed: int, index: int, height: int, width: int) -> np.ndarray:
@@ -27,8 +27,8 @@ def render_digit(seed: int, index: int, height: int, width: int) -> np.ndarray:
     picture = background + _texture(rng, height, width)
     y, x = drawing.grid(height, width)
     font = FONTS[rng.integers(len(FONTS))]
-    matrix = drawing.affine(rng, scale=rng.uniform(0.65, 0.95), turn=6, shear=0.12, stretch=0.12)
-    middle = rng.normal(0, 0.07, 2)
+    matrix = drawing.affine(rng, scale=rng.uniform(0.5, 1.0), turn=10, shear=0.2, stretch=0.15)
+    middle = rng.normal(0, 0.12, 2)
     for side in (0, -1, 1):
         shown = str(index % 10) if side == 0 else DIGITS[rng.integers(10)]
         gap = side * rng.uniform(1.2, 1.6)
@@ -38,10 +38,10 @@ def render_digit(seed: int, index: int, height: int, width: int) -> np.ndarray:
         place = np.einsum('ij,jhw->ihw', matrix, np.stack([y - middle[0], x - middle[1] - gap]))
         coverage = drawing.sample(drawing.glyph(shown, font), *place)[..., None]
         picture = picture * (1 - coverage) + ink * coverage
-    light = 1 + 0.25 * drawing.smooth_noise(rng, 2, (height, width))[..., None]
+    light = 1 + 0.4 * drawing.smooth_noise(rng, 2, (height, width))[..., None]
     picture = np.clip(picture * light, 0, 255).astype(np.uint8)
-    blurred = Image.fromarray(picture).filter(ImageFilter.GaussianBlur(rng.uniform(0.0, 0.8)))
-    noise = rng.normal(0, rng.uniform(1, 8), picture.shape)
+    blurred = Image.fromarray(picture).filter(ImageFilter.GaussianBlur(rng.uniform(0.0, 1.2)))
+    noise = rng.normal(0, rng.uniform(2, 14), picture.shape)
     return np.clip(np.asarray(blurred) + noise, 0, 255).astype(np.uint8)
 
 
@@ -54,12 +54,12 @@ def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Blotches, grain and, sometimes, stripes: [height width 3], about -40 to 40."""
+    """Blotches, grain and, sometimes, stripes: [height width 3], about -50 to 50."""
     size = height, width
-    blotches = 18 * drawing.smooth_noise(rng, int(rng.integers(3, 9)), size)
+    blotches = 25 * drawing.smooth_noise(rng, int(rng.integers(3, 9)), size)
     grain = 10 * drawing.smooth_noise(rng, min(size) // 2, size)
     y, x = drawing.grid(*size)
     angle, pitch = rng.uniform(0, np.pi), rng.uniform(4, 14)
-    stripes = rng.choice([0, 0, 14]) * np.sin(pitch * (np.cos(angle) * y + np.sin(angle) * x))
+    stripes = rng.choice([0, 0, 20]) * np.sin(pitch * (np.cos(angle) * y + np.sin(angle) * x))
     tint = rng.uniform(0.6, 1.4, 3)
     return (blotches + grain + stripes)[..., None] * tint
