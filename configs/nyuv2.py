@@ -85,6 +85,7 @@ def get_config(argument: str = '') -> ConfigDict:
 
     c.learning_rate = 1e-4  # Adam (spec A4)
     c.halve_at_epochs = () if self_distilled else (100.0,)  # (spec A4, B5)
+    c.decay_every_epochs, c.decay_factor = 0.0, 1.0  # further: times the factor after every so many; 0 = never
     c.adaptor_learning_rate = 0.1  # Adam, constant (spec A4)
     c.adaptor_l2 = 5e-4  # added to the adaptors' gradient (spec A4)
     c.epochs = 200  # of every stage (spec A4)

@@ -89,6 +89,7 @@ def get_config(argument: str = '') -> ConfigDict:
 
     c.learning_rate = 1e-3  # Adam; the paper's 1e-4 is for 80,000 steps, this budget has a thousand
     c.halve_at_epochs = (6.0, 7.0)  # the learning rate is halved from these epochs on
+    c.decay_every_epochs, c.decay_factor = 0.0, 1.0  # further: times the factor after every so many; 0 = never
     c.adaptor_learning_rate = 1e-2  # Adam, constant; the paper's 0.1 is for the same long schedule
     c.adaptor_l2 = 5e-4  # added to the adaptors' gradient (spec A4)
     c.epochs = 8  # of every stage

@@ -45,7 +45,7 @@ TARGETS = flags.DEFINE_string(
     'targets', None, '.npz with arrays named by task: label -1, depth 0, normal 0 undefined.', allow_override=True
 )
 CLASSES = flags.DEFINE_integer(
-    'classes', 13, 'Classes of segmentation predictions that are ids.', lower_bound=2, allow_override=True
+    'classes', 13, 'Classes of predictions that are class ids.', lower_bound=2, allow_override=True
 )
 
 
@@ -65,7 +65,8 @@ def evaluate_model(folder: Path, split: str, data_dir: str | None, batch_size: i
 def score(predictions: Path, targets: Path, classes: int) -> dict[str, float]:
     """Metrics of predictions from any framework.
 
-    Segmentation may be logits, scores or class ids. Arrays of one channel may leave it out ([n h w]).
+    Segmentation may be logits, scores or class ids. Arrays of one channel may leave it out ([n h w]). Of tasks with one
+    answer per image (svhn, omniglot, digits, characters), arrays are class ids [n] or scores [n classes].
 
     Raises:
         UserError: a file cannot be read, or an array is missing, unknown or of another shape than its target.
@@ -77,13 +78,14 @@ def score(predictions: Path, targets: Path, classes: int) -> dict[str, float]:
         if task_name not in true:
             raise UserError(f'{targets} has no `{task_name}` for {predictions}: `{name}`; it has {", ".join(true)}.')
         channels = array.shape[-1]
-        known = channels if task_name == 'segmentation' and channels > 1 else classes
+        labels = task_name == 'segmentation' or task_name in build.PER_IMAGE
+        known = channels if labels and channels > 1 else classes
         task = build.build_task(task_name, {'classes': known, 'depth_maximum': 10.0})
         target = true[task_name]
-        allowed = (1, known) if task_name == 'segmentation' else (task.channels,)
+        allowed = (1, known) if labels else (task.channels,)
         if array.shape[:3] != target.shape[:3] or channels not in allowed:
             raise UserError(f'`{name}` is {array.shape}, its target {target.shape}; both must be [n h w c].')
-        _check_target(task, target, targets, known)
+        _check_target(task, target, targets, labels)
         scores = score_arrays(task, array, target)
         named = {f'{branch}/{k}' if branch not in ('', MAIN) else k: v for k, v in scores.items()}
         if named.keys() & results.keys():
@@ -92,8 +94,8 @@ def score(predictions: Path, targets: Path, classes: int) -> dict[str, float]:
     return results
 
 
-def _check_target(task: Task, target: np.ndarray, file: Path, classes: int) -> None:
-    labels = task.name == 'segmentation'
+def _check_target(task: Task, target: np.ndarray, file: Path, labels: bool) -> None:
+    classes = task.channels
     channels = 1 if labels else task.channels
     if target.shape[-1] != channels:
         raise UserError(f'{file}: `{task.name}` is {target.shape}; its last axis must be {channels}.')
@@ -104,11 +106,18 @@ def _check_target(task: Task, target: np.ndarray, file: Path, classes: int) -> N
         )
 
 
+def _as_pictures(array: np.ndarray) -> np.ndarray:
+    """[n h w] as [n h w 1]; of one answer per image, [n] and [n classes] as pictures of 1×1 pixels."""
+    if array.ndim in (1, 2):
+        return array.reshape(len(array), 1, 1, -1)
+    return array[..., None] if array.ndim == 3 else array
+
+
 def _read(file: Path) -> dict[str, np.ndarray]:
     found = {name: array for name, array in read_npz(file).items() if name != 'image'}
     if not found:
         raise UserError(f'{file} holds no arrays; name them by task: segmentation, depth, normals.')
-    found = {name: array[..., None] if array.ndim == 3 else array for name, array in found.items()}
+    found = {name: _as_pictures(array) for name, array in found.items()}
     for name, array in found.items():
         if array.ndim != 4 or not array.size:
             raise UserError(f'{file}: `{name}` has shape {array.shape}; give [n h w c], at least one image.')

@@ -189,6 +189,19 @@ def absolute_metrics(name: str) -> Metrics:
     return Metrics(measure, compute, {f'{name}_abs': -1})
 
 
+def classification_metrics(name: str) -> Metrics:
+    """`name`: the share of labelled images whose likeliest class is the true one, in % (spec C)."""
+
+    def measure(prediction: Array, target: Array, mask: Array) -> dict[str, Array]:
+        right = class_ids(prediction)[..., None] == target
+        return {'right': jnp.sum(mask & right), 'images': jnp.sum(mask)}
+
+    def compute(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+        return {name: 100 * ratio(sums['right'], sums['images'])}
+
+    return Metrics(measure, compute, {name: 1})
+
+
 def histogram_median(histogram: np.ndarray, width: float) -> float:
     """Median of the values counted in bins of `width` from 0 upwards, to half a bin; NaN for an empty histogram."""
     total = int(histogram.sum())

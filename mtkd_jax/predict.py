@@ -9,7 +9,7 @@ from absl import flags
 from PIL import Image, UnidentifiedImageError
 
 from mtkd_jax import build, command
-from mtkd_jax.files import read_npz
+from mtkd_jax.files import read_npz, write_json
 from mtkd_jax.tasks import Task
 from mtkd_jax.training.folder import load_model
 from mtkd_jax.training.predict import Predictions, make_predictor
@@ -36,8 +36,12 @@ SAVE = flags.DEFINE_enum(
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
 
 
-def read_inputs(patterns: Sequence[str], height: int, width: int, stride: int) -> tuple[list[str], np.ndarray]:
+def read_inputs(
+    patterns: Sequence[str], height: int, width: int, stride: int, one_size: bool = False
+) -> tuple[list[str], np.ndarray]:
     """Names and images [n h w 3] float32 in [0, 1]; image files are resized to `height` × `width`.
+
+    Arrays keep their size: multiples of `stride`, or, for a network of `one_size`, `height` × `width`.
 
     Raises:
         UserError: nothing matches, a file cannot be read, or an array has the wrong shape or range.
@@ -51,6 +55,8 @@ def read_inputs(patterns: Sequence[str], height: int, width: int, stride: int) -
         raise UserError(f'`inputs` mixes {arrays[0]} with other files; give image files, or one .npz.')
     if arrays:
         images = _read_npz(files[0], stride)
+        if one_size and images.shape[1:3] != (height, width):
+            raise UserError(f'{files[0]}: `image` is {images.shape}; the network takes {height}×{width} only.')
         return [f'{files[0].stem}_{i:04d}' for i in range(len(images))], images
     names = [file.stem for file in files]
     if len(set(names)) < len(names):
@@ -82,19 +88,28 @@ def _read_npz(file: Path, stride: int) -> np.ndarray:
 def save(
     names: Sequence[str], images: np.ndarray, predictions: Predictions, tasks: Sequence[Task], out: Path, npz: bool
 ) -> None:
-    """Writes `NAME_image.png`, `NAME_TASK.png` (or `NAME_BRANCH_TASK.png`) and, with `npz`, `predictions.npz`."""
+    """Writes `NAME_image.png`, `NAME_TASK.png` (or `NAME_BRANCH_TASK.png`) and, with `npz`, `predictions.npz`.
+
+    What tasks with one answer per image say goes to `answers.json`: image → task (or branch/task) → words.
+    """
     if out.is_dir() and any((out / f'{name}{suffix}').exists() for name in names for suffix in IMAGE_SUFFIXES):
         raise UserError(f'`out` is {out}, where the inputs lie; choose another folder, so that none is overwritten.')
     out.mkdir(parents=True, exist_ok=True)
     for name, image in zip(names, images, strict=True):
         Image.fromarray((image * 255).round().astype(np.uint8)).save(out / f'{name}_image.png')
     arrays = {}
+    answers: dict[str, dict[str, str]] = {name: {} for name in names}
     for branch, by_task in predictions.items():
         for task in tasks:
             key = task.name if branch == MAIN else f'{branch}/{task.name}'
             arrays[key] = by_task[task.name]
             for name, prediction in zip(names, by_task[task.name], strict=True):
+                if task.words is not None:
+                    answers[name][key] = task.words(prediction)
+                    continue
                 Image.fromarray(task.render(prediction, None)).save(out / f'{name}_{key.replace("/", "_")}.png')
+    if any(answers.values()):
+        write_json(out / 'answers.json', answers)
     if npz:
         np.savez_compressed(out / 'predictions.npz', allow_pickle=False, **arrays)
 
@@ -103,7 +118,8 @@ def main() -> None:
     """Reads, predicts, writes, and says what was written."""
     spec, variables = load_model(Path(command.value(MODEL)))
     network, tasks = build.build_network(spec, branches=[BRANCH.value] if BRANCH.value else None)
-    names, images = read_inputs(INPUTS.value, spec['data']['height'], spec['data']['width'], network.STRIDE)
+    size, one_size = (spec['data']['height'], spec['data']['width']), build.predicts_images(spec['backbone'])
+    names, images = read_inputs(INPUTS.value, *size, network.STRIDE, one_size)
     predictions = make_predictor(network, variables)(images)
     out = Path(command.value(OUT))
     save(names, images, predictions, tasks, out, SAVE.value == 'npz')

@@ -22,12 +22,18 @@ class UserError(Exception):
 class Target(NamedTuple):
     """What a task should predict, and where that is defined.
 
-    `value`: segmentation int32 class ids, depth metres, normals unit vectors. `mask`: true where `value` counts;
-    false at void or undefined pixels and over the whole of a padding example. (On the host: NumPy arrays.)
+    `value`: class ids int32 (of pixels, or [b 1 1 1] of images), depth metres, normals unit vectors. `mask`: true where
+    `value` counts; false at void or undefined pixels and over the whole of a padding example or an image without a
+    label. (On the host: NumPy arrays.)
     """
 
     value: Num[Array, 'b h w c']
     mask: Bool[Array, 'b h w 1']
+
+    @property
+    def labelled(self) -> Bool[Array, 'b 1 1 1']:
+        """Which images carry a label of the task at all."""
+        return self.mask.any(axis=(1, 2, 3), keepdims=True)
 
 
 class Batch(NamedTuple):

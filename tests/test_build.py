@@ -27,16 +27,20 @@ SD = {'method': 'sd_mtcnn', 'backbone': 'segnet_sd'}
 CONFIGS = Path(__file__).parents[1] / 'configs'
 
 
+def read(name, argument=''):
+    """The config of a file."""
+    found = importlib.util.spec_from_file_location(name, CONFIGS / f'{name}.py')
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module.get_config(argument)
+
+
 def load(name, argument='', **fields):
     """The config of a file, tiny; `fields` are set on it, `__` for a dot (method, backbone, tasks in the recipe)."""
     if 'tasks' in fields:
         argument += ',tasks=' + '+'.join(fields.pop('tasks'))
     chosen = [f'{key}={fields.pop(key)}' for key in ('method', 'backbone') if key in fields]
-    argument = ','.join([argument, *chosen])
-    found = importlib.util.spec_from_file_location(name, CONFIGS / f'{name}.py')
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    config = module.get_config(argument)
+    config = read(name, ','.join([argument, *chosen]))
     tiny = {
         'data.height': 32,
         'data.width': 64,
@@ -98,7 +102,7 @@ def model(folder, names, widths=small.WIDTHS, seed=0, classes=13):
         ),
         ({'tasks': ('depth', 'depth')}, 'name each task once'),
         ({'data__height': 40}, '`data.height` is 40; segnet needs a multiple of 32'),
-        ({'widths': (4, 4)}, 'needs five positive numbers'),
+        ({'widths': (4, 4)}, 'needs 5 positive numbers'),
         ({'compute_dtype': 'float16'}, "`compute_dtype` is 'float16'; choose one of float32, bfloat16"),
         ({'distillation__points': ('middle',)}, "`distillation.points` is .*'middle'"),
         (

@@ -11,8 +11,8 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mtkd_jax.build.checks import check
-from mtkd_jax.build.data import data_arguments, prepared, stage_data
-from mtkd_jax.build.networks import build_network, build_task, check_fits
+from mtkd_jax.build.data import check_parts, data_arguments, prepared, stage_data
+from mtkd_jax.build.networks import PER_IMAGE, build_network, build_task, check_fits, predicts_images
 from mtkd_jax.build.paper import differences_from_paper
 from mtkd_jax.build.stages import WITH_SINGLE_TASK_TEACHERS, Plan, given_teacher, model_spec, stage_name, trained_stage
 from mtkd_jax.data.builders import Progress
@@ -23,7 +23,17 @@ from mtkd_jax.training.run import stage_folder
 from mtkd_jax.training.stage import Stage, StageData
 from mtkd_jax.types import TEACHER
 
-__all__ = ['Experiment', 'build_network', 'build_task', 'check_fits', 'data_arguments', 'experiment', 'prepared']
+__all__ = [
+    'PER_IMAGE',
+    'Experiment',
+    'build_network',
+    'build_task',
+    'check_fits',
+    'data_arguments',
+    'experiment',
+    'predicts_images',
+    'prepared',
+]
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,7 @@ def experiment(config: ConfigDict, workdir: Path, progress: Progress) -> Experim
     reads_single = config.method in ('stl', *WITH_SINGLE_TASK_TEACHERS)
     given = {t.name: Path(p) for t in all_tasks if reads_single and (p := config.teachers.get(t.name, ''))}
     data = stage_data(config, all_tasks, prepared(config, progress))
+    check_parts(config, data, mesh)
     stages = [trained_stage(config, plan, data) for plan in plans(config, workdir, all_tasks, given)]
     teachers_given = [given_teacher(config, task, given[task.name], data) for task in all_tasks if task.name in given]
     return Experiment(stages, teachers_given, all_tasks, mesh, data, differences_from_paper(config))

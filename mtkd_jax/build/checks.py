@@ -2,7 +2,16 @@
 
 from ml_collections import ConfigDict
 
-from mtkd_jax.build.networks import BACKBONES, DTYPES, TASKS, build_task, choice, is_self_distilled
+from mtkd_jax.build.networks import (
+    BACKBONES,
+    DTYPES,
+    PER_IMAGE,
+    TASKS,
+    build_task,
+    choice,
+    is_self_distilled,
+    predicts_images,
+)
 from mtkd_jax.build.stages import DIRECTIONS, METHODS, OBJECTIVES, SELF_DISTILLED, WITH_SINGLE_TASK_TEACHERS, model_spec
 from mtkd_jax.build.weightings import NAMES, check_weighting
 from mtkd_jax.training import selection
@@ -34,17 +43,21 @@ def check(config: ConfigDict) -> None:
     for field in ('height', 'width'):
         if config.data[field] < stride or config.data[field] % stride:
             raise UserError(f'`data.{field}` is {config.data[field]}; {config.backbone} needs a multiple of {stride}.')
-    if len(config.widths) != 5 or min(config.widths) < 1:
-        raise UserError(f'`widths` is {config.widths}; {config.backbone} needs five positive numbers.')
+    needed = len(BACKBONES[config.backbone].widths)
+    if len(config.widths) != needed or min(config.widths) < 1:
+        raise UserError(f'`widths` is {config.widths}; {config.backbone} needs {needed} positive numbers.')
+    for name in config.tasks:
+        if (name in PER_IMAGE) != predicts_images(config.backbone):
+            fitting = [b for b in BACKBONES if predicts_images(b) == (name in PER_IMAGE)]
+            raise UserError(f'`backbone` is {config.backbone!r}; {name} needs one of {", ".join(fitting)}.')
     choice('compute_dtype', config.compute_dtype, tuple(DTYPES))
     least = dict.fromkeys(('epochs', 'evaluate_every_epochs', 'log_every_steps'), 1)
-    least |= dict.fromkeys(
-        ('seed', 'devices', 'checkpoint_every_steps', 'panel_images', 'adaptor_l2', 'diagnose_every_steps'), 0
-    )
+    every = ('checkpoint_every_steps', 'diagnose_every_steps', 'decay_every_epochs')
+    least |= dict.fromkeys(('seed', 'devices', 'panel_images', 'adaptor_l2', *every), 0)
     for field, smallest in least.items():
         if config[field] < smallest:
             raise UserError(f'`{field}` is {config[field]}; it must be at least {smallest}.')
-    for field in ('learning_rate', 'adaptor_learning_rate'):
+    for field in ('learning_rate', 'adaptor_learning_rate', 'decay_factor'):
         if not config[field] > 0:
             raise UserError(f'`{field}` is {config[field]}; it must be positive.')
     _check_unread(config)
@@ -57,12 +70,15 @@ def check(config: ConfigDict) -> None:
 
 def _check_unread(config: ConfigDict) -> None:
     """Refuses fields that were set for nothing."""
-    sd, method = config.self_distillation, config.method
+    method = config.method
     given = [task for task in config.tasks if config.teachers.get(task, '')]
     if given and method not in ('stl', *WITH_SINGLE_TASK_TEACHERS):
         raise UserError(
             f'`teachers.{given[0]}` is {config.teachers[given[0]]!r}; {method} reads no single-task teacher.'
         )
+    sd = config.get('self_distillation')
+    if sd is None:
+        return
     if sd.objective != 'eq5' and method not in SELF_DISTILLED:
         raise UserError(f'`self_distillation.objective` is {sd.objective!r}; {method} has no such objective.')
     if not sd.attention and not is_self_distilled(config.backbone):

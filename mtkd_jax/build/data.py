@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mtkd_jax.data import builders, pipeline
@@ -13,12 +14,15 @@ from mtkd_jax.training import selection
 from mtkd_jax.training.stage import StageData
 from mtkd_jax.types import UserError
 
-MADE = ('source', 'normals', 'resampling', 'depth', 'test_split')  # entries of the metadata that tell data apart
+# Entries of the metadata that tell data apart.
+MADE = ('source', 'normals', 'resampling', 'depth', 'test_split', 'parts')
+# What the builder of glyphs calls fields of `data`.
+GLYPHS = {'train': 'digits_train', 'test': 'digits_test', 'seed': 'glyph_seed'}
 FREE = ('data_dir', 'read_threads', 'depth_maximum')  # fields of `data` that do not change what is learned
 
 
 def prepared(config: ConfigDict, progress: builders.Progress) -> builders.Prepared:
-    """The prepared data set the config names; rooms are rendered when they are not there yet.
+    """The prepared data set the config names; rooms and glyphs are rendered when they are not there yet.
 
     Raises:
         DataNotPrepared: the data set must be made from the user's files first; says how.
@@ -27,6 +31,8 @@ def prepared(config: ConfigDict, progress: builders.Progress) -> builders.Prepar
     arguments = data_arguments(config.data.to_dict())
     if dataset == 'rooms':
         return builders.prepare_rooms(config.data.data_dir or None, **arguments, progress=progress)
+    if dataset == 'glyphs':
+        return builders.prepare_glyphs(config.data.data_dir or None, **arguments, progress=progress)
     return builders.prepared(dataset, config.data.data_dir or None, **arguments)
 
 
@@ -35,6 +41,11 @@ def data_arguments(data: Mapping[str, Any]) -> dict[str, Any]:
     arguments = {'height': data['height'], 'width': data['width']}
     if data['dataset'] == 'rooms':
         arguments |= {'train': data['train_images'], 'test': data['test_images'], 'seed': data['scene_seed']}
+    elif data['dataset'] == 'glyphs':
+        arguments |= {name: data[field] for name, field in GLYPHS.items()}
+        arguments['characters'] = data['classes']['characters']
+    elif data['dataset'] == 'svhn_omniglot':
+        arguments['partial'] = data['partial']
     return arguments
 
 
@@ -62,8 +73,9 @@ def stage_data(config: ConfigDict, all_tasks: Sequence[Task], data: builders.Pre
         )
 
     rule = selection.rule_named(config.selection)
-    if len(data.classes) != config.data.classes:
-        raise UserError(f'`data.classes` is {config.data.classes}; {data.path} has {len(data.classes)}; set that.')
+    wanted = config.data.to_dict()['classes']
+    if data.class_count != wanted:
+        raise UserError(f'`data.classes` is {wanted}; {data.path} has {data.class_count}; set that.')
     training = split(train, config.batch_size)
     training.check_trains()
     return StageData(
@@ -72,6 +84,17 @@ def stage_data(config: ConfigDict, all_tasks: Sequence[Task], data: builders.Pre
         validation=split(validation, config.eval_batch_size) if rule.needs_validation else None,
         made={key: data.metadata[key] for key in MADE if key in data.metadata},
     )
+
+
+def check_parts(config: ConfigDict, data: StageData, mesh: Mesh) -> None:
+    """Raises a `UserError` unless the share of a batch that a single-task stage reads divides over the mesh, too."""
+    if isinstance(data.train.source, pipeline.Parts):
+        parts = data.train.source.total
+        if config.batch_size // parts % mesh.size:
+            raise UserError(
+                f'`batch_size` is {config.batch_size}, {parts} equal shares of which do not divide over {mesh.size} '
+                f'devices; choose a multiple of {parts * mesh.size}, or use fewer devices with --config.devices=N.'
+            )
 
 
 def only(data: StageData, chosen: Sequence[Task]) -> StageData:

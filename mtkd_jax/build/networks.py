@@ -22,12 +22,16 @@ BACKBONES: dict[str, Any] = {
     'split_standard': models.SegNet,  # the MTAN code's name for it
     'split_wide': models.SplitWide,
     'split_deep': models.SplitDeep,
+    'lenet_mtl': models.LeNetMTL,
 }
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 TASKS = {
     'nyuv2': ('segmentation', 'depth', 'normals'),
     'rooms': ('segmentation', 'depth', 'normals', 'keypoints', 'edges'),
+    'svhn_omniglot': ('svhn', 'omniglot'),
+    'glyphs': ('digits', 'characters'),
 }
+PER_IMAGE = (*TASKS['svhn_omniglot'], *TASKS['glyphs'])  # one answer for the whole image
 
 
 def choice(field: str, value: str, options: Sequence[str]) -> str:
@@ -35,6 +39,11 @@ def choice(field: str, value: str, options: Sequence[str]) -> str:
     if value not in options:
         raise UserError(f'`{field}` is {value!r}; choose one of {", ".join(options)}.')
     return value
+
+
+def predicts_images(backbone: str) -> bool:
+    """Whether networks of this kind give one answer per image, for images of one size; others give one per pixel."""
+    return getattr(BACKBONES[backbone], 'PER_IMAGE', False)
 
 
 def is_self_distilled(backbone: str) -> bool:
@@ -47,13 +56,15 @@ def build_task(name: str, spec: Mapping[str, Any]) -> Task:
 
     Args:
         name: a task of any data set.
-        spec: `classes` of segmentation and `depth_maximum` of pictures; where known, the data set (`data.dataset`) and
-            whether blended normals are brought to unit length (`renormalise_normals`).
+        spec: `classes` of segmentation (of tasks by name where there are several) and `depth_maximum` of pictures;
+            where known, the data set (`data.dataset`) and whether blended normals are brought to unit length
+            (`renormalise_normals`).
     """
     names = sorted({name for offered in TASKS.values() for name in offered})
-    if choice('tasks', name, names) == 'segmentation':
-        known = class_names(spec['data']['dataset'], spec['classes']) if 'data' in spec else ()
-        return tasks.segmentation(spec['classes'], known)
+    if choice('tasks', name, names) == 'segmentation' or name in PER_IMAGE:
+        classes = spec['classes'][name] if isinstance(spec['classes'], Mapping) else spec['classes']
+        known = class_names(spec['data']['dataset'], name, classes) if 'data' in spec else ()
+        return tasks.classification(name, classes, known) if name in PER_IMAGE else tasks.segmentation(classes, known)
     if name == 'depth':
         return tasks.depth(spec['depth_maximum'])
     if name == 'normals':

@@ -18,6 +18,9 @@ def differences_from_paper(config: ConfigDict) -> str:
     return f'Not the protocol of {config.paper.table}: {"; ".join(differ)}.' if differ else ''
 
 
+BACKBONES = {'lenet_mtl': 'lenet'}  # what the tables call them, where it differs
+
+
 def paper_row(config: ConfigDict, method: str) -> dict[str, str] | None:
     """Where the paper's row is for what `method` trains: table, backbone, method; None where the config is not its."""
     if not config.paper.table or differences_from_paper(config):
@@ -25,22 +28,22 @@ def paper_row(config: ConfigDict, method: str) -> dict[str, str] | None:
     return {
         'table': config.paper.table,
         'prefix': config.paper.prefix,
-        'backbone': config.backbone,
+        'backbone': BACKBONES.get(config.backbone, config.backbone),
         'method': _paper_name(config, method),
     }
 
 
 def _paper_name(config: ConfigDict, method: str) -> str:
+    if not is_self_distilled(config.backbone):
+        return {'kd_mtl': 'kdmtl'}.get(method, method)
     sd = config.self_distillation
     single = '_single' if len(config.tasks) == 1 else ''
     names = {
-        'kd_mtl': 'kdmtl',
-        'uniform': 'vanilla' if is_self_distilled(config.backbone) else 'uniform',
+        'uniform': 'vanilla',
         'sd_mtcnn': f'sdmtcnn{single}_{sd.objective}',
         'no_distillation': f'no_distill_{sd.objective}',
     }
-    plain = is_self_distilled(config.backbone) and not sd.attention
-    return names.get(method, method) + ('_no_attention' if plain else '')
+    return names.get(method, method) + ('' if sd.attention else '_no_attention')
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:

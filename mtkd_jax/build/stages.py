@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from mtkd_jax import methods, models
 from mtkd_jax.build.data import data_settings, only
-from mtkd_jax.build.networks import DTYPES, build_network, is_self_distilled
+from mtkd_jax.build.networks import DTYPES, build_network, build_task, is_self_distilled, predicts_images
 from mtkd_jax.build.paper import paper_row
 from mtkd_jax.build.weightings import make_weighting, weighting_name, weighting_settings
 from mtkd_jax.tasks import Task
@@ -74,6 +74,7 @@ def trained_stage(config: ConfigDict, plan: Plan, data: StageData) -> Stage:
             tuple(config.halve_at_epochs),
             config.adaptor_learning_rate,
             config.adaptor_l2,
+            (config.decay_every_epochs, config.decay_factor),
         ),
         networks={name: build_network(spec, branches=branches)[0] for name, branches in _deployments(spec).items()},
         data=only(data, plan.tasks),
@@ -125,8 +126,10 @@ def _facts(config: ConfigDict, method: str) -> dict[str, Any]:
     }
 
 
-def _optimizer(rate: float, halve: Sequence[float], adaptor_rate: float, l2: float, steps: int) -> Any:
-    return make_optimizer(rate, halve, steps, adaptor_rate, l2)
+def _optimizer(
+    rate: float, halve: Sequence[float], adaptor_rate: float, l2: float, decay: tuple[float, float], steps: int
+) -> Any:
+    return make_optimizer(rate, halve, steps, adaptor_rate, l2, *decay)
 
 
 def _supervised(config: ConfigDict, network: nn.Module, plan: Plan) -> methods.Method:
@@ -218,10 +221,12 @@ def _teacher_spec(folder: Path, task: str, own: Mapping[str, Any]) -> dict[str, 
         raise UserError(
             f'`teachers.{task}` is {folder}, which predicts {", ".join(spec["tasks"])}; give a network of {task} alone.'
         )
-    if task == 'segmentation' and spec['classes'] != own['classes']:
-        raise UserError(
-            f'`teachers.{task}` is {folder}, a network for {spec["classes"]} classes; the data has {own["classes"]}.'
-        )
+    classes, known = build_task(task, spec).channels, build_task(task, own).channels
+    if classes != known:
+        raise UserError(f'`teachers.{task}` is {folder}, a network for {classes} classes; the data has {known}.')
+    sizes = [(s['data']['height'], s['data']['width']) for s in (spec, own)]
+    if predicts_images(own['backbone']) and sizes[0] != sizes[1]:
+        raise UserError(f'`teachers.{task}` is {folder}, a network for images of {sizes[0]}; the data has {sizes[1]}.')
     if tuple(spec['widths']) != tuple(own['widths']) or spec['backbone'] != own['backbone']:
         raise UserError(
             f'`teachers.{task}` is a {spec["backbone"]} of widths {spec["widths"]}; the adaptors need features of the '
@@ -236,8 +241,8 @@ def model_spec(config: ConfigDict, names: Sequence[str], method: str) -> dict[st
         'backbone': config.backbone,
         'widths': list(config.widths),
         'tasks': list(names),
-        'classes': config.data.classes,
-        'depth_maximum': config.data.depth_maximum,
+        'classes': config.data.to_dict()['classes'],
+        'depth_maximum': config.data.get('depth_maximum', 10.0),
         'compute_dtype': config.compute_dtype,
         'data': data_settings(config),
     }
@@ -269,6 +274,8 @@ def _settings(config: ConfigDict, plan: Plan, names: Sequence[str], data: StageD
     optimisation = ('learning_rate', 'halve_at_epochs', 'epochs', 'batch_size')
     common = ('backbone', 'widths', 'compute_dtype', 'seed', 'selection', *optimisation)
     settings = {'method': method, 'tasks': list(names), 'data': made, **{k: fields[k] for k in common}}
+    if config.decay_every_epochs:
+        settings |= {k: fields[k] for k in ('decay_every_epochs', 'decay_factor')}
     if selection.rule_named(config.selection).needs_validation:
         settings['evaluate_every_epochs'] = fields['evaluate_every_epochs']
     if is_self_distilled(config.backbone):

@@ -4,50 +4,19 @@ Batch `i` of epoch `e` is a pure function of (split, seed, e, i): a run that sta
 batches it would have seen, without any reader state to restore.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import grain
 import jax
 import numpy as np
 
+from mtkd_jax.data.sources import Example, Parts, Source, Subset, hold_out
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import Batch, Target, UserError
 
-Example = Mapping[str, np.ndarray]
-
-
-@runtime_checkable
-class Source(Protocol):
-    """Examples by number."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, i: int, /) -> Example: ...
-
-
-@dataclass(frozen=True)
-class Subset:
-    """Some examples of a random-access source, in the given order."""
-
-    source: Source
-    indices: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, i: int) -> Example:
-        return self.source[int(self.indices[i])]
-
-
-def hold_out(source: Source, fraction: float, seed: int) -> tuple[Source, Source]:
-    """`source` as (training, validation): a random `fraction` is held out (spec A3), the same for the same seed."""
-    if not 0 < fraction < 1:
-        raise UserError(f'`validation_fraction` is {fraction}; give a share between 0 and 1, such as 0.1.')
-    held = max(1, round(fraction * len(source)))
-    order = np.random.default_rng([seed, 10]).permutation(len(source))
-    return Subset(source, np.sort(order[held:])), Subset(source, np.sort(order[:held]))
+__all__ = ['Parts', 'Source', 'Split', 'Subset', 'first_examples', 'hold_out', 'to_example']
 
 
 def to_example(example: Example, tasks: Sequence[Task]) -> Batch:
@@ -63,14 +32,22 @@ def to_example(example: Example, tasks: Sequence[Task]) -> Batch:
 
 
 def first_examples(source: Source, tasks: Sequence[Task], count: int) -> Batch:
-    """The first `count` examples of a source as one batch."""
-    return jax.tree.map(lambda *x: np.stack(x), *[to_example(source[i], tasks) for i in range(count)])
+    """The first `count` examples of a source as one batch; of `Parts`, some of each that has one of the tasks."""
+    source = with_labels(source, tasks)
+    numbers = source.spread(count) if isinstance(source, Parts) else range(count)
+    return jax.tree.map(lambda *x: np.stack(x), *[to_example(source[i], tasks) for i in numbers])
+
+
+def with_labels(source: Source, tasks: Sequence[Task]) -> Source:
+    """What to read for `tasks`: of `Parts`, those in which an image carries a label of one of them."""
+    return source.of(task.name for task in tasks) if isinstance(source, Parts) else source
 
 
 @dataclass(frozen=True)
 class Split:
     """A split read in batches of `batch_size` per process.
 
+    Of `Parts`, a training batch holds `batch_size` / total images of each part that has one of the tasks.
     `process_index` and `process_count` choose this process's share `[index::count]` of the examples.
     """
 
@@ -87,17 +64,42 @@ class Split:
             raise UserError('The split is empty; prepare the data again.')
 
     @property
+    def examples(self) -> Source:
+        """The examples that carry a label of one of the tasks."""
+        return with_labels(self.source, self.tasks)
+
+    @property
+    def train_batch_size(self) -> int:
+        """Images that a training batch of one process holds."""
+        examples = self.examples
+        return (
+            self.batch_size // examples.total * len(examples.parts) if isinstance(examples, Parts) else self.batch_size
+        )
+
+    @property
     def steps_per_epoch(self) -> int:
         """Full batches in an epoch; the remainder is dropped (a different one each epoch).
 
         Raises:
             UserError: the split has fewer examples than one batch.
         """
-        steps = len(self.source) // self.process_count // self.batch_size
+        source, each = self.source, self.batch_size
+        if isinstance(source, Parts):
+            each = self.batch_size // source.total
+            if each * source.total < self.batch_size:
+                raise UserError(
+                    f'`batch_size` {self.batch_size * self.process_count} does not divide into equal shares of '
+                    f'{", ".join(source.parts)} in {self.process_count} processes; choose a multiple of '
+                    f'{source.total * self.process_count}.'
+                )
+            shortest = min(len(part) for part in source.parts.values())
+            if shortest < self.process_count:
+                raise UserError(f'A part of the split has {shortest} examples for {self.process_count} processes.')
+        steps = (source.longest if isinstance(source, Parts) else len(source)) // self.process_count // each
         if steps == 0:
             raise UserError(
                 f'`batch_size` {self.batch_size * self.process_count} is larger than the split, which has '
-                f'{len(self.source)} examples; choose a smaller batch size.'
+                f'{len(source)} examples; choose a smaller batch size.'
             )
         return steps
 
@@ -107,21 +109,30 @@ class Split:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The shuffled training batches `start`, `start + 1`, ... of an epoch."""
-        seed = int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0])
-        examples = grain.MapDataset.source(self.source).shuffle(seed=seed)
-        # Equal shares: every process must take the same number of steps.
-        share = self.steps_per_epoch * self.batch_size
-        examples = examples[self.process_index :: self.process_count][:share]
-        batches = examples.map(self._to_example).batch(self.batch_size, drop_remainder=True)
+        size = self.train_batch_size
+        batches = self._shuffled(epoch).map(self._to_example).batch(size, drop_remainder=True)
         return self._read(batches[start:])
+
+    def _shuffled(self, epoch: int) -> Any:
+        """The examples of this process's batches, in their order."""
+        examples, steps = self.examples, self.steps_per_epoch
+        if isinstance(examples, Parts):
+            each = self.batch_size // examples.total
+            order = examples.order([self.seed, epoch], each, steps, self.process_index, self.process_count)
+            return grain.MapDataset.source(Subset(examples, order))
+        seed = int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0])
+        shuffled = grain.MapDataset.source(examples).shuffle(seed=seed)
+        # Equal shares: every process must take the same number of steps.
+        return shuffled[self.process_index :: self.process_count][: steps * self.batch_size]
 
     def ordered(self) -> Iterator[Batch]:
         """Every example once, in order; the last batches are filled with examples that no mask counts."""
-        examples = grain.MapDataset.source(self.source)[self.process_index :: self.process_count]
-        largest_share = -(-len(self.source) // self.process_count)
+        source = self.examples
+        examples = grain.MapDataset.source(source)[self.process_index :: self.process_count]
+        largest_share = -(-len(source) // self.process_count)
         batches = -(-largest_share // self.batch_size)
         read = self._read(examples.map(self._to_example).batch(self.batch_size)) if len(examples) else iter(())
-        blank = jax.tree.map(np.zeros_like, self._to_example(self.source[0]))
+        blank = jax.tree.map(np.zeros_like, self._to_example(source[0]))
         for _ in range(batches):
             yield self._padded(next(read, None), blank)
 

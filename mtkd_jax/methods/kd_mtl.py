@@ -7,7 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from mtkd_jax import models, ops
 from mtkd_jax.methods.base import Mixture, feature_similarity
@@ -17,15 +17,18 @@ from mtkd_jax.types import Batch, Features, Losses, Variables, feature_of
 NORM_EPSILON = 1e-6  # inside the square root of the feature norm (spec A2)
 
 
-def feature_distance(a: Float[Array, 'b h w c'], b: Float[Array, 'b h w c']) -> Float[Array, '']:
+def feature_distance(
+    a: Float[Array, 'b h w c'], b: Float[Array, 'b h w c'], labelled: Bool[Array, 'b 1 1 1']
+) -> Float[Array, '']:
     """ℓ^d of Li & Bilen (2020), eq. 4: ‖a/‖a‖₂ - b/‖b‖₂‖₂² in float32.
 
     The norm is over channels at every position; the squared distance is summed over channels and averaged over batch
-    and positions (spec A2).
+    and positions (spec A2), over the images that are `labelled` for the task: eq. 3 sums over pairs (x, y_t).
     """
     a = ops.unit_normalise(a.astype(jnp.float32), NORM_EPSILON)
     b = ops.unit_normalise(b.astype(jnp.float32), NORM_EPSILON)
-    return jnp.mean(jnp.sum(jnp.square(a - b), axis=-1))
+    squared = jnp.sum(jnp.square(a - b), axis=-1, keepdims=True)
+    return ops.masked_mean(squared, jnp.broadcast_to(labelled, squared.shape))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +72,9 @@ class KDMTL(Supervised):
         distillation = {}
         for task in self.tasks:
             features = self.teacher_features(task.name, frozen[task.name], batch.image)
-            distances = [
-                feature_distance(adapted[task.name][p], feature_of(task.name, p, features)) for p in self.points
-            ]
+            labelled = batch.targets[task.name].labelled
+            pairs = [(adapted[task.name][p], feature_of(task.name, p, features)) for p in self.points]
+            distances = [feature_distance(own, taught, labelled) for own, taught in pairs]
             distillation[task.name] = sum(distances[1:], distances[0])
         return Losses(self.task_losses(outputs, batch), distillation, {}), batch_stats
 

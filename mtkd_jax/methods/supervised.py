@@ -39,7 +39,7 @@ class Supervised:
     def init(self, key: Array, image: Array) -> dict[str, Any]:
         """See `Method.init`."""
         variables = self.network.init(key, image, train=False)
-        return {'params': {'network': variables['params']}, 'batch_stats': variables['batch_stats']}
+        return {'params': {'network': variables['params']}, 'batch_stats': variables.get('batch_stats', {})}
 
     def losses(self, variables: Variables, frozen: Variables, batch: Batch) -> tuple[Losses, Any]:
         """See `Method.losses`."""

@@ -4,6 +4,7 @@ from mtkd_jax.models.adaptors import Adaptors
 from mtkd_jax.models.apply import predict, train_outputs
 from mtkd_jax.models.cross_stitch import CrossStitch
 from mtkd_jax.models.dense import Dense
+from mtkd_jax.models.lenet import LeNetMTL
 from mtkd_jax.models.mtan import MTAN
 from mtkd_jax.models.segnet import SegNet, SplitDeep, SplitWide
 from mtkd_jax.models.self_distilled import SegNetSD, SelfDistilled, UNetSD
@@ -13,6 +14,7 @@ __all__ = [
     'Adaptors',
     'CrossStitch',
     'Dense',
+    'LeNetMTL',
     'SegNet',
     'SegNetSD',
     'SelfDistilled',

@@ -17,4 +17,4 @@ def predict(network: nn.Module, variables: Variables, image: Array) -> Outputs:
 def train_outputs(network: nn.Module, variables: Variables, image: Array) -> tuple[Outputs, dict[str, Any]]:
     """Outputs with the statistics of the batch, and the running statistics after it."""
     outputs, updated = network.apply(dict(variables), image, train=True, mutable=['batch_stats'])
-    return outputs, updated['batch_stats']
+    return outputs, updated.get('batch_stats', {})

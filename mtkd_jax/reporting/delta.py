@@ -76,7 +76,7 @@ def _change(results: Mapping[str, float], base: Mapping[str, float], metric: str
         if metric not in values:
             raise UserError(f'Δm needs `{metric}`, which is missing in the {side}; evaluate that task again.')
         if values[metric] != values[metric]:
-            raise UserError(f'Δm needs `{metric}`, which is NaN in the {side}: the split has no defined pixel for it.')
+            raise UserError(f'Δm needs `{metric}`, which is NaN in the {side}: the split has no label for it.')
     if base[metric] == 0:
         raise UserError(
             f'The single-task result of `{metric}` is 0, so nothing can be relative to it; train it longer.'

@@ -26,6 +26,10 @@ LABELS = {
     'normal_11.25': Label('within 11.25°', '%', 2),
     'normal_22.5': Label('within 22.5°', '%', 2),
     'normal_30': Label('within 30°', '%', 2),
+    'svhn_accuracy': Label('SVHN accuracy', '%', 2),
+    'omniglot_accuracy': Label('Omniglot accuracy', '%', 2),
+    'digits_accuracy': Label('digits accuracy', '%', 2),
+    'characters_accuracy': Label('characters accuracy', '%', 2),
     'normal_cosine': Label('normals, mean cosine', '', 4),
     'keypoints_abs': Label('keypoint error', '', 4),
     'edges_abs': Label('edge error', '', 4),
@@ -34,6 +38,10 @@ LABELS = {
     'loss/normals': Label('normals loss: 1 - cosine', '', 4),
     'loss/keypoints': Label('keypoint loss: absolute error', '', 4),
     'loss/edges': Label('edge loss: absolute error', '', 4),
+    'loss/svhn': Label('SVHN loss: cross-entropy', 'nats', 4),
+    'loss/omniglot': Label('Omniglot loss: cross-entropy', 'nats', 4),
+    'loss/digits': Label('digits loss: cross-entropy', 'nats', 4),
+    'loss/characters': Label('characters loss: cross-entropy', 'nats', 4),
     'loss/total': Label('total loss, weighted', '', 4),
 }
 

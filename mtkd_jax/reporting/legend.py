@@ -18,9 +18,11 @@ Entry = tuple[str, tuple[int, int, int] | None]  # a word and its colour; a task
 
 
 def lines(tasks: Sequence[ReportedTask], width: int) -> list[list[tuple[int, Entry]]]:
-    """The legends of `tasks` as lines of (pixels from the left, entry); each task begins a line, long ones go on."""
+    """The legends of `tasks` as lines of (pixels from the left, entry); each task that has
+    one begins a line, long ones go on.
+    """
     result: list[list[tuple[int, Entry]]] = []
-    for task in tasks:
+    for task in (task for task in tasks if task.legend):
         indent = _width((task.name, None))
         line: list[tuple[int, Entry]] = [(0, (task.name, None))]
         left = indent

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from mtkd_jax.reporting import legend
 from mtkd_jax.reporting.figures import save_png
 from mtkd_jax.reporting.protocols import ReportedTask
+from mtkd_jax.reporting.tiles import STRIPE, Column, Tile, answers, font_size, hatch
 from mtkd_jax.types import MAIN, STUDENT, TEACHER, UserError
 
 TILE = 240  # width in pixels that small pictures are enlarged to
@@ -16,8 +17,6 @@ GAP = 8  # pixels between pictures
 MARGIN = 14
 HEAD = 78  # pixels for the labels above
 DPI = 100
-STRIPE = 6  # pixels
-DARK, LIGHT = np.uint8(120), np.uint8(190)
 
 ByTask = Mapping[str, np.ndarray]
 
@@ -33,11 +32,12 @@ def prediction_panel(
 ) -> Path:
     """Writes one PNG: a row per example; image, then per task the truth and a prediction for every branch.
 
-    Pixels of a wrong class have black stripes.
+    Pixels of a wrong class have black stripes. Of a task with one answer per image (`words`) truth and prediction are
+    words.
 
     Args:
         images: [n h w 3], floats in [0, 1] or uint8.
-        truths: task → [n h w c].
+        truths: task → [n h w c], h = w = 1 for a task with `words`.
         masks: task → bool [n h w 1]; where false, the truth is undefined and drawn hatched.
         predictions: branch → task → [n h w c].
         tasks: what is shown, in this order.
@@ -48,24 +48,35 @@ def prediction_panel(
         UserError: a task lacks its truth, mask or prediction, or sizes differ.
     """
     _check(images, truths, masks, predictions, tasks)
-    columns: list[tuple[str, list[np.ndarray]]] = [('image', [_enlarge(_as_bytes(image)) for image in images])]
+    columns: list[Column] = [('image', [Tile(_enlarge(_as_bytes(image))) for image in images])]
     for task in tasks:
+        if task.words is not None:
+            height, width, _ = columns[0][1][0].picture.shape
+            columns += answers(task, (height, width), truths[task.name], masks[task.name], _by_place(predictions, task))
+            continue
         truth = [task.render(value, None) for value in truths[task.name]]
-        hatched = [_hatch(_enlarge(p), m) for p, m in zip(truth, masks[task.name], strict=True)]
-        columns.append((f'{task.name}\ntruth', hatched))
-        for branch, by_task in sorted(predictions.items(), key=lambda item: _place(item[0])):
-            source = 'prediction' if branch == MAIN else f'prediction ({branch})'
+        hatched = [hatch(_enlarge(p), m) for p, m in zip(truth, masks[task.name], strict=True)]
+        columns.append((f'{task.name}\ntruth', [Tile(picture) for picture in hatched]))
+        for source, predicted in _by_place(predictions, task).items():
             rendered = [
-                _mark(task, value, truth, mask)
-                for value, truth, mask in zip(by_task[task.name], truths[task.name], masks[task.name], strict=True)
+                Tile(_mark(task, value, truth, mask))
+                for value, truth, mask in zip(predicted, truths[task.name], masks[task.name], strict=True)
             ]
             columns.append((f'{task.name}\n{source}', rendered))
     notes = []
     if any(not np.all(masks[task.name]) for task in tasks):
         notes.append('Grey hatching: truth undefined; left out of losses and metrics.')
-    if any(task.mistakes for task in tasks):
+    if any(task.mistakes and task.words is None for task in tasks):
         notes.append('Black stripes: wrong class.')
+    if any(task.words for task in tasks):
+        notes.append('Green: right class; red: wrong.')
     return _draw(columns, tasks, path, title, ' '.join(notes))
+
+
+def _by_place(predictions: Mapping[str, ByTask], task: ReportedTask) -> dict[str, np.ndarray]:
+    """The predictions of `task` by what to call them, in the order of `_place`."""
+    ordered = sorted(predictions, key=_place)
+    return {('prediction' if b == MAIN else f'prediction ({b})'): predictions[b][task.name] for b in ordered}
 
 
 def _place(branch: str) -> tuple[int, str]:
@@ -100,7 +111,7 @@ def _check(
             if task.name not in by_task:
                 raise UserError(f'`{name}` has no {task.name!r}; it has {", ".join(by_task) or "nothing"}.')
             shape = by_task[task.name].shape
-            if shape[:3] != images.shape[:3]:
+            if shape[:3] != (images.shape[:3] if task.words is None else (len(images), 1, 1)):
                 raise UserError(
                     f'`{name}` of {task.name!r} is {shape}, the images {images.shape}; n, h and w must agree.'
                 )
@@ -118,23 +129,14 @@ def _enlarge(picture: np.ndarray) -> np.ndarray:
     return picture.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def _hatch(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """`picture` (enlarged) with grey diagonal stripes where `mask` [h w 1] (not enlarged) is false."""
-    factor = picture.shape[0] // mask.shape[0]
-    defined = mask.repeat(factor, axis=0).repeat(factor, axis=1)
-    row, column = np.indices(defined.shape[:2])
-    stripes = np.where((row + column) // STRIPE % 2, DARK, LIGHT)[..., None]
-    return np.where(defined, picture, stripes).astype(np.uint8)
-
-
 def _draw(
-    columns: Sequence[tuple[str, list[np.ndarray]]],
+    columns: Sequence[Column],
     tasks: Sequence[ReportedTask],
     path: Path,
     title: str,
     note: str,
 ) -> Path:
-    height, width, _ = columns[0][1][0].shape
+    height, width, _ = columns[0][1][0].picture.shape
     count = len(columns[0][1])
     across = len(columns) * (width + GAP) - GAP
     head = HEAD if title else HEAD - 30
@@ -142,12 +144,15 @@ def _draw(
     foot = 2 * MARGIN + legend.LINE * len(legend.lines(tasks, across)) + below
     total = (2 * MARGIN + across, head + count * (height + GAP) - GAP + foot)
     figure = Figure(figsize=(total[0] / DPI, total[1] / DPI), dpi=DPI, facecolor='white')
-    for j, (name, pictures) in enumerate(columns):
+    for j, (name, tiles) in enumerate(columns):
         left = MARGIN + j * (width + GAP)
-        for i, picture in enumerate(pictures):
-            top = head + i * (height + GAP)
+        for i, tile in enumerate(tiles):
+            bottom = total[1] - (head + i * (height + GAP)) - height
             # figimage draws pixel for pixel; an axes would resample.
-            figure.figimage(picture, left, total[1] - top - height)
+            figure.figimage(tile.picture, left, bottom)
+            if tile.words:
+                middle = (left + width / 2) / total[0], (bottom + height / 2) / total[1]
+                figure.text(*middle, tile.words, ha='center', va='center', fontsize=font_size(tile.words, width))
         centre, base = (left + width / 2) / total[0], 1 - (head - 9) / total[1]
         figure.text(centre, base, name, ha='center', va='baseline', fontsize=10, linespacing=1.25)
     if title:

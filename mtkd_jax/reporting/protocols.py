@@ -45,6 +45,11 @@ class ReportedTask(Protocol):
         """(prediction [h w c], target [h w k]) → bool [h w 1], where it is wrong; or None."""
         ...
 
+    @property
+    def words(self) -> Callable[[np.ndarray], str] | None:
+        """What a prediction [1 1 c] or target [1 1 1] says of the whole image; None where there are pixels to show."""
+        ...
+
     def render(self, array: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """(array [h w c], mask [h w 1] or None) → uint8 picture [h w 3]."""
         ...

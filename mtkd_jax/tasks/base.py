@@ -14,7 +14,7 @@ Legend = tuple[tuple[str, tuple[int, int, int]], ...]
 
 @dataclass(frozen=True)
 class Task:
-    """One dense prediction task.
+    """One prediction task: dense, or one answer per image (then h = w = 1 below).
 
     Attributes:
         name: the task's key in batches, predictions and configs.
@@ -30,6 +30,7 @@ class Task:
         render: (array [h w c], mask [h w 1] or None) → uint8 picture [h w 3], of a prediction or a target.
         mistakes: (prediction [h w c], target [h w k]) → bool [h w 1], true where it is wrong; None for tasks that
             are never simply right or wrong.
+        words: what a prediction [1 1 channels] or a target [1 1 1] says of its image; None for dense tasks.
         legend: what colours in such a picture mean: (words, (red, green, blue) in 0..255).
         constant: sums a training set's targets into a constant prediction (see `Constant`).
     """
@@ -48,6 +49,7 @@ class Task:
     legend: Legend
     constant: 'Constant'
     mistakes: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    words: Callable[[np.ndarray], str] | None = None
 
 
 def legend(words: Sequence[str], colours: np.ndarray) -> Legend:

@@ -27,4 +27,17 @@ def kl(p: Prediction, q: Prediction) -> PerPixel:
     return jnp.sum(jnp.exp(p) * (p - q), axis=-1, keepdims=True)
 
 
+def mean_score(a: Prediction, b: Prediction) -> Prediction:
+    """log((e^a + e^b) / 2): the mean of two softmax scores, from and as log-probabilities."""
+    return jnp.logaddexp(a, b) - jnp.log(2.0)
+
+
 REGRESSION: Mapping[str, Callable[[Array, Array], Array]] = {'l2': l2, 'squared_l2': squared_l2}
+
+CLASSES: Mapping[str, Callable[[Array, Array], Array]] = {
+    'kl': kl,
+    'reverse_kl': lambda student, teacher: kl(teacher, student),
+    'l2': lambda student, teacher: l2(jnp.exp(student), jnp.exp(teacher)),
+    'squared_l2': lambda student, teacher: squared_l2(jnp.exp(student), jnp.exp(teacher)),
+}
+"""Of log-probabilities."""

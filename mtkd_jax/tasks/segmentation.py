@@ -70,15 +70,9 @@ def segmentation(classes: int = 13, names: Sequence[str] = ()) -> Task:
         validity=lambda target: target >= 0,
         activate=lambda raw: jax.nn.log_softmax(raw.astype(jnp.float32)),
         loss=cross_entropy,
-        distances={
-            'kl': distances.kl,
-            'reverse_kl': lambda student, teacher: distances.kl(teacher, student),
-            'l2': lambda student, teacher: distances.l2(jnp.exp(student), jnp.exp(teacher)),
-            'squared_l2': lambda student, teacher: distances.squared_l2(jnp.exp(student), jnp.exp(teacher)),
-        },
+        distances=distances.CLASSES,
         agreement=same_class,
-        # log((e^a + e^b) / 2): the mean of the softmax scores.
-        blend=lambda a, b: jnp.logaddexp(a, b) - jnp.log(2.0),
+        blend=distances.mean_score,
         metrics=metrics.segmentation_metrics(classes),
         render=render,
         legend=legend(names or [str(i) for i in range(classes)], colours),

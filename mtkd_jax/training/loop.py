@@ -188,7 +188,7 @@ class Loop:
                 **means,
             }
         )
-        images = len(steps) * self.train.batch_size * self.train.process_count
+        images = len(steps) * self.train.train_batch_size * self.train.process_count
         self._progress.update(steps[-1], means, images / max(seconds, 1e-9))
 
     def _check_finite(self, step: int, scalars: dict[str, Any]) -> None:

@@ -79,7 +79,7 @@ def _results(stage: Stage, loop: Loop, state: TrainState, mesh: Mesh, folder: Pa
         chosen = _chosen_variables(stage, state, folder)
         variables = {
             'params': {**state.params, 'network': chosen['params']},
-            'batch_stats': chosen['batch_stats'],
+            'batch_stats': chosen.get('batch_stats', {}),
         }
         results = loop.evaluate_test(sharding.replicate(variables, mesh))
     else:
@@ -113,7 +113,7 @@ def _timing(records: list[dict[str, Any]], loop: Loop, mesh: Mesh) -> dict[str, 
     step_seconds = median([window['seconds'] / window['steps'] for window in windows])
     return {
         'step_seconds': step_seconds,
-        'images_per_second': loop.train.batch_size * loop.train.process_count / step_seconds,
+        'images_per_second': loop.train.train_batch_size * loop.train.process_count / step_seconds,
         'peak_memory_bytes': device.peak_memory_bytes(mesh),
         'train_seconds': sum(window['seconds'] for window in windows),
         'compile_seconds': loop.compile_seconds,

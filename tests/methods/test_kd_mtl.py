@@ -21,11 +21,22 @@ def test_distance_by_hand():
     a = jnp.array([[[[3.0, 4.0], [0.0, 2.0]]]])
     b = jnp.array([[[[3.0, 4.0], [2.0, 0.0]]]])
     # The first position agrees; at the second two orthogonal unit vectors are √2 apart.
-    assert feature_distance(a, b) == pytest.approx(1.0, abs=1e-5)
-    assert feature_distance(5 * a, 0.1 * b) == pytest.approx(1.0, abs=1e-3)
-    assert feature_distance(a, a) == 0
+    both = jnp.ones((1, 1, 1, 1), bool)
+    assert feature_distance(a, b, both) == pytest.approx(1.0, abs=1e-5)
+    assert feature_distance(5 * a, 0.1 * b, both) == pytest.approx(1.0, abs=1e-3)
+    assert feature_distance(a, a, both) == 0
     zeros = jnp.zeros_like(a)
-    assert np.isfinite(jax.grad(feature_distance)(zeros, zeros)).all()
+    assert np.isfinite(jax.grad(feature_distance)(zeros, zeros, both)).all()
+
+
+def test_images_without_a_label_of_the_task_are_not_distilled():
+    a, b = jax.random.normal(jax.random.key(0), (2, 3, 2, 2, 5))
+    labelled = jnp.array([True, False, True]).reshape(3, 1, 1, 1)
+    chosen = feature_distance(a[::2], b[::2], labelled[::2])
+    np.testing.assert_allclose(feature_distance(a, b, labelled), chosen, rtol=1e-6)
+    nobody = jnp.zeros_like(labelled)
+    assert feature_distance(a, b, nobody) == 0
+    np.testing.assert_array_equal(jax.grad(feature_distance)(a, b, nobody), jnp.zeros_like(a))
 
 
 def test_the_network_starts_as_the_supervised_one_does():

@@ -98,6 +98,17 @@ def test_learning_rate_is_halved_where_the_epoch_begins(epochs, factor):
     np.testing.assert_allclose([a for _, a in taken], [-1.0] * 12, rtol=1e-3)
 
 
+def test_learning_rate_decays_in_steps_on_top_of_halving():
+    optimizer = make_optimizer(1.0, (2.0,), 2, 1.0, 0.0, decay_every_epochs=1.5, decay_factor=0.8)
+    params = {'network': jnp.zeros(()), 'adaptors': jnp.zeros(())}
+    state, taken = optimizer.init(params), []
+    for _ in range(7):
+        updates, state = optimizer.update(jax.tree.map(jnp.ones_like, params), state, params)
+        taken.append((float(updates['network']), float(updates['adaptors'])))
+    np.testing.assert_allclose([n for n, _ in taken], [-1, -1, -1, -0.8, -0.4, -0.4, -0.32], rtol=1e-3)
+    np.testing.assert_allclose([a for _, a in taken], [-1] * 7, rtol=1e-3)
+
+
 def test_adaptor_l2_is_added_to_the_gradient():
     optimizer = make_optimizer(1.0, [], 1, 1.0, 0.5)
     params = {'network': jnp.asarray([4.0]), 'adaptors': jnp.asarray([4.0, -4.0])}

@@ -8,10 +8,15 @@ from typing import Any
 
 from mtkd_jax.data.builders import base, writing
 from mtkd_jax.data.builders.base import Prepared, Progress
+from mtkd_jax.data.builders.glyphs import Glyphs, GlyphsConfig
+from mtkd_jax.data.builders.labelled import describe as describe_parts
 from mtkd_jax.data.builders.nyuv2 import Nyuv2, Nyuv2Config, check_space, open_source
 from mtkd_jax.data.builders.rooms import Rooms, RoomsConfig
+from mtkd_jax.data.builders.svhn_omniglot import SIZE, SvhnOmniglot, SvhnOmniglotConfig
+from mtkd_jax.data.decathlon import Decathlon
 from mtkd_jax.data.errors import DataNotPrepared
 from mtkd_jax.data.frames import Reader
+from mtkd_jax.data.glyphs import CHARACTERS, DIGITS
 from mtkd_jax.data.scenes import CLASSES
 from mtkd_jax.types import UserError
 
@@ -20,13 +25,27 @@ __all__ = [
     'Prepared',
     'Progress',
     'class_names',
+    'describe_parts',
     'open_source',
+    'prepare_glyphs',
     'prepare_nyuv2',
     'prepare_rooms',
+    'prepare_svhn_omniglot',
     'prepared',
 ]
 
-DATASETS = {'nyuv2': (Nyuv2, Nyuv2Config), 'rooms': (Rooms, RoomsConfig)}
+DATASETS: dict[str, tuple[Any, Any]] = {
+    'nyuv2': (Nyuv2, Nyuv2Config),
+    'rooms': (Rooms, RoomsConfig),
+    'svhn_omniglot': (SvhnOmniglot, SvhnOmniglotConfig),
+    'glyphs': (Glyphs, GlyphsConfig),
+}
+CLASS_NAMES = {
+    ('nyuv2', 'segmentation'): CLASSES,
+    ('rooms', 'segmentation'): CLASSES,
+    ('glyphs', 'digits'): DIGITS,
+    ('glyphs', 'characters'): CHARACTERS,
+}
 
 
 def prepared(name: str, data_dir: str | None = None, **config: Any) -> Prepared:
@@ -46,10 +65,11 @@ def prepared(name: str, data_dir: str | None = None, **config: Any) -> Prepared:
     return base.open_prepared(builder)
 
 
-def class_names(name: str, classes: int) -> tuple[str, ...]:
-    """Names of the segmentation classes of data set `name` in the order of their ids; () where they are not known."""
-    known = CLASSES if name in DATASETS else ()
-    return known if len(known) == classes else ()
+def class_names(name: str, task: str, classes: int) -> tuple[str, ...]:
+    """Names of the classes of a task of data set `name` in the order of their ids; () where they are not known."""
+    known = CLASS_NAMES.get((name, task), ())
+    # Fewer characters are the first of all.
+    return known[:classes] if len(known) == classes or (known is CHARACTERS and classes < len(known)) else ()
 
 
 def prepare_rooms(
@@ -68,6 +88,44 @@ def prepare_rooms(
         config = RoomsConfig(height=height, width=width, train=train, test=test, seed=seed)
         builder = Rooms(data_dir=folder, config=config)
         builder.progress = progress
+        return builder
+
+    return writing.write(make, data_dir, overwrite)
+
+
+def prepare_glyphs(
+    data_dir: str | None, progress: Progress = base.quiet, overwrite: bool = False, **config: Any
+) -> Prepared:
+    """The glyphs of these settings (fields of `GlyphsConfig`), rendered when they are not there yet."""
+
+    def make(folder: Path) -> Glyphs:
+        builder = Glyphs(data_dir=folder, config=GlyphsConfig(**config))
+        builder.progress = progress
+        return builder
+
+    return writing.write(make, data_dir, overwrite)
+
+
+def prepare_svhn_omniglot(
+    source: str,
+    data_dir: str | None = None,
+    size: tuple[int, int] | None = None,
+    partial: bool = False,
+    progress: Progress = base.quiet,
+    overwrite: bool = False,
+) -> Prepared:
+    """SVHN and Omniglot from the Visual Decathlon's files in the folder `source`, images resized to `size`.
+
+    Raises:
+        DataError: a file is not what it should be, or, unless `partial`, there is less than the official data.
+    """
+    height, width = size or SIZE
+    reader = Decathlon(Path(source).expanduser(), (height, width), partial)
+
+    def make(folder: Path) -> SvhnOmniglot:
+        config = SvhnOmniglotConfig(height=height, width=width, partial=partial)
+        builder = SvhnOmniglot(data_dir=folder, config=config)
+        builder.reader, builder.progress = reader, progress
         return builder
 
     return writing.write(make, data_dir, overwrite)
@@ -93,19 +151,15 @@ def prepare_nyuv2(
     return writing.write(make, data_dir, overwrite)
 
 
-def _how_to_prepare(name: str, folder: Path, data_dir: str | None, config: Nyuv2Config | RoomsConfig) -> str:
+def _how_to_prepare(name: str, folder: Path, data_dir: str | None, config: Any) -> str:
     where = f' --data_dir={data_dir}' if data_dir else ''
     field = f' --config.data.data_dir={data_dir}' if data_dir else ''
-    size = f'{config.height}x{config.width}'
     main = f'python -m mtkd_jax.main --config=configs/{name}.py --workdir=runs/{name}{field}'
-    if isinstance(config, RoomsConfig):
-        options = f'--size={size} --train={config.train} --test={config.test} --seed={config.seed}'
-    else:
-        options = '--source=DIR' + (f' --size={size}' if (config.height, config.width) != (288, 384) else '')
     others = sorted(p.parts[-3] for p in folder.parents[1].glob(f'*/{folder.name}/dataset_info.json'))
     have = f' Prepared there are: {", ".join(others)}.' if others else ''
     return (
-        f'{name} {size} is not prepared: there is nothing in {folder}.{have} Prepare it, then train:\n'
-        f'  python -m mtkd_jax.prepare --dataset={name} {options}{where}\n'
+        f'{name} {config.height}x{config.width} is not prepared: there is nothing in {folder}.{have} '
+        'Prepare it, then train:\n'
+        f'  python -m mtkd_jax.prepare --dataset={name} {config.flags}{where}\n'
         f'  {main}'
     )

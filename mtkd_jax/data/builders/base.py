@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from mtkd_jax.data.builders.shards import write_split
-from mtkd_jax.data.pipeline import Source
+from mtkd_jax.data.sources import Parts, Source, Subset
 
 Progress = Callable[[str, int, int], None]
 """Is told (split, examples done, examples in all)."""
@@ -42,6 +42,12 @@ class Prepared:
     def classes(self) -> tuple[str, ...]:
         """Names of the segmentation classes, in the order of their ids."""
         return tuple(self.metadata['classes'])
+
+    @property
+    def class_count(self) -> int | dict[str, int]:
+        """Classes of the segmentation; of a data set with a part per task, of each task."""
+        classes = self.metadata['classes']
+        return {task: len(names) for task, names in classes.items()} if isinstance(classes, Mapping) else len(classes)
 
 
 class LocalInfo(tfds.core.DatasetInfo):
@@ -102,4 +108,16 @@ def open_prepared(builder: tfds.core.DatasetBuilder) -> Prepared:
     """Reads a data set that `is_complete`."""
     splits = list(builder.info.splits)
     sources = dict(zip(splits, builder.as_data_source(split=splits), strict=True))
-    return Prepared(Path(builder.data_dir), sources, dict(builder.info.metadata or {}))
+    metadata = dict(builder.info.metadata or {})
+    for split, counts in metadata.get('parts', {}).items():
+        sources[split] = divide(sources[split], counts)
+    return Prepared(Path(builder.data_dir), sources, metadata)
+
+
+def divide(source: Source, counts: Mapping[str, int]) -> Parts:
+    """`source` as the parts of so many examples that it holds one after the other."""
+    parts, first = {}, 0
+    for task, count in counts.items():
+        parts[task] = Subset(source, np.arange(first, first + count))
+        first += count
+    return Parts.whole(parts)

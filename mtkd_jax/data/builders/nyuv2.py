@@ -30,6 +30,11 @@ class Nyuv2Config(tfds.core.BuilderConfig):
     def __post_init__(self) -> None:
         self.name = f'{self.height}x{self.width}'
 
+    @property
+    def flags(self) -> str:
+        """What `prepare` makes it with."""
+        return '--source=DIR' + ('' if (self.height, self.width) == RAW_SIZE else f' --size={self.height}x{self.width}')
+
 
 class Nyuv2(base.LocalBuilder):
     """NYU-Depth V2: image in [0, 1] as given, 13 classes, depth in metres, unit normals.

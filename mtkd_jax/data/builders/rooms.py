@@ -42,6 +42,11 @@ class RoomsConfig(tfds.core.BuilderConfig):
                 raise UserError(f'`{field}` of rooms is {value}; give a number from {least} to {most}.')
         self.name = f'{self.height}x{self.width}_seed{self.seed}_{self.train}+{self.test}'
 
+    @property
+    def flags(self) -> str:
+        """What `prepare` makes it with."""
+        return f'--size={self.height}x{self.width} --train={self.train} --test={self.test} --seed={self.seed}'
+
 
 class Rooms(base.LocalBuilder):
     """Rendered rooms: image, 13 classes, depth, normals, edges, keypoints (`mtkd_jax.data.scenes`)."""

@@ -92,8 +92,8 @@ def constants(rows: Sequence[Row], tasks: Tasks) -> str:
         return 'No constant predictors were evaluated.'
     header = ['task', 'constant', 'metric', 'of the constant', 'network', 'of the network', 'network / constant', '']
     return (
-        'One constant prediction for every pixel, taken from the training set, on the same test split. A network that '
-        f'does not beat it has learnt nothing of that task.\n\n{markdown(header, body)}'
+        'One constant prediction for every pixel (or image), taken from the training set, on the same test split. A '
+        f'network that does not beat it has learnt nothing of that task.\n\n{markdown(header, body)}'
     )
 
 

@@ -1,0 +1,65 @@
+"""LeNet-MTL: the small network of SVHN & Omniglot (spec A5), in the shape of Sener & Koltun's (2018) MultiLeNet."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mtkd_jax.models.blocks import XAVIER
+from mtkd_jax.tasks import Task
+from mtkd_jax.types import MAIN, Outputs
+
+WIDTHS = (10, 20, 50, 50)
+
+
+class ClassHead(nn.Module):
+    """A task's predictor: fully connected(width), ReLU, fully connected(classes)."""
+
+    width: int
+    classes: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, 'b 1 1 c']) -> Float[Array, 'b 1 1 k']:
+        x = nn.relu(nn.Dense(self.width, kernel_init=XAVIER, dtype=self.dtype, name='hidden')(x))
+        return nn.Dense(self.classes, kernel_init=XAVIER, dtype=self.dtype, name='out')(x)
+
+
+class LeNetMTL(nn.Module):
+    """Twice conv5×5 (no padding), 2×2 max pooling, ReLU; a fully connected layer with ReLU; a head per task.
+
+    Image [b h w 3] in [0, 1], always of one size, `h` and `w` multiples of 16. Features: `last` [b 1 1 widths[2]], the
+    shared representation. Predictions are float32 whatever `dtype` computes in. No batch normalisation, no dropout.
+
+    Attributes:
+        tasks: what to predict, one answer per image each.
+        widths: channels of the two convolutions, of the shared layer, and of the hidden layer of every head.
+        dtype: compute type; parameters stay float32.
+    """
+
+    tasks: Sequence[Task]
+    widths: Sequence[int] = WIDTHS
+    dtype: Any = None
+
+    POINTS: ClassVar[tuple[str, ...]] = ('last',)
+    STRIDE: ClassVar[int] = 16
+    PER_IMAGE: ClassVar[bool] = True
+    SHARED_FEATURE: ClassVar[str | None] = 'last'
+
+    @nn.compact
+    def __call__(self, image: Float[Array, 'b h w 3'], *, train: bool) -> Outputs:
+        first, second, shared, hidden = self.widths
+        x = image
+        for i, width in enumerate((first, second)):
+            x = nn.Conv(width, (5, 5), padding='VALID', kernel_init=XAVIER, dtype=self.dtype, name=f'conv_{i}')(x)
+            x = nn.relu(nn.max_pool(x, window_shape=(2, 2), strides=(2, 2)))
+        x = x.reshape(x.shape[0], 1, 1, -1)
+        x = nn.relu(nn.Dense(shared, kernel_init=XAVIER, dtype=self.dtype, name='shared')(x))
+        # Not while initialising: zeros of the initial batch's shape would stay among the variables.
+        if not self.is_initializing():
+            x = self.perturb('shared', x)
+        raw = {t.name: ClassHead(hidden, t.channels, self.dtype, name=f'head_{t.name}')(x) for t in self.tasks}
+        predictions = {t.name: t.activate(raw[t.name].astype(jnp.float32)) for t in self.tasks}
+        return Outputs({MAIN: predictions}, {'last': x})
