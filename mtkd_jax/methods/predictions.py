@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mtkd_jax import models
+from mtkd_jax import models, ops
 from mtkd_jax.methods.base import Mixture, feature_similarity
 from mtkd_jax.methods.supervised import Supervised
 from mtkd_jax.tasks import Task
@@ -25,7 +25,8 @@ class PredictionDistillation(Supervised):
 
     Attributes:
         distances: task → per-pixel distance (student, teacher), one of `Task.distances`; its mean over all pixels is
-            distilled (spec B3), labelled or not. Tasks that are not in it are not distilled.
+            distilled (spec B3), defined or not, of the images that carry a label of the task. Tasks that are not in it
+            are not distilled.
         weights: λ by task.
     """
 
@@ -36,9 +37,14 @@ class PredictionDistillation(Supervised):
         """See `Method.mixture`: constant."""
         return Mixture(1.0, self.weights)
 
-    def distillation(self, student: Predictions, teacher: Predictions) -> dict[str, Array]:
+    def distillation(self, student: Predictions, teacher: Predictions, batch: Batch) -> dict[str, Array]:
         """The mean distance of every task that has one."""
-        return {name: jnp.mean(d(student[name], teacher[name])) for name, d in self.distances.items()}
+
+        def mean(task: str) -> Array:
+            apart = self.distances[task](student[task], teacher[task])
+            return ops.masked_mean(apart, jnp.broadcast_to(batch.targets[task].labelled, apart.shape))
+
+        return {task: mean(task) for task in self.distances}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +66,7 @@ class SelfDistillation(PredictionDistillation):
         student, teacher = outputs.predictions[STUDENT], outputs.predictions[TEACHER]
         seen = jax.lax.stop_gradient(teacher) if self.stop_teacher_gradient else teacher
         logged = branch_agreement(self.tasks, student, teacher) | self.branch_losses(outputs, batch)
-        return Losses(self.task_losses(outputs, batch), self.distillation(student, seen), logged), batch_stats
+        return Losses(self.task_losses(outputs, batch), self.distillation(student, seen, batch), logged), batch_stats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +84,9 @@ class TraditionalKD(PredictionDistillation):
         teacher = jax.lax.stop_gradient(models.predict(self.teacher, frozen[TEACHER], batch.image)).predictions[MAIN]
         student = outputs.predictions[STUDENT]
         agreement = branch_agreement(self.tasks, student, teacher)
-        return Losses(self.task_losses(outputs, batch), self.distillation(student, teacher), agreement), batch_stats
+        return Losses(
+            self.task_losses(outputs, batch), self.distillation(student, teacher, batch), agreement
+        ), batch_stats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +115,7 @@ class BAM(PredictionDistillation):
         """See `Method.losses`."""
         outputs, batch_stats = models.train_outputs(self.network, self.network_variables(variables), batch.image)
         taught = {t.name: self._taught(t.name, frozen, batch.image).predictions[MAIN][t.name] for t in self.tasks}
-        distillation = self.distillation(outputs.predictions[MAIN], taught)
+        distillation = self.distillation(outputs.predictions[MAIN], taught, batch)
         return Losses(self.task_losses(outputs, batch), distillation, {}), batch_stats
 
     def similarity(self, variables: Variables, frozen: Variables, image: Array) -> dict[str, Array]:
