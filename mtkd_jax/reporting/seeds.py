@@ -1,0 +1,78 @@
+"""One table of several runs that differ in their seed only."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from mtkd_jax.reporting.delta import delta_m
+from mtkd_jax.reporting.labels import label
+from mtkd_jax.reporting.protocols import ReportedTask
+from mtkd_jax.reporting.stages import Row, load_stages, rows
+from mtkd_jax.reporting.tables import header_of, markdown, metric_columns
+from mtkd_jax.types import UserError
+
+PLUS_MINUS = ' ± '
+
+
+def seeds_table(workdirs: Sequence[Path], tasks: Sequence[ReportedTask], protocol: str = 'accumulated') -> str:
+    """A row per network and branch, a column per metric: mean ± standard deviation over the workdirs that have it.
+
+    The deviation is that of a sample (n - 1). Δm (per task) is computed within each workdir, against its own
+    single-task networks, and then averaged; a dash where they are not there or of another kind.
+
+    Raises:
+        UserError: two workdirs have the same seed, or stages of one name have different settings.
+    """
+    loaded = {path: load_stages(path, [task.name for task in tasks]) for path in workdirs}
+    _check(loaded)
+    by_title: dict[str, list[dict[str, float]]] = {}
+    for stages in loaded.values():
+        networks = rows(stages)
+        for row in networks:
+            by_title.setdefault(row.title, []).append({**row.results, **_delta(row, networks, tasks, protocol)})
+    columns = metric_columns(tasks, protocol)
+    body = [
+        [title, *(_cell(found, name) for name in columns), _cell(found, 'delta_m', ' %', 1), str(len(found))]
+        for title, found in by_title.items()
+    ]
+    return markdown(['network', *(header_of(name, way) for name, way in columns.items()), 'Δm ↑', 'seeds'], body)
+
+
+def _delta(row: Row, networks: Sequence[Row], tasks: Sequence[ReportedTask], protocol: str) -> dict[str, float]:
+    own = [task for task in tasks if task.name in row.tasks]
+    for base in networks:
+        fits = base.method == 'stl' and base.network == row.network and set(row.tasks) <= set(base.tasks)
+        if fits and row.method != 'stl':
+            return {'delta_m': delta_m(row.results, base.results, own, protocol).mean_per_task}
+    return {}
+
+
+def _cell(found: Sequence[dict[str, float]], name: str, unit: str = '', decimals: int | None = None) -> str:
+    values = [results[name] for results in found if name in results]
+    if not values:
+        return '–'
+    places = label(name).decimals if decimals is None else decimals
+    mean = f'{fmean(values):.{places}f}'
+    return mean + (f'{PLUS_MINUS}{stdev(values):.{places}f}' if len(values) > 1 else '') + unit
+
+
+def _check(loaded: dict[Path, list[dict[str, Any]]]) -> None:
+    seen: dict[tuple[str, Any], Path] = {}
+    first: dict[str, tuple[Path, Any]] = {}
+    for path, stages in loaded.items():
+        if not stages:
+            raise UserError(f'{path} has no finished stage (stages/STAGE/results.json); train first.')
+        for stage in stages:
+            where = (stage['stage'], stage.get('seed'))
+            if where in seen:
+                raise UserError(f'{seen[where]} and {path} both have seed {where[1]} of {where[0]}; leave one out.')
+            seen[where] = path
+            settings = {k: v for k, v in (stage.get('settings') or {}).items() if k != 'seed'}
+            other, expected = first.setdefault(stage['stage'], (path, settings))
+            if settings != expected:
+                differ = sorted(k for k in {*settings, *expected} if settings.get(k) != expected.get(k))
+                raise UserError(
+                    f'{stage["stage"]} in {path} differs from the one in {other} in more than its seed '
+                    f'({", ".join(differ)}); compare runs of one recipe.'
+                )

@@ -1,0 +1,54 @@
+"""Several seeds in one table."""
+
+import pytest
+
+from mtkd_jax.reporting.seeds import seeds_table
+from mtkd_jax.types import UserError
+from tests.reporting import fake
+
+TASKS = list(fake.TASKS.values())
+
+
+def workdir(folder, seed, change=0.0, **changes):
+    stages = fake.stages(seed=seed, **changes)
+    stages[-1]['results']['depth_abs'] += change
+    return fake.write(folder / f'seed{seed}', stages)
+
+
+def cells(table, row):
+    header, _, *lines = [[cell.strip() for cell in line.strip('|').split('|')] for line in table.splitlines()]
+    (found,) = [line for line in lines if line[0] == row]
+    return dict(zip(header, found, strict=True))
+
+
+def test_mean_and_sample_deviation(tmp_path):
+    """0.45 + (0, 0.1, 0.2): mean 0.55, deviation 0.1; Δm by hand for each seed, then its mean."""
+    paths = [workdir(tmp_path, seed, change) for seed, change in enumerate((0.0, 0.1, 0.2))]
+    table = seeds_table(paths, TASKS)
+    found = cells(table, 'kd_mtl')
+    assert found['depth error (m) ↓'] == '0.5500 ± 0.1000'
+    assert found['mIoU (%) ↑'] == '22.00 ± 0.00'
+    assert found['seeds'] == '3'
+    # Segmentation +6 %, normals +0.2 ... from the fake numbers: (10 + 2) / 2, and (-5 + 0 + 4 + 0 + 0) / 5.
+    depth = [(-100 * (0.45 + c - 0.5) / 0.5 - 4) / 2 for c in (0.0, 0.1, 0.2)]
+    mean = sum((6 + d + -0.2) / 3 for d in depth) / 3
+    assert found['Δm ↑'].startswith(f'{mean:.1f} ± ')
+    assert cells(table, 'single-task')['Δm ↑'] == '–'
+
+
+def test_another_kind_of_network_is_no_base(tmp_path):
+    stages = fake.stages()
+    stages[-1]['backbone'] = 'segnet_sd'
+    assert cells(seeds_table([fake.write(tmp_path / 'a', stages)], TASKS), 'kd_mtl')['Δm ↑'] == '–'
+
+
+def test_runs_that_cannot_be_averaged(tmp_path):
+    one = workdir(tmp_path / 'a', 0)
+    with pytest.raises(UserError, match='both have seed 0 of stl_segmentation'):
+        seeds_table([one, workdir(tmp_path / 'b', 0)], TASKS)
+    other = workdir(tmp_path / 'c', 1, settings={'epochs': 3})
+    with pytest.raises(UserError, match=r'differs from the one in .* in more than its seed \(.*epochs'):
+        seeds_table([one, other], TASKS)
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(UserError, match='has no finished stage'):
+        seeds_table([tmp_path / 'empty'], TASKS)
