@@ -86,7 +86,8 @@ def describe(data: builders.Prepared) -> str:
     made = data.metadata
     height, width = made['size']
     if 'parts' in made:
-        lines = [f'{made["source"].capitalize()} data, {height}x{width}; resampling: {made["resampling"]}.']
+        source = made['source'][:1].upper() + made['source'][1:]
+        lines = [f'{source} data, {height}x{width}; resampling: {made["resampling"]}.']
         return '\n'.join([*lines, *builders.describe_parts(made), '', *made.get('notes', ())])
     lines = [f'{made["source"].capitalize()} data, {height}x{width}; normals: {made["normals"]}.']
     lines.append(f'Resampling: {made["resampling"]}.')
