@@ -16,7 +16,7 @@ from typing import Literal
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mtkd_jax.weighting.base import Weighting, check_choice
+from mtkd_jax.weighting.base import Weighting, check_choice, full_precision
 from mtkd_jax.weighting.cosines import cosines
 
 
@@ -24,6 +24,7 @@ def aligned_mtl(scale_mode: Literal['min', 'median', 'rmse'] = 'min') -> Weighti
     """`scale_mode`: the common length ς; the median is the lower one of an even number."""
     check_choice('scale_mode', scale_mode, ('min', 'median', 'rmse'))
 
+    @full_precision
     def update(state: tuple[()], losses: Float[Array, 't'], gramian: Float[Array, 't t']) -> tuple[Array, tuple[()]]:
         parts = cosines(gramian)
         number = len(losses)

@@ -1,8 +1,10 @@
 """What a weighting is."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
+import jax
 from jaxtyping import Array, Bool, Float
 
 Needs = Literal['losses', 'gramian', 'gradients']
@@ -33,6 +35,17 @@ class Weighting(NamedTuple):
     update: Callable[..., tuple[Array, Any]]
     needs: Needs = 'losses'
     report: Callable[[Any], dict[str, Array]] = lambda state: {}
+
+
+def full_precision(update: Callable[..., tuple[Array, Any]]) -> Callable[..., tuple[Array, Any]]:
+    """`update` with float32 products of matrices: GPUs default to 10 bits of mantissa, TPUs to 8."""
+
+    @functools.wraps(update)
+    def wrapped(*args: Any) -> tuple[Array, Any]:
+        with jax.default_matmul_precision('highest'):
+            return update(*args)
+
+    return wrapped
 
 
 def labelled(losses: Float[Array, 't']) -> Bool[Array, 't']:

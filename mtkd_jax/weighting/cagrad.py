@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mtkd_jax.weighting import solver
-from mtkd_jax.weighting.base import Weighting, check_choice
+from mtkd_jax.weighting.base import Weighting, check_choice, full_precision
 from mtkd_jax.weighting.cosines import cosines, simplex_shares
 
 
@@ -29,6 +29,7 @@ def cagrad(c: float = 0.5, *, rescale: Literal[0, 1, 2] = 0) -> Weighting:
         raise ValueError(f'`c` is {c}; give 0 or more.')
     divisor = {0: 1.0, 1: 1 + c**2, 2: 1 + c}[rescale]
 
+    @full_precision
     def update(
         state: solver.Outcome, losses: Float[Array, 't'], gramian: Float[Array, 't t']
     ) -> tuple[Array, solver.Outcome]:

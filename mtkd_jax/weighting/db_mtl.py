@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from mtkd_jax.weighting.base import Weighting, labelled
+from mtkd_jax.weighting.base import Weighting, full_precision, labelled
 
 
 class State(NamedTuple):
@@ -32,6 +32,7 @@ def db_mtl(*, beta: float = 0.9, beta_sigma: float = 0.0) -> Weighting:
     def init(num_tasks: int, num_parameters: int) -> State:
         return State(jnp.zeros((), jnp.int32), jnp.zeros((num_tasks, num_parameters)), jnp.zeros(num_tasks))
 
+    @full_precision
     def update(state: State, losses: Float[Array, 't'], jacobian: Float[Array, 't p']) -> tuple[Array, State]:
         present = labelled(losses)
         step = state.step + 1

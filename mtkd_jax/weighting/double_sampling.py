@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from mtkd_jax.weighting.base import Weighting, check_positive
+from mtkd_jax.weighting.base import Weighting, check_positive, full_precision
 
 
 class State(NamedTuple):
@@ -82,6 +82,7 @@ def _double(follow: Callable[[Array, Array], Array], total: Callable[[Array], Ar
         uniform = jnp.full(num_tasks, 1 / num_tasks, jnp.float32)
         return State(jnp.zeros((num_tasks, num_parameters)), jnp.zeros((num_tasks, num_tasks)), uniform)
 
+    @full_precision
     def update(state: State, losses: Float[Array, 't'], jacobian: Float[Array, 't p']) -> tuple[Array, State]:
         weights = follow(state.weights, state.product)
         return total(weights) @ jacobian, State(jacobian, state.last @ jacobian.T, weights)

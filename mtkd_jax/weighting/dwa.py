@@ -33,8 +33,7 @@ def dwa(temperature: float = 2.0, steps_per_epoch: int = 1) -> Weighting:
     check_positive('steps_per_epoch', steps_per_epoch)
 
     def init(num_tasks: int) -> State:
-        zeros = jnp.zeros(num_tasks)
-        return State(jnp.zeros((), jnp.int32), zeros, zeros, zeros, zeros)
+        return State(jnp.zeros((), jnp.int32), *(jnp.zeros(num_tasks) for _ in range(4)))
 
     def update(state: State, losses: Float[Array, 't'], gramian: None) -> tuple[Array, State]:
         turn = (state.step > 0) & (state.step % steps_per_epoch == 0)

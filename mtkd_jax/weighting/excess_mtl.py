@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mtkd_jax.weighting.base import Weighting, check_positive, labelled
+from mtkd_jax.weighting.base import Weighting, check_positive, full_precision, labelled
 
 
 class State(NamedTuple):
@@ -35,6 +35,7 @@ def excess_mtl(*, step_size: float = 1e-2) -> Weighting:
     def weights(state: State) -> Array:
         return len(state.log_weights) * jax.nn.softmax(state.log_weights)
 
+    @full_precision
     def update(state: State, losses: Float[Array, 't'], jacobian: Float[Array, 't p']) -> tuple[Array, State]:
         squares = state.squares + jacobian**2
         excess = jnp.sum(jacobian**2 / jnp.sqrt(squares + 1e-7), axis=1)

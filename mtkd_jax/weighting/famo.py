@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from mtkd_jax.weighting.base import Weighting, check_positive, labelled
+from mtkd_jax.weighting.base import Weighting, check_positive, full_precision, labelled
 
 
 class State(NamedTuple):
@@ -35,9 +35,10 @@ def famo(*, learning_rate: float = 0.025, decay: float = 1e-3) -> Weighting:
     optimizer = optax.chain(optax.add_decayed_weights(decay), optax.adam(learning_rate))
 
     def init(num_tasks: int) -> State:
-        zeros = jnp.zeros(num_tasks)
-        return State(zeros, zeros, optimizer.init(zeros))
+        logits = jnp.zeros(num_tasks)
+        return State(logits, jnp.zeros(num_tasks), optimizer.init(logits))
 
+    @full_precision
     def update(state: State, losses: Float[Array, 't'], gramian: None) -> tuple[Array, State]:
         present = labelled(losses)
         safe = jnp.where(present, losses, 1.0)

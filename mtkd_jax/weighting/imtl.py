@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from mtkd_jax.weighting.base import Weighting, check_choice, check_positive, labelled
+from mtkd_jax.weighting.base import Weighting, check_choice, check_positive, full_precision, labelled
 from mtkd_jax.weighting.cosines import cosines
 from mtkd_jax.weighting.solver import RIDGE
 
@@ -42,6 +42,7 @@ def imtl(halves: Literal['both', 'gradient', 'loss'] = 'both', *, learning_rate:
     def init(num_tasks: int) -> State:
         return State(jnp.zeros(num_tasks), optimizer.init(jnp.zeros(num_tasks)))
 
+    @full_precision
     def update(state: State, losses: Float[Array, 't'], gramian: Float[Array, 't t'] | None) -> tuple[Array, State]:
         scale = jnp.exp(state.log_scale)
         weights = scale

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mtkd_jax.weighting import solver as convex
-from mtkd_jax.weighting.base import Weighting, check_choice
+from mtkd_jax.weighting.base import Weighting, check_choice, full_precision
 from mtkd_jax.weighting.cosines import Cosines, cosines, simplex_shares
 
 STEPS = 100
@@ -41,6 +41,7 @@ def mgda(
     check_choice('solver', solver, ('frank_wolfe', 'exact'))
     find = frank_wolfe if solver == 'frank_wolfe' else exact
 
+    @full_precision
     def update(
         state: convex.Outcome, losses: Float[Array, 't'], gramian: Float[Array, 't t']
     ) -> tuple[Array, convex.Outcome]:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from mtkd_jax.weighting.base import Weighting, check_choice, labelled
+from mtkd_jax.weighting.base import Weighting, check_choice, full_precision, labelled
 
 
 class State(NamedTuple):
@@ -49,6 +49,7 @@ def moco(
         average = jnp.zeros((num_tasks, num_parameters))
         return State(jnp.zeros((), jnp.int32), average, jnp.full(num_tasks, 1 / num_tasks, jnp.float32))
 
+    @full_precision
     def update(state: State, losses: Float[Array, 't'], jacobian: Float[Array, 't p']) -> tuple[Array, State]:
         present = labelled(losses)
         step = state.step + 1

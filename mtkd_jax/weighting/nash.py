@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mtkd_jax.weighting import solver
-from mtkd_jax.weighting.base import Weighting, check_positive
+from mtkd_jax.weighting.base import Weighting, check_positive, full_precision
 from mtkd_jax.weighting.cosines import Cosines, cosines
 
 
@@ -29,6 +29,7 @@ def nash_mtl(*, max_norm: float | None = 1.0) -> Weighting:
     if max_norm is not None:
         check_positive('max_norm', max_norm)
 
+    @full_precision
     def update(
         state: solver.Outcome, losses: Float[Array, 't'], gramian: Float[Array, 't t']
     ) -> tuple[Array, solver.Outcome]:
@@ -50,6 +51,7 @@ def fairgrad(alpha: float = 1.0) -> Weighting:
     check_positive('alpha', alpha)
     power = 1 / alpha
 
+    @full_precision
     def update(
         state: solver.Outcome, losses: Float[Array, 't'], gramian: Float[Array, 't t']
     ) -> tuple[Array, solver.Outcome]:

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from mtkd_jax.weighting.base import Weighting
+from mtkd_jax.weighting.base import Weighting, full_precision
 from mtkd_jax.weighting.cosines import Cosines, cosines
 
 
@@ -37,6 +37,7 @@ def pcgrad(*, seed: int = 0) -> Weighting:
     def against(dot: Array, norm: Array, target: Array) -> tuple[Array, Array]:
         return jnp.maximum(-dot, 0.0), target
 
+    @full_precision
     def update(
         state: Int[Array, ''], losses: Float[Array, 't'], gramian: Float[Array, 't t']
     ) -> tuple[Array, Int[Array, '']]:
@@ -58,6 +59,7 @@ def gradvac(*, beta: float = 1e-2, seed: int = 0) -> Weighting:
         added = norm * (target * jnp.sqrt(1 - cosine**2) - cosine * sine) / sine
         return jnp.where(cosine < target, added, 0.0), (1 - beta) * target + beta * cosine
 
+    @full_precision
     def update(state: Vaccine, losses: Float[Array, 't'], gramian: Float[Array, 't t']) -> tuple[Array, Vaccine]:
         weights, target = correct(cosines(gramian), state.target, draw(seed, state.step), against)
         return weights, Vaccine(state.step + 1, target)

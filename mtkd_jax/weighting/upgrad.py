@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mtkd_jax.weighting import solver
-from mtkd_jax.weighting.base import Weighting
+from mtkd_jax.weighting.base import Weighting, full_precision
 from mtkd_jax.weighting.cosines import Cosines, cosines
 
 
@@ -26,6 +26,7 @@ def upgrad(*, regularisation: float = 1e-4) -> Weighting:
     """`regularisation`: relative to the trace (the authors' library)."""
     check(regularisation)
 
+    @full_precision
     def update(
         state: solver.Outcome, losses: Float[Array, 't'], gramian: Float[Array, 't t']
     ) -> tuple[Array, solver.Outcome]:
@@ -41,6 +42,7 @@ def dualproj(*, regularisation: float = 1e-4) -> Weighting:
     """`regularisation`: relative to the trace (the authors' library)."""
     check(regularisation)
 
+    @full_precision
     def update(
         state: solver.Outcome, losses: Float[Array, 't'], gramian: Float[Array, 't t']
     ) -> tuple[Array, solver.Outcome]:

@@ -30,6 +30,12 @@ def test_mgda_of_two_tasks(solver):
         np.testing.assert_allclose(found, [first, 1 - first], atol=1e-4)
 
 
+def test_cagrad_rescaled():
+    jacobian = random(1, 0.5)[0]
+    plain = weigh(weighting.cagrad(c=0.4), LOSSES[0], jacobian)
+    np.testing.assert_allclose(weigh(weighting.cagrad(c=0.4, rescale=1), LOSSES[0], jacobian), plain / 1.16, rtol=1e-5)
+
+
 @pytest.mark.parametrize('normalisation', ['l2', 'loss', 'loss+'])
 def test_mgda_normalisations(normalisation):
     losses, norm = np.array([0.5, 3.0], np.float32), np.linalg.norm(TWO, axis=1)
