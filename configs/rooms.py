@@ -65,6 +65,7 @@ def get_config(argument: str = '') -> ConfigDict:
     c.teachers = ConfigDict(dict.fromkeys(TASKS, ''))  # model folders; '' = train it here
 
     c.weighting = ConfigDict(hyperparameters())  # of every weighting: docs/weightings.md
+    c.weighting.stch.warmup_steps = 120  # the default is for longer schedules
     c.weighting.name = chosen['weighting']  # of methods that are not a weighting themselves
     c.weighting.gramian_of = 'parameters'  # or features: cheaper, an approximation
 
