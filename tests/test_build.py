@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from mtkd_jax import build, main
+from mtkd_jax.build.networks import BACKBONES
 from mtkd_jax.build.paper import differences_from_paper, paper_row
 from mtkd_jax.data import builders
+from mtkd_jax.methods import KDMTL
 from mtkd_jax.reporting import tables
 from mtkd_jax.training.folder import load_model, save_model, weights_digest
 from mtkd_jax.training.predict import make_predictor
@@ -195,6 +197,38 @@ def test_nyuv2_runs_every_method_for_two_steps(nyuv2, tmp_path, method):
     for name in names:
         assert (tmp_path / 'figures' / f'{name}.png').is_file()
         assert json.loads((tmp_path / 'stages' / name / 'results.json').read_text())['steps'] == 2
+
+
+@pytest.mark.parametrize('backbone', BACKBONES)
+def test_every_backbone_has_teachers_of_its_kind(rooms, tmp_path, backbone):
+    config = load('rooms', f'method=kd_mtl,backbone={backbone},tasks=depth+normals', data__data_dir=rooms)
+    *single, several = build.experiment(config, tmp_path, lambda *what: None).stages
+    assert isinstance(several.method, KDMTL)
+    for stage, (name, teacher) in zip(single, several.method.teachers.items(), strict=True):
+        assert [task.name for task in teacher.tasks] == [name]
+        assert (type(teacher), teacher.widths) == (type(several.method.network), small.WIDTHS)
+        assert type(stage.method.network) is type(teacher)
+
+
+@pytest.mark.parametrize('recipe', ['method=kd_mtl,backbone=mtan', 'method=uniform,backbone=cross_stitch'])
+def test_networks_with_features_of_each_tasks_own_train(rooms, tmp_path, recipe):
+    config = load('rooms', f'{recipe},tasks=depth+normals', data__data_dir=rooms)
+    main.run(config, tmp_path)
+    results = json.loads((tmp_path / 'stages' / config.method / 'results.json').read_text())
+    assert results['backbone'] == config.backbone
+    assert results['steps'] == 2
+    assert np.isfinite(list(results['results'].values())).all()
+
+
+@pytest.mark.parametrize('backbone', ['mtan', 'dense', 'cross_stitch', 'split_wide', 'split_deep'])
+def test_the_papers_rows_for_other_backbones(backbone):
+    widths = (64, 128, 256, 512, 1024 if backbone == 'split_wide' else 512)
+    own = {'widths': widths, 'batch_size': 2, 'epochs': 200, 'data__height': 288, 'data__width': 384}
+    row = paper_row(load('nyuv2', f'method=uniform,backbone={backbone}', **own), 'uniform')
+    assert row is not None
+    assert tables.paper_row(row), row
+    own['widths'] = (64, 128, 256, 512, 768)
+    assert paper_row(load('nyuv2', f'method=uniform,backbone={backbone}', **own), 'uniform') is None
 
 
 def test_bfloat16_trains_with_float32_parameters(rooms, tmp_path):
