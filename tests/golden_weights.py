@@ -29,8 +29,13 @@ def tensor(tag: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 def state_dict(tag: str, model: str = 'kd4mtl_segnet') -> dict[str, np.ndarray]:
     """The whole checkpoint of `model` under the tag `tag`."""
-    shapes = json.loads((FOLDER / f'{model}.state_dict.json').read_text())
-    return {name: tensor(tag, name, tuple(shape)) for name, shape in shapes.items()}
+    return {name: tensor(tag, name, shape) for name, shape in shapes(model).items()}
+
+
+def shapes(model: str) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors of `model`."""
+    found = json.loads((FOLDER / f'{model}.state_dict.json').read_text())
+    return {name: tuple(shape) for name, shape in found.items()}
 
 
 def arrays(name: str) -> dict[str, np.ndarray]:

@@ -14,8 +14,10 @@ import pytest
 
 from mtkd_jax import build, main
 from mtkd_jax.build.checks import check
+from mtkd_jax.build.networks import BACKBONES
 from mtkd_jax.build.paper import differences_from_paper, paper_row
 from mtkd_jax.data import builders
+from mtkd_jax.methods import KDMTL
 from mtkd_jax.reporting import tables
 from mtkd_jax.training.folder import load_model, save_model, weights_digest
 from mtkd_jax.training.predict import make_predictor
@@ -94,7 +96,10 @@ def model(folder, names, widths=small.WIDTHS, seed=0, classes=13):
 @pytest.mark.parametrize(
     ('fields', 'message'),
     [
-        ({'method': 'kdmtl'}, "`method` is 'kdmtl'; choose one of stl, uniform, kd_mtl, sd_mtcnn"),
+        (
+            {'method': 'kdmtl'},
+            "`method` is 'kdmtl'; choose one of stl, kd_mtl, bam, sd_mtcnn, no_distillation, traditional_kd, aligned_mtl",
+        ),
         ({'backbone': 'resnet'}, "`backbone` is 'resnet'; choose one of segnet, segnet_sd, unet_sd"),
         (
             {'tasks': ('depth', 'albedo')},
@@ -131,6 +136,18 @@ def model(folder, names, widths=small.WIDTHS, seed=0, classes=13):
         ({'data__dataset': 'nyu'}, "`data.dataset` is 'nyu'"),
         ({'data__train_images': 2}, '`batch_size` 4 is larger than the split, which has 2 examples'),
         ({'teachers__depth': '/nowhere'}, '/nowhere is no model folder'),
+        ({'weighting__name': 'mgd'}, "`weighting.name` is 'mgd'; choose one of aligned_mtl"),
+        ({'method': 'mgda', 'weighting__name': 'dwa'}, "'dwa', but `method` is 'mgda', a weighting itself"),
+        ({'method': 'stl', 'weighting__name': 'dwa'}, 'one task needs no weighting'),
+        ({'method': 'dwa', 'weighting__dwa__temperature': 0.0}, '`weighting.dwa`: `temperature` is 0.0'),
+        ({'weighting__gramian_of': 'heads'}, "`weighting.gramian_of` is 'heads'"),
+        (
+            {'method': 'mgda', 'backbone': 'mtan', 'weighting__gramian_of': 'features'},
+            'mtan has no feature map that all tasks read',
+        ),
+        ({'method': 'bam', 'bam__weight': -1.0}, '`bam.weight` is -1.0'),
+        ({'method': 'bam', 'bam__distances__depth': 'kl'}, '`bam.distances.depth` is .kl.'),
+        ({'diagnose_every_steps': -1}, '`diagnose_every_steps` is -1'),
         ({'method': 'uniform', 'teachers__depth': '/a'}, 'uniform reads no single-task teacher'),
         ({'method': 'uniform', 'self_distillation__objective': 'eq6'}, 'uniform has no such objective'),
         ({'method': 'uniform', 'self_distillation__attention': False}, 'segnet has no attention'),
@@ -208,6 +225,40 @@ def test_a_config_becomes_the_method_it_names(rooms, tmp_path):
     np.testing.assert_allclose(changed.method.distances['segmentation'](p, q).item(), backward, rtol=1e-5)
     np.testing.assert_allclose(changed.method.distances['normals'](vector, 0 * vector).item(), 25)
     np.testing.assert_allclose(np.linalg.norm(changed.method.tasks[2].blend(vector / 5, 0 * vector)), 1)
+
+
+def test_weightings_by_name(rooms, tmp_path):
+    """As a method of its own, or of another method; their hyper-parameters and factors are settings."""
+    alone = sd_stage(rooms, tmp_path, 'method=cagrad', weighting__cagrad__c=0.4, task_weights__depth=2.0)
+    assert alone.name == 'cagrad'
+    assert alone.weighting(10).needs == 'gramian'
+    assert alone.settings['weighting'] == {'name': 'cagrad', 'c': 0.4, 'rescale': 0, 'gramian_of': 'parameters'}
+    weights, _ = alone.weighting(10).update(alone.weighting(10).init(3), jnp.ones(3), jnp.eye(3))
+    assert weights[1] == pytest.approx(2 * weights[0], rel=0.5)
+    with_teachers = sd_stage(rooms, tmp_path, 'method=kd_mtl,weighting=dwa')
+    assert with_teachers.name == 'kd_mtl_dwa'
+    assert with_teachers.settings['weighting'] == {'name': 'dwa', 'temperature': 2.0}
+    near = sd_stage(rooms, tmp_path, 'method=mgda', weighting__gramian_of='features')
+    assert near.name == 'mgda_features'
+    assert near.gramian_of == 'features'
+    plain = sd_stage(rooms, tmp_path, 'method=uniform', task_weights__depth=3.0)
+    np.testing.assert_array_equal(plain.weighting(1).update((), jnp.ones(3), None)[0], [1, 3, 1])
+
+
+def test_bam_and_diagnostics_run(rooms, tmp_path):
+    config = load(
+        'rooms', 'method=bam,weighting=pcgrad,tasks=depth+normals', data__data_dir=rooms, diagnose_every_steps=1
+    )
+    main.run(config, tmp_path)
+    stages = tmp_path / 'stages'
+    assert sorted(p.name for p in stages.iterdir()) == ['bam_pcgrad', 'stl_depth', 'stl_normals']
+    records = [json.loads(line) for line in (stages / 'bam_pcgrad' / 'metrics.jsonl').read_text().splitlines()]
+    seen = [record for record in records if record['split'] == 'diagnostics']
+    assert [record['step'] for record in seen] == [0, 1]
+    assert -1 <= seen[0]['cosine/depth/normals'] <= 1
+    assert 0 <= seen[0]['cka/depth/mid'] <= 1
+    assert seen[0]['gradient/normals'] > 0
+    assert {'weight/depth', 'distillation/normals'} <= set(records[2])
 
 
 def test_baselines_are_what_they_are_called(rooms, tmp_path):
@@ -289,6 +340,38 @@ def test_nyuv2_runs_every_method_for_two_steps(nyuv2, tmp_path, method):
     for name in names:
         assert (tmp_path / 'figures' / f'{name}.png').is_file()
         assert json.loads((tmp_path / 'stages' / name / 'results.json').read_text())['steps'] == 2
+
+
+@pytest.mark.parametrize('backbone', BACKBONES)
+def test_every_backbone_has_teachers_of_its_kind(rooms, tmp_path, backbone):
+    config = load('rooms', f'method=kd_mtl,backbone={backbone},tasks=depth+normals', data__data_dir=rooms)
+    *single, several = build.experiment(config, tmp_path, lambda *what: None).stages
+    assert isinstance(several.method, KDMTL)
+    for stage, (name, teacher) in zip(single, several.method.teachers.items(), strict=True):
+        assert [task.name for task in teacher.tasks] == [name]
+        assert (type(teacher), teacher.widths) == (type(several.method.network), small.WIDTHS)
+        assert type(stage.method.network) is type(teacher)
+
+
+@pytest.mark.parametrize('recipe', ['method=kd_mtl,backbone=mtan', 'method=uniform,backbone=cross_stitch'])
+def test_networks_with_features_of_each_tasks_own_train(rooms, tmp_path, recipe):
+    config = load('rooms', f'{recipe},tasks=depth+normals', data__data_dir=rooms)
+    main.run(config, tmp_path)
+    results = json.loads((tmp_path / 'stages' / config.method / 'results.json').read_text())
+    assert results['backbone'] == config.backbone
+    assert results['steps'] == 2
+    assert np.isfinite(list(results['results'].values())).all()
+
+
+@pytest.mark.parametrize('backbone', ['mtan', 'dense', 'cross_stitch', 'split_wide', 'split_deep'])
+def test_the_papers_rows_for_other_backbones(backbone):
+    widths = (64, 128, 256, 512, 1024 if backbone == 'split_wide' else 512)
+    own = {'widths': widths, 'batch_size': 2, 'epochs': 200, 'data__height': 288, 'data__width': 384}
+    row = paper_row(load('nyuv2', f'method=uniform,backbone={backbone}', **own), 'uniform')
+    assert row is not None
+    assert tables.paper_row(row), row
+    own['widths'] = (64, 128, 256, 512, 768)
+    assert paper_row(load('nyuv2', f'method=uniform,backbone={backbone}', **own), 'uniform') is None
 
 
 def test_bfloat16_trains_with_float32_parameters(rooms, tmp_path):

@@ -1,11 +1,14 @@
 """KD-MTL: the distance, the teachers' modes, who gets a gradient."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtkd_jax.methods import Supervised
+from mtkd_jax import models
+from mtkd_jax.methods import KDMTL, Supervised
 from mtkd_jax.methods.kd_mtl import feature_distance
 from tests import small
 
@@ -82,3 +85,40 @@ def test_teachers_get_no_gradient_and_adaptors_only_theirs():
         assert np.any(gradient['kernel']) == name.startswith('depth_')
     assert all(not np.any(x) for name in small.NAMES for x in jax.tree.leaves(params['network'][f'head_{name}']))
     assert np.any(params['network']['encoder_0']['conv_0']['kernel'])
+
+
+def test_features_of_each_tasks_own_are_distilled_into_it():
+    """On MTAN: both points, from single-task MTANs; the other task's masks, head and adaptors get nothing."""
+    chosen, widths = small.TASKS[1:], (4, 6, 8, 10, 12)
+    names = [task.name for task in chosen]
+    method = KDMTL(
+        network=models.MTAN(chosen, widths),
+        tasks=chosen,
+        adaptors=models.Adaptors(tuple(names), ('mid', 'last')),
+        teachers={task.name: models.MTAN((task,), widths) for task in chosen},
+        points=('mid', 'last'),
+        weights=dict.fromkeys(names, 1.0),
+    )
+    batch = jax.tree.map(lambda x: x[:2], BATCH)
+    start = jax.jit(method.init)(jax.random.key(0), batch.image)
+    frozen = {
+        name: jax.jit(functools.partial(teacher.init, train=False))(jax.random.key(i), batch.image)
+        for i, (name, teacher) in enumerate(method.teachers.items())
+    }
+    shapes = {name: tree['kernel'].shape for name, tree in start['params']['adaptors'].items()}
+    expected = {'mid': (1, 1, 12, 12), 'last': (1, 1, 4, 4)}
+    assert shapes == {f'{name}_{point}': shape for name in names for point, shape in expected.items()}
+
+    def depth_distance(params):
+        losses = method.losses({**start, 'params': params}, frozen, batch)[0]
+        return losses.distillation['depth'], losses
+
+    (_, losses), gradient = jax.jit(jax.value_and_grad(depth_distance, has_aux=True))(start['params'])
+    assert all(np.isfinite(x) and x > 0 for x in jax.tree.leaves((losses.task, losses.distillation)))
+    for name, tree in gradient['adaptors'].items():
+        assert np.any(tree['kernel']) == name.startswith('depth_')
+    for name, tree in gradient['network'].items():
+        if name.endswith('_normals') or name == 'head_depth':
+            assert not any(np.any(x) for x in jax.tree.leaves(tree)), name
+    for name in ('encoder_0_first', 'decoder_0_rest', 'encoder_pass_0', 'decoder_attention_0_depth'):
+        assert any(np.any(x) for x in jax.tree.leaves(gradient['network'][name])), name
