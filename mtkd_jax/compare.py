@@ -8,6 +8,7 @@ from absl import flags
 from mtkd_jax import build, command
 from mtkd_jax.reporting.seeds import seeds_table
 from mtkd_jax.reporting.stages import load_stages
+from mtkd_jax.tasks import Task
 from mtkd_jax.training.folder import load_model
 from mtkd_jax.training.run import stage_folder
 from mtkd_jax.types import UserError
@@ -25,7 +26,7 @@ def compare(patterns: list[str], protocol: str) -> str:
     found = sorted({Path(path) for pattern in patterns for path in glob.glob(pattern)})
     if not found:
         raise UserError(f'`workdirs` is {",".join(patterns)}, which matches no folder.')
-    tasks = {}
+    tasks: dict[str, Task] = {}
     for stage in load_stages(found[0], ()):
         folder = stage_folder(found[0], stage['stage']) / 'model'
         if (folder / 'model.json').is_file():

@@ -98,7 +98,7 @@ def model(folder, names, widths=small.WIDTHS, seed=0, classes=13):
     [
         (
             {'method': 'kdmtl'},
-            "`method` is 'kdmtl'; choose one of stl, kd_mtl, bam, sd_mtcnn, no_distillation, traditional_kd, aligned_mtl",
+            "`method` is 'kdmtl'; choose one of stl, kd_mtl, bam, sd_mtcnn, no_distillation, traditional_kd, ",
         ),
         ({'backbone': 'resnet'}, "`backbone` is 'resnet'; choose one of segnet, segnet_sd, unet_sd"),
         (
