@@ -7,16 +7,14 @@ svhn/train/CLASS/FILE.jpg; the annotations call it data/svhn/train/CLASS/FILE.jp
 
 import io
 import json
-import tarfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from mtkd_jax.data import archives
 from mtkd_jax.data.errors import DataError
 
 DATASETS = ('svhn', 'omniglot')
@@ -24,7 +22,6 @@ SPLITS = {'train': 'train', 'test': 'val'}  # the challenge's test labels are no
 OFFICIAL = {'svhn': {'train': 47_217, 'test': 26_040}, 'omniglot': {'train': 19_476, 'test': 6_492}}
 CLASSES = {'svhn': 10, 'omniglot': 1623}
 DEVKIT, DATA = 'decathlon-1.0-devkit.tar.gz', 'decathlon-1.0-data.tar.gz'
-DAMAGED = (tarfile.TarError, EOFError, OSError, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -95,9 +92,9 @@ class Decathlon:
         for path in sorted(self.source.glob(f'**/annotations/{file}')):
             return read_annotations(path.read_bytes(), str(path))
         if devkit.is_file():
-            for member, content in _members(devkit, str(devkit)):
+            for member, content in archives.members(devkit, str(devkit)):
                 if member.endswith(f'annotations/{file}'):
-                    return read_annotations(_read(content, str(devkit)), f'{devkit}: {member}')
+                    return read_annotations(archives.read(content, str(devkit)), f'{devkit}: {member}')
         raise DataError(
             f'{self.source} has neither annotations/{file} nor a {DEVKIT} that holds it; download {DEVKIT}.'
         )
@@ -105,7 +102,7 @@ class Decathlon:
     def _files(self, name: str) -> Iterator[tuple[str, bytes, str]]:
         """(file as in the annotations, content, where it is) of all images of a data set."""
         for path in sorted(self.source.glob(f'**/{name}.tar')):
-            yield from _contents(path, str(path))
+            yield from archives.contents(path, str(path))
             return
         for folder in sorted(path for path in self.source.glob(f'**/{name}') if (path / 'train').is_dir()):
             for path in sorted(folder.glob('*/*/*')):
@@ -113,9 +110,9 @@ class Decathlon:
             return
         data = self.source / DATA
         if data.is_file():
-            for member, inner in _members(data, str(data)):
+            for member, inner in archives.members(data, str(data)):
                 if member.rpartition('/')[2] == f'{name}.tar':
-                    yield from _contents(inner, f'{data}: {member}')
+                    yield from archives.contents(inner, f'{data}: {member}')
                     return
         raise DataError(
             f'{self.source} has neither {name}.tar nor a folder {name}/train nor a {DATA} that holds it; download that.'
@@ -155,30 +152,6 @@ def read_annotations(content: bytes, file: str) -> Annotations:
     if not len(found) == len(pairs) == len(set(listed)) == len(tree['images']) or len(classes) != len(names):
         raise DataError(f'{file} does not give each of its {len(tree["images"])} images one label; download it again.')
     return Annotations(file, {image: found[image] for image in listed}, names)
-
-
-def _contents(archive: Path | Any, where: str) -> Iterator[tuple[str, bytes, str]]:
-    for name, stream in _members(archive, where):
-        yield name, _read(stream, where), where
-
-
-def _read(stream: Any, where: str) -> bytes:
-    try:
-        return stream.read()
-    except DAMAGED as error:
-        raise DataError(f'{where} cannot be read ({error}); download it again.') from error
-
-
-def _members(archive: Path | Any, where: str) -> Iterator[tuple[str, Any]]:
-    """(name, open file) of an archive's files, read once from front to back."""
-    try:
-        source: dict[str, Any] = {'name': archive} if isinstance(archive, Path) else {'fileobj': archive}
-        with tarfile.open(mode='r|*', **source) as tar:
-            for member in tar:
-                if member.isfile():
-                    yield member.name.removeprefix('./'), tar.extractfile(member)
-    except DAMAGED as error:
-        raise DataError(f'{where} cannot be read ({error}); download it again.') from error
 
 
 def _image(content: bytes, name: str, size: tuple[int, int]) -> np.ndarray:
