@@ -13,15 +13,14 @@ import time
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from absl import app, flags
+from random_batch import random_batch
 
 from mtkd_jax import methods, models, tasks, weighting
 from mtkd_jax.training import device, sharding
 from mtkd_jax.training.optimizer import make_optimizer
 from mtkd_jax.training.state import initial_state
 from mtkd_jax.training.step import compile_step, train_step
-from mtkd_jax.types import Batch, Target
 
 SIZE = flags.DEFINE_string('size', '288x384', 'Height × width.')
 BATCH_SIZE = flags.DEFINE_integer('batch_size', 2, 'Images per step.')
@@ -32,20 +31,6 @@ MATRIX = flags.DEFINE_integer('matrix', 2048, 'Side of the matrices whose produc
 TASKS = (tasks.segmentation(13), tasks.depth(), tasks.normals())
 NAMES = tuple(task.name for task in TASKS)
 POINTS = ('mid', 'last')
-
-
-def random_batch(height: int, width: int) -> Batch:
-    """Random images and targets, everywhere defined."""
-    rng = np.random.default_rng(0)
-    shape = (BATCH_SIZE.value, height, width)
-    normals = rng.standard_normal((*shape, 3)).astype(np.float32)
-    values = {
-        'segmentation': rng.integers(0, 13, (*shape, 1), dtype=np.int32),
-        'depth': rng.uniform(1, 5, (*shape, 1)).astype(np.float32),
-        'normals': normals / np.linalg.norm(normals, axis=-1, keepdims=True),
-    }
-    mask = np.ones((*shape, 1), bool)
-    return Batch(rng.uniform(size=(*shape, 3)).astype(np.float32), {k: Target(v, mask) for k, v in values.items()})
 
 
 def matrix_product_rate(dtype: jnp.dtype) -> float:
@@ -83,7 +68,7 @@ def main(argv: list[str]) -> None:
     init = jax.jit(lambda key: trunk.init(key, jnp.zeros((1, 32, 32, 3)), train=False))
     frozen = sharding.replicate({name: init(jax.random.key(i)) for i, name in enumerate(NAMES)}, mesh)
     state = sharding.replicate(state, mesh)
-    batch = jax.device_put(random_batch(height, width), sharding.batched(mesh))
+    batch = jax.device_put(random_batch(BATCH_SIZE.value, height, width), sharding.batched(mesh))
     began = time.perf_counter()
     step = (
         compile_step(train_step(method, weighting.uniform(), optimizer, 10), mesh).lower(state, frozen, batch).compile()
