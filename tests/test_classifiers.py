@@ -119,7 +119,7 @@ def test_the_papers_rows():
     [
         (
             'glyphs',
-            {'backbone': 'segnet', 'widths': (4,) * 5, 'data__height': 32, 'data__width': 32},
+            {'recipe': 'backbone=segnet', 'widths': (4,) * 5, 'data__height': 32, 'data__width': 32},
             "is 'segnet'; digits",
         ),
         ('glyphs', {'widths': (4, 4)}, 'lenet_mtl needs 4 positive numbers'),
@@ -133,14 +133,16 @@ def test_the_papers_rows():
         ('glyphs', {'data__classes__characters': 300}, '`characters` of glyphs is 300'),
         ('glyphs', {'decay_factor': 0.0}, '`decay_factor` is 0.0; it must be positive'),
         ('glyphs', {'distillation__points': ('mid',)}, 'lenet_mtl has last'),
-        ('glyphs', {'method': 'sd_mtcnn'}, 'which has no teacher and student branches'),
+        ('glyphs', {'recipe': 'method=sd_mtcnn'}, 'which has no teacher and student branches'),
         ('svhn_omniglot', {'data__classes__omniglot': 1623}, "`data.classes` is {'omniglot': 1623, 'svhn': 10}"),
         ('svhn_omniglot', {'data__partial': False}, r'--dataset=svhn_omniglot --source=DIR --size=16x16'),
     ],
 )
 def test_what_does_not_fit_is_refused(data_dir, tmp_path, name, fields, message):
+    fields = dict(fields)
+    config = load(name, fields.pop('recipe', ''), data__data_dir=data_dir, **fields)
     with pytest.raises(UserError, match=message):
-        build.experiment(load(name, data__data_dir=data_dir, **fields), tmp_path, lambda *what: None)
+        build.experiment(config, tmp_path, lambda *what: None)
 
 
 def test_a_given_teacher_of_other_classes_or_size_is_refused(data_dir, tmp_path):
@@ -230,9 +232,9 @@ def test_lenet_learns_both_tasks_from_batches_with_one_label_per_image(data_dir)
     method = Supervised(models.LeNetMTL(chosen, (4, 8, 16, 16)), chosen)
     optimizer = make_optimizer(1e-2, (), 1, 1e-2, 0.0)
     state = initial_state(method, uniform(), optimizer, jax.random.key(0), batch.image.shape)
-    step = jax.jit(train_step(method, uniform(), optimizer))
+    step = jax.jit(train_step(method, uniform(), optimizer, total_steps=60))
     losses = []
-    for _ in range(30):
+    for _ in range(60):
         state, scalars = step(state, {}, batch)
         losses.append((float(scalars['loss/digits']), float(scalars['loss/characters'])))
     assert losses[0][0] == pytest.approx(np.log(10), rel=0.3)

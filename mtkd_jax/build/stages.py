@@ -51,8 +51,9 @@ class Plan:
 
 def stage_name(config: ConfigDict) -> str:
     """The folder of the config's method: `kd_mtl`, `kd_mtl_dwa`, `mgda`, `sd_mtcnn_eq5_no_attention`, ..."""
-    name, balance, sd = config.method, weighting_name(config, config.method), config.self_distillation
+    name, balance = config.method, weighting_name(config, config.method)
     if config.method in SELF_DISTILLED:
+        sd = config.self_distillation
         name += f'_{sd.objective}' + ('' if sd.attention else '_no_attention')
     if balance not in ('uniform', config.method):
         name += f'_{balance}'

@@ -147,6 +147,7 @@ class SegNetSD(SelfDistilled):
 
 
 class UNetSD(SelfDistilled):
-    """Teacher decoders with transposed convolutions and skip connections."""
+    """Teacher decoders with transposed convolutions and skip connections, through which gradients pass `mid` by."""
 
     UNPOOLING = False
+    SHARED_FEATURE = None
