@@ -44,14 +44,14 @@ def start(command: Callable[[], None], errors: tuple[type[Exception], ...] = ())
         try:
             command()
         except expected as error:
-            print(f'error: {error}', file=sys.stderr)
+            print(f'error: {error}', *getattr(error, '__notes__', []), sep='\n', file=sys.stderr)
             sys.exit(1)
 
     def parse(argv: list[str]) -> list[str]:
         try:
             return app.parse_flags_with_usage(argv)
         except UserError as error:
-            print(f'error: {error}', file=sys.stderr)
+            print(f'error: {error}', *getattr(error, '__notes__', []), sep='\n', file=sys.stderr)
         except AttributeError as error:
             # What a config raises of a field it does not have.
             print(f'error: the config has no such field: {" ".join(str(error).split())}', file=sys.stderr)

@@ -1,25 +1,32 @@
 """Prepares a data set from the user's files, or renders rooms or glyphs:
 
     python -m mtkd_jax.prepare --dataset=nyuv2 --source=DIR [--data_dir=DIR] [--size=288x384] [--overwrite]
+    python -m mtkd_jax.prepare --dataset=cityscapes --source=DIR [--size=128x256] [--classes=7] [--depth=inverse]
+    python -m mtkd_jax.prepare --dataset=taskonomy --source=DIR [--size=256x256]
     python -m mtkd_jax.prepare --dataset=svhn_omniglot --source=DIR [--data_dir=DIR] [--size=64x64] [--partial]
     python -m mtkd_jax.prepare --dataset=rooms [--size=64x96] [--train=480] [--test=120] [--seed=0] [--data_dir=DIR]
     python -m mtkd_jax.prepare --dataset=glyphs [--size=32x32] [--train=4000] [--test=1000] [--characters=200]
 
-NYUv2's source is the preprocessed folder {train,val}/{image,label,depth,normal}/{0,1,...}.npy, whose size is kept, or
-nyu_depth_v2_labeled.mat (or the folder it is in), resized to `--size`. That of SVHN & Omniglot is the folder of the
-Visual Decathlon's decathlon-1.0-devkit.tar.gz and decathlon-1.0-data.tar.gz, or of what is in them.
+What the sources are, and what is made of them: docs/data.md. An interrupted preparation of frames goes on where it was
+stopped, with the same command. Beside the data a picture of some examples of every split is written, contact_SPLIT.png.
+`--verify` reads everything again and compares it with what was recorded; without --source it only does that.
 """
 
 import sys
+from typing import Any
 
 from absl import flags
 
-from mtkd_jax import command
+from mtkd_jax import build, command
 from mtkd_jax.data import builders
+from mtkd_jax.reporting.prepared import describe, sheet_file, write_sheets
 from mtkd_jax.reporting.progress import SplitProgress
+from mtkd_jax.tasks import Task
 from mtkd_jax.types import UserError
 
-DATASET = flags.DEFINE_string('dataset', None, 'nyuv2, svhn_omniglot, rooms or glyphs.', allow_override=True)
+DATASET = flags.DEFINE_string(
+    'dataset', None, 'nyuv2, cityscapes, taskonomy, svhn_omniglot, rooms or glyphs.', allow_override=True
+)
 SOURCE = flags.DEFINE_string(
     'source', None, 'The folder or file that holds the data as it was downloaded.', allow_override=True
 )
@@ -29,7 +36,8 @@ DATA_DIR = flags.DEFINE_string(
 SIZE = flags.DEFINE_string(
     'size',
     None,
-    'Height x width in pixels; default 288x384 (nyuv2, .mat), 64x64 (svhn_omniglot), 64x96 (rooms), 32x32 (glyphs).',
+    'Height x width in pixels; default 288x384 (nyuv2), 128x256 (cityscapes), 256x256 (taskonomy), 64x64 '
+    '(svhn_omniglot), 64x96 (rooms), 32x32 (glyphs).',
     allow_override=True,
 )
 OVERWRITE = flags.DEFINE_bool(
@@ -39,71 +47,82 @@ TRAIN = flags.DEFINE_integer('train', None, 'Training scenes (480) or digits (40
 TEST = flags.DEFINE_integer('test', None, 'Test scenes (120) or digits (1000).', allow_override=True)
 CHARACTERS = flags.DEFINE_integer('characters', 200, 'Classes of characters (glyphs).', allow_override=True)
 SEED = flags.DEFINE_integer('seed', 0, 'Seed of rooms or glyphs; others give others.', allow_override=True)
+CLASSES = flags.DEFINE_integer('classes', 7, 'Classes of cityscapes, 7 or 19.', allow_override=True)
+DEPTH = flags.DEFINE_string('depth', 'inverse', 'Of cityscapes: inverse or metric.', allow_override=True)
+VERIFY = flags.DEFINE_bool(
+    'verify', False, 'Read what is prepared again; compare counts, ranges and masks.', allow_override=True
+)
 PARTIAL = flags.DEFINE_bool(
     'partial', False, 'Accept less than the official images (svhn_omniglot).', allow_override=True
 )
 
 INTERRUPTED = 130  # what a shell reports of a process that Ctrl-C ended
-UNITS = {'depth': ' (m)'}
+Size = tuple[int, int] | None
+FROM_FILES = ('nyuv2', 'cityscapes', 'taskonomy', 'svhn_omniglot')
 
 
 def prepare(progress: SplitProgress) -> builders.Prepared:
-    """Prepares what the flags ask for."""
+    """Prepares what the flags ask for; or opens it, where it is only to be verified."""
     dataset = command.value(DATASET)
+    if dataset not in builders.DATASETS:
+        raise UserError(f'`dataset` is {dataset!r}; there are {", ".join(builders.DATASETS)}.')
     size = command.parse_size(SIZE.value) if SIZE.value else None
-    if dataset == 'rooms':
-        height, width = size or (64, 96)
-        counts = _count(TRAIN, 480), _count(TEST, 120)
-        return builders.prepare_rooms(DATA_DIR.value, height, width, *counts, SEED.value, progress, OVERWRITE.value)
-    if dataset == 'glyphs':
-        height, width = size or (32, 32)
-        return builders.prepare_glyphs(
-            DATA_DIR.value,
-            progress,
-            OVERWRITE.value,
-            height=height,
-            width=width,
-            train=_count(TRAIN, 4000),
-            test=_count(TEST, 1000),
-            characters=CHARACTERS.value,
-            seed=SEED.value,
-        )
+    if dataset in FROM_FILES and VERIFY.value and not SOURCE.value:
+        return builders.prepared(dataset, DATA_DIR.value, **_made_with(dataset, size))
+    return {
+        'rooms': _rooms,
+        'glyphs': _glyphs,
+        'nyuv2': _nyuv2,
+        'cityscapes': _cityscapes,
+        'taskonomy': _taskonomy,
+        'svhn_omniglot': _svhn_omniglot,
+    }[dataset](size, {'progress': progress, 'overwrite': OVERWRITE.value})
+
+
+def _made_with(dataset: str, size: Size) -> dict[str, Any]:
+    """What identifies a data set that was made with these flags."""
+    named: dict[str, Any] = {} if size is None else {'height': size[0], 'width': size[1]}
+    if dataset == 'cityscapes':
+        named |= {'classes': CLASSES.value, 'depth': DEPTH.value}
+    if dataset == 'taskonomy':
+        named['classes'] = 18  # all that are stored
     if dataset == 'svhn_omniglot':
-        source = command.value(SOURCE)
-        return builders.prepare_svhn_omniglot(source, DATA_DIR.value, size, PARTIAL.value, progress, OVERWRITE.value)
-    if dataset == 'nyuv2':
-        reader = builders.open_source(command.value(SOURCE), size)
-        return builders.prepare_nyuv2(reader, DATA_DIR.value, progress, OVERWRITE.value)
-    raise UserError(f'`dataset` is {dataset!r}; there are {", ".join(builders.DATASETS)}.')
+        named['partial'] = PARTIAL.value
+    return named
+
+
+def _rooms(size: Size, how: dict[str, Any]) -> builders.Prepared:
+    height, width = size or (64, 96)
+    return builders.prepare_rooms(
+        DATA_DIR.value, height, width, _count(TRAIN, 480), _count(TEST, 120), SEED.value, **how
+    )
+
+
+def _glyphs(size: Size, how: dict[str, Any]) -> builders.Prepared:
+    height, width = size or (32, 32)
+    counts: dict[str, Any] = {'train': _count(TRAIN, 4000), 'test': _count(TEST, 1000), 'characters': CHARACTERS.value}
+    return builders.prepare_glyphs(DATA_DIR.value, height=height, width=width, seed=SEED.value, **counts, **how)
+
+
+def _nyuv2(size: Size, how: dict[str, Any]) -> builders.Prepared:
+    return builders.prepare_nyuv2(builders.open_source(command.value(SOURCE), size), DATA_DIR.value, **how)
+
+
+def _cityscapes(size: Size, how: dict[str, Any]) -> builders.Prepared:
+    source = command.value(SOURCE)
+    return builders.prepare_cityscapes(source, DATA_DIR.value, size, CLASSES.value, DEPTH.value, **how)
+
+
+def _taskonomy(size: Size, how: dict[str, Any]) -> builders.Prepared:
+    return builders.prepare_taskonomy(command.value(SOURCE), DATA_DIR.value, size, **how)
+
+
+def _svhn_omniglot(size: Size, how: dict[str, Any]) -> builders.Prepared:
+    return builders.prepare_svhn_omniglot(command.value(SOURCE), DATA_DIR.value, size, PARTIAL.value, **how)
 
 
 def _count(flag: flags.FlagHolder[int | None], default: int) -> int:
     return default if flag.value is None else flag.value
-
-
-def describe(data: builders.Prepared) -> str:
-    """What a prepared data set holds, for a person."""
-    made = data.metadata
-    height, width = made['size']
-    if 'parts' in made:
-        source = made['source'][:1].upper() + made['source'][1:]
-        lines = [f'{source} data, {height}x{width}; resampling: {made["resampling"]}.']
-        return '\n'.join([*lines, *builders.describe_parts(made), '', *made.get('notes', ())])
-    lines = [f'{made["source"].capitalize()} data, {height}x{width}; normals: {made["normals"]}.']
-    lines.append(f'Resampling: {made["resampling"]}.')
-    lines += [f'{key.capitalize().replace("_", " ")}: {made[key]}.' for key in ('depth', 'test_split') if key in made]
-    for split, summary in made['splits'].items():
-        title = f'{split}: {summary["examples"]} examples'
-        lines.append(f'\n{title:32}{"least":>10}{"mean":>10}{"most":>10}{"undefined":>12}')
-        for name, values in summary['ranges'].items():
-            shown = ''.join(f'{value:10.4f}' for value in values) if values else '  nothing is defined'.ljust(30)
-            missing = summary['undefined_percent'].get(name)
-            share = '' if missing is None else f'{missing:10.2f} %'
-            lines.append(f'  {name + UNITS.get(name, ""):30}{shown}{share}')
-        lines.append(f'  {"segmentation (void)":60}{summary["undefined_percent"]["segmentation"]:10.2f} %')
-        shares = zip(data.classes, summary['class_percent'], strict=True)
-        lines.append('  classes: ' + ', '.join(f'{name} {share:.1f} %' for name, share in shares))
-    return '\n'.join([*lines, '', *made.get('notes', ())])
 
 
 def main() -> None:
@@ -111,14 +130,38 @@ def main() -> None:
     try:
         with SplitProgress() as progress:
             data = prepare(progress)
-    except KeyboardInterrupt:
-        print('Interrupted: nothing was kept.', file=sys.stderr)
+        sheets = [] if not progress.examples and _sheets(data) else write_sheets(data, _tasks(data))
+    except KeyboardInterrupt as interrupt:
+        said = ' '.join(getattr(interrupt, '__notes__', ['nothing was kept.']))
+        print(f'Interrupted: {said}', file=sys.stderr)
         sys.exit(INTERRUPTED)
     print(describe(data).rstrip())
     if progress.examples:
         print(f'Written to {data.path}')
-    else:
+    elif not VERIFY.value:
         print(f'Already prepared in {data.path}; nothing was done. --overwrite prepares it again.')
+    for sheet in sheets:
+        print(f'Some examples: {sheet}')
+    if VERIFY.value:
+        with SplitProgress() as progress:
+            builders.verify(data, progress)
+        print(f'Verified: {", ".join(f"{n} examples of {split}" for split, n in data.counts.items())}.')
+
+
+def _tasks(data: builders.Prepared) -> list[Task]:
+    """The targets that a data set has, as tasks that can be drawn."""
+    dataset, made = command.value(DATASET), data.metadata
+    depths = [summary.get('ranges', {}).get('depth') for summary in made['splits'].values()]
+    spec = {
+        'classes': data.class_count,
+        'depth_maximum': max((depth[2] for depth in depths if depth), default=1.0),
+        'data': {'dataset': dataset},
+    }
+    return [build.build_task(name, spec) for name in made.get('targets', build.TASKS[dataset])]
+
+
+def _sheets(data: builders.Prepared) -> bool:
+    return all(sheet_file(data, split).is_file() for split in data.sources)
 
 
 if __name__ == '__main__':

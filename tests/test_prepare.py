@@ -98,14 +98,46 @@ def test_it_prepares_and_says_what_it_found(flags, tmp_path):
     assert 'step' not in out
 
 
-def test_it_fails_in_one_paragraph_and_leaves_nothing(flags, tmp_path):
+def test_it_fails_in_one_paragraph_and_goes_on_afterwards(flags, tmp_path):
     file = tmp_path / 'files/val/depth/2.npy'
-    file.write_bytes(file.read_bytes()[:-50])
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-50])
     code, _, err = run(*flags)
     assert code == 1
     assert err.startswith(f'error: {file} cannot be read')
-    assert err.count('\n') == 1
+    kept = tmp_path / 'prepared/nyuv2/32x64/unfinished.1.0.0'
+    assert err.endswith(f'5 examples are kept in {kept}; the same command goes on from there.\n')
+    assert err.count('\n') == 2
+    file.write_bytes(whole)
+    code, out, err = run(*flags)
+    assert (code, err) == (0, '')
+    assert 'train: example 5/5' in out
+    assert not kept.exists()
+
+
+def test_a_broken_first_part_leaves_nothing(flags, tmp_path):
+    file = tmp_path / 'files/train/depth/2.npy'
+    file.write_bytes(file.read_bytes()[:-50])
+    assert run(*flags)[0] == 1
     assert tree(tmp_path / 'prepared') == []
+
+
+def test_it_verifies_what_it_prepared(flags, tmp_path):
+    code, out, err = run(*flags, '--verify')
+    assert (code, err) == (0, '')
+    assert 'Verified: 5 examples of train, 3 examples of test.' in out
+    prepared = tmp_path / 'prepared/nyuv2/32x64/1.0.0'
+    for split in ('train', 'test'):
+        sheet = prepared / f'contact_{split}.png'
+        assert f'Some examples: {sheet}' in out
+        assert sheet.stat().st_size > 1000
+    only = '--dataset=nyuv2', '--size=32x64', f'--data_dir={tmp_path / "prepared"}', '--verify'
+    assert run(*only)[0] == 0
+    recorded = prepared / 'metadata.json'
+    recorded.write_text(re.sub(r'"examples": 3', '"examples": 4', recorded.read_text()))
+    code, _, err = run(*only)
+    assert code == 1
+    assert err == f'error: {prepared}: test holds 3 examples, recorded are 4.\n'
 
 
 def blocked(flags, tmp_path, started):
@@ -116,7 +148,7 @@ def blocked(flags, tmp_path, started):
     os.mkfifo(pipe)
     process = start(*flags, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     started.append(process)
-    wait_for(lambda: process.poll() is not None or list((tmp_path / 'prepared').rglob('incomplete.*_1.0.0/test.part0')))
+    wait_for(lambda: process.poll() is not None or list((tmp_path / 'prepared').rglob('unfinished.1.0.0/test.part0')))
     assert process.poll() is None
 
     def mend():
@@ -133,7 +165,7 @@ def test_after_a_kill_the_next_one_begins_cleanly(flags, tmp_path, started, kill
     process.send_signal(kill)
     process.communicate()
     assert process.returncode == -kill
-    assert [p.name for p in folder.iterdir()] == ['incomplete.new']
+    assert sorted(p.name for p in folder.iterdir()) == ['incomplete.new', 'unfinished.1.0.0']
     with pytest.raises(builders.DataNotPrepared):
         open_nyuv2(tmp_path)
     mend()
@@ -142,12 +174,14 @@ def test_after_a_kill_the_next_one_begins_cleanly(flags, tmp_path, started, kill
     assert open_nyuv2(tmp_path).counts == {'train': 5, 'test': 3}
 
 
-def test_ctrl_c_leaves_nothing(flags, tmp_path, started):
+def test_ctrl_c_keeps_what_is_whole(flags, tmp_path, started):
     process, _ = blocked(flags, tmp_path, started)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, err) == (prepare.INTERRUPTED, 'Interrupted: nothing was kept.\n')
-    assert tree(tmp_path / 'prepared') == []
+    kept = tmp_path / 'prepared/nyuv2/32x64/unfinished.1.0.0'
+    said = f'Interrupted: 5 examples are kept in {kept}; the same command goes on from there.\n'
+    assert (process.returncode, err) == (prepare.INTERRUPTED, said)
+    assert [p.name for p in kept.parent.iterdir()] == [kept.name]
 
 
 def alive(pid):
@@ -213,7 +247,7 @@ def test_sizes_are_height_by_width():
     [
         ({}, r'--dataset=\.\.\. is missing'),
         ({'dataset': 'nyuv2'}, r'--source=\.\.\. is missing'),
-        ({'dataset': 'nyu'}, "`dataset` is 'nyu'; there are nyuv2, rooms"),
+        ({'dataset': 'nyu'}, "`dataset` is 'nyu'; there are nyuv2, cityscapes, taskonomy, rooms"),
     ],
 )
 def test_missing_flags_are_named(arguments, message):

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from mtkd_jax.build.checks import check
 from mtkd_jax.build.data import check_parts, data_arguments, prepared, stage_data
-from mtkd_jax.build.networks import PER_IMAGE, build_network, build_task, check_fits, predicts_images
+from mtkd_jax.build.networks import PER_IMAGE, TASKS, build_network, build_task, check_fits, predicts_images
 from mtkd_jax.build.paper import differences_from_paper
 from mtkd_jax.build.stages import WITH_SINGLE_TASK_TEACHERS, Plan, given_teacher, model_spec, stage_name, trained_stage
 from mtkd_jax.data.builders import Progress
@@ -25,6 +25,7 @@ from mtkd_jax.types import TEACHER
 
 __all__ = [
     'PER_IMAGE',
+    'TASKS',
     'Experiment',
     'build_network',
     'build_task',

@@ -27,6 +27,8 @@ BACKBONES: dict[str, Any] = {
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 TASKS = {
     'nyuv2': ('segmentation', 'depth', 'normals'),
+    'cityscapes': ('segmentation', 'depth'),
+    'taskonomy': ('segmentation', 'depth', 'normals', 'keypoints', 'edges'),
     'rooms': ('segmentation', 'depth', 'normals', 'keypoints', 'edges'),
     'svhn_omniglot': ('svhn', 'omniglot'),
     'glyphs': ('digits', 'characters'),

@@ -7,5 +7,9 @@ class DataError(UserError):
     """A user's data files are not what they should be."""
 
 
+class FrameExcluded(DataError):  # noqa: N818 - the name says what it is
+    """One frame cannot be used; its data set goes on without it."""
+
+
 class DataNotPrepared(UserError, RuntimeError):  # noqa: N818 - the name says what it is
     """The prepared data set is not where it was looked for; says which commands make it."""

@@ -31,6 +31,7 @@ class RawFile:
         official = official or tables()
         self.file = file
         self.size: tuple[int, int] = size
+        self.classes = class_names()
         self._data = _open(file)
         self._frames = {'train': official['train_frames'], 'test': official['test_frames']}
         self.splits: dict[str, int] = {split: len(frames) for split, frames in self._frames.items()}
@@ -48,8 +49,17 @@ class RawFile:
             'index': 'number of the frame in the file, from 1',
         }
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the open file, which every process opens for itself."""
+        return {**self.__dict__, '_data': None}
+
+    def files(self, split: str, i: int) -> list[Path]:
+        """See `Reader.files`."""
+        return [self.file]
+
     def read(self, split: str, i: int) -> Frame:
         """See `Reader.read`."""
+        self._data = self._data or _open(self.file)
         number = self._frames[split][i]
         name = f'{self.file}, frame {number}'
         try:
@@ -57,7 +67,7 @@ class RawFile:
         except OSError as error:
             raise DataError(f'{name} cannot be read ({error}); download the file again.') from error
         arrays = self._resized(image.transpose(2, 1, 0), depth.T, label.T, name)
-        checked = check_frame(arrays, dict.fromkeys(arrays, name), self.size, len(class_names()))
+        checked = check_frame(arrays, dict.fromkeys(arrays, name), self.size, len(self.classes))
         return {**checked, 'index': np.array(number, np.int32)}
 
     def _resized(self, image: np.ndarray, depth: np.ndarray, label: np.ndarray, name: str) -> Frame:

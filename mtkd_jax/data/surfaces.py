@@ -99,3 +99,9 @@ def _fit_planes(q: np.ndarray, jump: float) -> tuple[np.ndarray, np.ndarray, np.
     a = (suq * svv - svq * suv) / determinant
     b = (svq * suu - suq * suv) / determinant
     return a, b, q + (sq - a * su - b * sv) / count, fitted
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """`vectors` [... c] brought to unit length, float32; zero where they are zero."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.divide(vectors, length, out=np.zeros(vectors.shape, np.float32), where=length > 0)

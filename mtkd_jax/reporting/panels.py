@@ -39,7 +39,7 @@ def prediction_panel(
         images: [n h w 3], floats in [0, 1] or uint8.
         truths: task → [n h w c], h = w = 1 for a task with `words`.
         masks: task → bool [n h w 1]; where false, the truth is undefined and drawn hatched.
-        predictions: branch → task → [n h w c].
+        predictions: branch → task → [n h w c]; without any, the picture shows the data alone.
         tasks: what is shown, in this order.
         path: the file.
         title: a line above.
@@ -66,9 +66,9 @@ def prediction_panel(
     notes = []
     if any(not np.all(masks[task.name]) for task in tasks):
         notes.append('Grey hatching: truth undefined; left out of losses and metrics.')
-    if any(task.mistakes and task.words is None for task in tasks):
+    if predictions and any(task.mistakes and task.words is None for task in tasks):
         notes.append('Black stripes: wrong class.')
-    if any(task.words for task in tasks):
+    if predictions and any(task.words for task in tasks):
         notes.append('Green: right class; red: wrong.')
     return _draw(columns, tasks, path, title, ' '.join(notes))
 

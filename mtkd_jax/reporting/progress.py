@@ -109,6 +109,7 @@ class SplitProgress:
 
     def __init__(self) -> None:
         self.examples = 0
+        self._split = ''
         self._stack = ExitStack()
 
     def __enter__(self) -> 'SplitProgress':
@@ -118,8 +119,9 @@ class SplitProgress:
         self._stack.close()
 
     def __call__(self, split: str, done: int, total: int) -> None:
-        """`done` of the split's `total` examples are written."""
-        if done == 0:
+        """`done` of the split's `total` examples are written; the first call for a split says where it begins."""
+        if split != self._split:
+            self._split = split
             self._stack.close()
             self._shown = self._stack.enter_context(Progress(split, total, unit='example', before=''))
         else:

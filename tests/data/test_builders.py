@@ -1,5 +1,6 @@
 """Prepared data: the same values back, whole or not at all, and clear words when there is nothing."""
 
+import dataclasses
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -7,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtkd_jax.data import builders, scenes
-from mtkd_jax.data.builders import shards, writing
+from mtkd_jax.data import builders, nyuv2_files, scenes
+from mtkd_jax.data.builders import parts, writing
+from mtkd_jax.data.builders.nyuv2 import Nyuv2, Nyuv2Config
 from mtkd_jax.data.errors import DataError, DataNotPrepared
+from mtkd_jax.data.npy_folder import NpyFolder
 from mtkd_jax.data.nyuv2_raw import RawFile
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.types import UserError
@@ -101,7 +104,7 @@ def test_nyuv2_from_the_raw_file(tmp_path):
 
 def test_large_splits_are_kept_in_several_files(tmp_path, source, monkeypatch):
     # 60 kB an example: three fit into a file, two remain.
-    monkeypatch.setattr(shards, 'SHARD_BYTES', 200_000)
+    monkeypatch.setattr(parts, 'PART_BYTES', (200_000, 200_000))
     data = builders.prepare_nyuv2(builders.open_source(str(source), None), str(tmp_path))
     assert sorted(p.name for p in data.path.glob('*train*')) == [
         f'nyuv2-train.array_record-0000{i}-of-00002' for i in range(2)
@@ -162,7 +165,7 @@ def test_what_is_not_prepared_is_never_replaced_by_something_else(nyuv2, data_di
     assert 'python -m mtkd_jax.main --config=configs/nyuv2.py' in message
     with pytest.raises(DataNotPrepared, match=r'--dataset=rooms --size=32x64 --train=9 --test=2 --seed=3'):
         builders.prepared('rooms', data_dir, **{**ROOMS, 'train': 9})
-    with pytest.raises(UserError, match="`dataset` is 'nyu'; there are nyuv2, rooms"):
+    with pytest.raises(UserError, match="`dataset` is 'nyu'; there are nyuv2, cityscapes, taskonomy, rooms"):
         builders.prepared('nyu', data_dir)
 
 
@@ -186,13 +189,103 @@ def test_rooms_that_cannot_be_are_named(tmp_path, field, value):
         builders.prepare_rooms(str(tmp_path), **{**ROOMS, field: value})
 
 
-def test_malformed_files_leave_nothing_behind(tmp_path):
-    source = nyuv2_source.write_folder(tmp_path / 'files')
-    # The last file of the last split: everything before it has been written.
-    np.save(source / 'val/normal/2.npy', np.full((32, 64, 3), 2.0))
-    with pytest.raises(DataError, match=r'val/normal/2\.npy has values'):
-        builders.prepare_nyuv2(builders.open_source(str(source), None), str(tmp_path / 'prepared'))
-    assert tree(tmp_path / 'prepared') == []
+def test_the_next_run_goes_on_where_one_was_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, 'PART_BYTES', (130_000, 130_000))  # two examples a part
+    source, data_dir = nyuv2_source.write_folder(tmp_path / 'files'), str(tmp_path / 'prepared')
+    read = []
+
+    class Reader(NpyFolder):
+        def read(self, split, i):
+            read.append((split, i))
+            return super().read(split, i)
+
+    def prepare(frames=Reader):
+        read.clear()
+        reader = frames(source, nyuv2_files.layout())
+        return builders.prepare_frames(
+            Nyuv2, Nyuv2Config(height=32, width=64), reader, data_dir, lambda *what: told.append(what), False
+        )
+
+    told = []
+    bad = source / 'val/normal/2.npy'
+    good = bad.read_bytes()
+    np.save(bad, np.full((32, 64, 3), 2.0))
+    with pytest.raises(DataError, match=r'val/normal/2\.npy has values') as raised:
+        prepare()
+    kept = tmp_path / 'prepared/nyuv2/32x64/unfinished.1.0.0'
+    assert raised.value.__notes__ == [f'7 examples are kept in {kept}; the same command goes on from there.']
+    assert [p.name for p in kept.parent.iterdir()] == [kept.name]
+    assert sorted(p.name for p in kept.glob('*part?')) == ['test.part0', 'train.part0', 'train.part1', 'train.part2']
+
+    # A frame of the part in the middle changed since: that part and those after it are made again.
+    changed = source / 'train/depth/3.npy'
+    np.save(changed, np.load(changed) * 2)
+    bad.write_bytes(good)
+    told.clear()
+    data = prepare()
+    assert read == [('train', 2), ('train', 3), ('train', 4), ('test', 2)]
+    assert told[0] == ('train', 2, 5)
+    assert ('test', 2, 3) in told
+    assert [p.name for p in kept.parent.iterdir()] == ['1.0.0']
+    assert data.counts == {'train': 5, 'test': 3}
+    np.testing.assert_array_equal(data.sources['train'][3]['depth'], np.load(changed))
+    whole = builders.prepare_nyuv2(builders.open_source(str(source), None), str(tmp_path / 'at_once'))
+    assert whole.metadata == data.metadata
+    for split, count in data.counts.items():
+        for i in range(count):
+            assert_same(whole.sources[split][i], data.sources[split][i])
+
+
+def assert_same(found, true):
+    assert set(found) == set(true)
+    for name, array in true.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_many_frames_are_read_by_several_processes_in_order(tmp_path):
+    source = nyuv2_source.write_folder(tmp_path / 'files', frames={'train': 40, 'val': 1}, size=(8, 8))
+    data = builders.prepare_nyuv2(builders.open_source(str(source), None), str(tmp_path / 'prepared'))
+    assert [int(example['index']) for example in data.sources['train']] == list(range(40))
+    for i in (0, 17, 39):
+        np.testing.assert_array_equal(data.sources['train'][i]['image'], nyuv2_source.frame([0, i], (8, 8))['image'])
+    np.save(source / 'train/normal/30.npy', np.full((8, 8, 3), 2.0))
+    with pytest.raises(DataError, match=r'train/normal/30\.npy has values'):
+        builders.prepare_nyuv2(builders.open_source(str(source), None), str(tmp_path / 'prepared'), overwrite=True)
+
+
+def test_verifying_finds_what_is_not_as_recorded(tmp_path, source):
+    data = builders.prepare_nyuv2(builders.open_source(str(source), None), str(tmp_path))
+    told = []
+    builders.verify(data, lambda *what: told.append(what))
+    assert told == [('train', i, 5) for i in range(6)] + [('test', i, 3) for i in range(4)]
+
+    class Changed:
+        """A split of which one example is another."""
+
+        def __init__(self, source, i, **arrays):
+            self.source, self.i, self.arrays = source, i, arrays
+
+        def __len__(self):
+            return len(self.source)
+
+        def __getitem__(self, i):
+            return {**self.source[i], **self.arrays} if i == self.i else self.source[i]
+
+    depth = data.sources['test'][1]['depth']
+    for arrays, message in (
+        ({'depth': -depth}, 'test, example 1, depth has values from'),
+        ({'depth': 2 * depth}, r'test differs from what was recorded when it was prepared: ranges\.depth\.'),
+        ({'segmentation': np.full((32, 64, 1), 3, np.int8)}, r'undefined_percent|class_percent\.'),
+        ({'normals': np.zeros((32, 64, 3), np.float32)}, r'ranges\.normals|undefined_percent\.normals'),
+    ):
+        broken = {**data.sources, 'test': Changed(data.sources['test'], 1, **arrays)}
+        with pytest.raises(DataError, match=message):
+            builders.verify(dataclasses.replace(data, sources=broken))
+    file = next(data.path.glob('*test*'))
+    file.write_bytes(file.read_bytes()[:-20_000])
+    with pytest.raises((DataError, ValueError)):
+        builders.verify(builders.prepared('nyuv2', str(tmp_path), height=32, width=64))
 
 
 def test_overwriting_keeps_the_old_until_the_new_is_whole(tmp_path):
@@ -208,7 +301,7 @@ def test_overwriting_keeps_the_old_until_the_new_is_whole(tmp_path):
     np.save(source / 'val/normal/0.npy', np.full((32, 64, 3), 2.0))
     with pytest.raises(DataError):
         prepare(overwrite=True)
-    assert tree(data_dir) == files
+    assert [f for f in tree(data_dir) if 'unfinished' not in f] == files
     assert builders.prepared('nyuv2', data_dir, height=32, width=64).counts == {'train': 2, 'test': 1}
 
     nyuv2_source.write_folder(source, frames={'train': 4, 'val': 1})

@@ -6,13 +6,19 @@ In all functions `data_dir` None stands for tensorflow-datasets' own folder ($TF
 from pathlib import Path
 from typing import Any
 
+from mtkd_jax.data import cityscapes_files, taskonomy_files
 from mtkd_jax.data.builders import base, writing
 from mtkd_jax.data.builders.base import Prepared, Progress
+from mtkd_jax.data.builders.cityscapes import Cityscapes, CityscapesConfig
+from mtkd_jax.data.builders.frames import FramesBuilder, check_space
 from mtkd_jax.data.builders.glyphs import Glyphs, GlyphsConfig
 from mtkd_jax.data.builders.labelled import describe as describe_parts
-from mtkd_jax.data.builders.nyuv2 import Nyuv2, Nyuv2Config, check_space, open_source
-from mtkd_jax.data.builders.rooms import Rooms, RoomsConfig
+from mtkd_jax.data.builders.nyuv2 import Nyuv2, Nyuv2Config, open_source
+from mtkd_jax.data.builders.rooms import Renderer, Rooms, RoomsConfig
 from mtkd_jax.data.builders.svhn_omniglot import SIZE, SvhnOmniglot, SvhnOmniglotConfig
+from mtkd_jax.data.builders.taskonomy import SIZE as TASKONOMY_SIZE
+from mtkd_jax.data.builders.taskonomy import Taskonomy, TaskonomyConfig
+from mtkd_jax.data.builders.verification import verify
 from mtkd_jax.data.decathlon import Decathlon
 from mtkd_jax.data.errors import DataNotPrepared
 from mtkd_jax.data.frames import Reader
@@ -27,15 +33,21 @@ __all__ = [
     'class_names',
     'describe_parts',
     'open_source',
+    'prepare_cityscapes',
+    'prepare_frames',
     'prepare_glyphs',
     'prepare_nyuv2',
     'prepare_rooms',
     'prepare_svhn_omniglot',
+    'prepare_taskonomy',
     'prepared',
+    'verify',
 ]
 
 DATASETS: dict[str, tuple[Any, Any]] = {
     'nyuv2': (Nyuv2, Nyuv2Config),
+    'cityscapes': (Cityscapes, CityscapesConfig),
+    'taskonomy': (Taskonomy, TaskonomyConfig),
     'rooms': (Rooms, RoomsConfig),
     'svhn_omniglot': (SvhnOmniglot, SvhnOmniglotConfig),
     'glyphs': (Glyphs, GlyphsConfig),
@@ -46,6 +58,8 @@ CLASS_NAMES = {
     ('glyphs', 'digits'): DIGITS,
     ('glyphs', 'characters'): CHARACTERS,
 }
+
+BY_COUNT = {'cityscapes': cityscapes_files.class_names, 'taskonomy': taskonomy_files.class_names}
 
 
 def prepared(name: str, data_dir: str | None = None, **config: Any) -> Prepared:
@@ -67,6 +81,8 @@ def prepared(name: str, data_dir: str | None = None, **config: Any) -> Prepared:
 
 def class_names(name: str, task: str, classes: int) -> tuple[str, ...]:
     """Names of the classes of a task of data set `name` in the order of their ids; () where they are not known."""
+    if name in BY_COUNT:
+        return BY_COUNT[name](classes) if task == 'segmentation' else ()
     known = CLASS_NAMES.get((name, task), ())
     # Fewer characters are the first of all.
     return known[:classes] if len(known) == classes or (known is CHARACTERS and classes < len(known)) else ()
@@ -84,13 +100,8 @@ def prepare_rooms(
 ) -> Prepared:
     """The rooms of these settings, rendered when they are not there yet (or `overwrite`)."""
 
-    def make(folder: Path) -> Rooms:
-        config = RoomsConfig(height=height, width=width, train=train, test=test, seed=seed)
-        builder = Rooms(data_dir=folder, config=config)
-        builder.progress = progress
-        return builder
-
-    return writing.write(make, data_dir, overwrite)
+    config = RoomsConfig(height=height, width=width, train=train, test=test, seed=seed)
+    return prepare_frames(Rooms, config, Renderer(config), data_dir, progress, overwrite)
 
 
 def prepare_glyphs(
@@ -137,17 +148,67 @@ def prepare_nyuv2(
     """NYUv2 at the reader's size (`open_source`), made from its files when it is not there yet (or `overwrite`).
 
     Raises:
-        DataError: a file is not what it should be, or the disk is too small. Nothing is left behind.
+        DataError: a file is not what it should be, or the disk is too small.
     """
     height, width = reader.size
+    return prepare_frames(Nyuv2, Nyuv2Config(height=height, width=width), reader, data_dir, progress, overwrite)
 
-    def make(folder: Path) -> Nyuv2:
-        builder = Nyuv2(data_dir=folder, config=Nyuv2Config(height=height, width=width))
+
+def prepare_cityscapes(
+    source: str,
+    data_dir: str | None = None,
+    size: tuple[int, int] | None = None,
+    classes: int = 7,
+    depth: str = 'inverse',
+    progress: Progress = base.quiet,
+    overwrite: bool = False,
+) -> Prepared:
+    """Cityscapes from the preprocessed folder or the raw layout in `source` (`cityscapes_files.open_source`).
+
+    Raises:
+        DataError: a file is not what it should be, or the disk is too small.
+    """
+    reader = cityscapes_files.open_source(source, size, classes, depth)
+    height, width = reader.size
+    config = CityscapesConfig(height=height, width=width, classes=classes, depth=depth)
+    return prepare_frames(Cityscapes, config, reader, data_dir, progress, overwrite)
+
+
+def prepare_taskonomy(
+    source: str,
+    data_dir: str | None = None,
+    size: tuple[int, int] | None = None,
+    progress: Progress = base.quiet,
+    overwrite: bool = False,
+) -> Prepared:
+    """Mini-Taskonomy's tiny split from the official tree in `source`, resized to `size` (256×256), with all 18 classes.
+
+    Raises:
+        DataError: the tree is not what it should be, or the disk is too small.
+    """
+    height, width = size or TASKONOMY_SIZE
+    reader = taskonomy_files.Tree(Path(source).expanduser(), (height, width))
+    config = TaskonomyConfig(height=height, width=width, classes=len(taskonomy_files.CLASSES))
+    return prepare_frames(Taskonomy, config, reader, data_dir, progress, overwrite)
+
+
+def prepare_frames(
+    kind: type[FramesBuilder], config: Any, reader: Reader, data_dir: str | None, progress: Progress, overwrite: bool
+) -> Prepared:
+    """The data set of a reader's frames, made when it is not there yet (or `overwrite`).
+
+    Raises:
+        DataError: a file is not what it should be, or the disk is too small.
+    """
+
+    def make(folder: Path) -> FramesBuilder:
+        builder = kind(data_dir=folder, config=config)
         builder.reader, builder.progress = reader, progress
         return builder
 
-    if overwrite or not base.is_complete(Path(make(base.root(data_dir)).data_dir)):
-        check_space(reader, base.root(data_dir))
+    builder = make(base.root(data_dir))
+    if overwrite or not base.is_complete(Path(builder.data_dir)):
+        check_space(builder, base.root(data_dir))
     return writing.write(make, data_dir, overwrite)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from mtkd_jax.data.builders.shards import write_split
-from mtkd_jax.data.sources import Parts, Source, Subset
+from mtkd_jax.data.sources import Example, Parts, Source, Subset
 
 Progress = Callable[[str, int, int], None]
 """Is told (split, examples done, examples in all)."""
@@ -62,6 +62,14 @@ class LocalBuilder(tfds.core.GeneratorBasedBuilder):
 
     progress: Progress = staticmethod(quiet)
 
+    def decoder(self) -> Callable[[Example], Example] | None:
+        """Stored arrays → example; None where an example is stored as it is."""
+        return None
+
+    def describe(self, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The metadata of the examples, from those that are stored."""
+        return metadata
+
     def _create_builder_config(self, builder_config: Any, version: Any) -> Any:
         # Every size is a configuration of its own: none is listed, which tensorflow-datasets warns about.
         return builder_config
@@ -104,11 +112,30 @@ def is_complete(folder: Path) -> bool:
     return (folder / 'dataset_info.json').is_file()
 
 
-def open_prepared(builder: tfds.core.DatasetBuilder) -> Prepared:
+@dataclass(frozen=True)
+class Decoded:
+    """Stored examples, decoded as they are read."""
+
+    source: Source
+    decode: Callable[[Example], Example]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, i: int) -> Example:
+        if not 0 <= i < len(self):
+            raise IndexError(f'There are only {len(self)} examples.')
+        return self.decode(self.source[i])
+
+
+def open_prepared(builder: LocalBuilder) -> Prepared:
     """Reads a data set that `is_complete`."""
     splits = list(builder.info.splits)
-    sources = dict(zip(splits, builder.as_data_source(split=splits), strict=True))
-    metadata = dict(builder.info.metadata or {})
+    sources: dict[str, Source] = dict(zip(splits, builder.as_data_source(split=splits), strict=True))
+    decode = builder.decoder()
+    if decode is not None:
+        sources = {split: Decoded(source, decode) for split, source in sources.items()}
+    metadata = dict(builder.describe(builder.info.metadata or {}))
     for split, counts in metadata.get('parts', {}).items():
         sources[split] = divide(sources[split], counts)
     return Prepared(Path(builder.data_dir), sources, metadata)

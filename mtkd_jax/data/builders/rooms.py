@@ -1,13 +1,8 @@
 """`rooms`: rendered indoor scenes with exact targets, for machines without data."""
 
-import functools
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +10,8 @@ import tensorflow_datasets as tfds
 
 from mtkd_jax.data import scenes
 from mtkd_jax.data.builders import base
-from mtkd_jax.data.summary import Summary
+from mtkd_jax.data.builders.frames import FramesBuilder
+from mtkd_jax.data.frames import Frame
 from mtkd_jax.types import UserError
 
 SPLIT_SEEDS = 1_000_000  # scene seeds set aside for one split
@@ -48,72 +44,48 @@ class RoomsConfig(tfds.core.BuilderConfig):
         return f'--size={self.height}x{self.width} --train={self.train} --test={self.test} --seed={self.seed}'
 
 
-class Rooms(base.LocalBuilder):
+class Rooms(FramesBuilder):
     """Rendered rooms: image, 13 classes, depth, normals, edges, keypoints (`mtkd_jax.data.scenes`)."""
 
     name = 'rooms'
     VERSION = tfds.core.Version('1.0.0')
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        config: RoomsConfig = self.builder_config
-        size = config.height, config.width
-        features = {
-            'image': base.stored(3, np.uint8, *size),
-            **base.dense_features(*size),
-            'edges': base.stored(1, np.float32, *size),
-            'keypoints': base.stored(1, np.float32, *size),
+    def classes(self) -> Sequence[str]:
+        """See `FramesBuilder.classes`."""
+        return scenes.CLASSES
+
+    def stored(self, height: int, width: int) -> dict[str, tfds.features.FeatureConnector]:
+        """See `FramesBuilder.stored`."""
+        return {
+            'image': base.stored(3, np.uint8, height, width),
+            **base.dense_features(height, width),
+            'edges': base.stored(1, np.float32, height, width),
+            'keypoints': base.stored(1, np.float32, height, width),
         }
-        metadata = {
+
+
+class Renderer:
+    """A `Reader` of scenes that are rendered when they are read."""
+
+    def __init__(self, config: RoomsConfig) -> None:
+        self.splits: dict[str, int] = {'train': config.train, 'test': config.test}
+        self.size: tuple[int, int] = (config.height, config.width)
+        self.classes = tuple(scenes.CLASSES)
+        self.skipped: tuple[str, ...] = ()
+        self.metadata: dict[str, Any] = {
             'source': 'rendered',
             'normals': 'exact',
             'resampling': 'none',
             'index': 'seed of the scene',
             'seed': config.seed,
-            'size': size,
-            'classes': scenes.CLASSES,
-            'splits': {},
         }
-        return base.LocalInfo(
-            builder=self,
-            description=scenes.__doc__,
-            features=tfds.features.FeaturesDict(features),
-            disable_shuffling=True,
-            metadata=tfds.core.MetadataDict(metadata),
-        )
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-        config: RoomsConfig = self.builder_config
+    def files(self, split: str, i: int) -> Sequence[Path]:
+        """See `Reader.files`: none."""
+        return ()
+
+    def read(self, split: str, i: int) -> Frame:
+        """See `Reader.read`; `index` is the scene's own seed."""
         # A scene is never in two splits, nor in data sets of two seeds.
-        first = config.seed * 2 * SPLIT_SEEDS
-        return {
-            'train': self._generate_examples('train', first, config.train),
-            'test': self._generate_examples('test', first + SPLIT_SEEDS, config.test),
-        }
-
-    def _generate_examples(self, split: str, first: int, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
-        config: RoomsConfig = self.builder_config
-        render = functools.partial(scenes.render, height=config.height, width=config.width)
-        summary = Summary(len(scenes.CLASSES))
-        self.progress(split, 0, count)
-        # Fresh processes: forking one in which JAX already runs threads can hang.
-        context = multiprocessing.get_context('spawn')
-        with ProcessPoolExecutor(min(os.cpu_count() or 1, count), context, _start_worker) as pool:
-            for i, example in enumerate(pool.map(render, range(first, first + count), chunksize=2)):
-                summary.add(example)
-                self.progress(split, i + 1, count)
-                yield i, {**example, 'index': np.array(first + i, np.int32)}
-        self.info.metadata['splits'][split] = summary.as_dict()
-
-
-def _start_worker() -> None:
-    # Ctrl-C reaches every process of the terminal; the first one ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        # A parent that was killed cannot tell its workers to stop: they would wait for work for ever.
-        os._exit(1)
+        first = (2 * self.metadata['seed'] + (split == 'test')) * SPLIT_SEEDS
+        return {**scenes.render(first + i, *self.size), 'index': np.array(first + i, np.int32)}

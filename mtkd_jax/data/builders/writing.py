@@ -11,36 +11,53 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 from absl import logging
 
-from mtkd_jax.data.builders.base import Prepared, is_complete, open_prepared, root
+from mtkd_jax.data.builders import parts
+from mtkd_jax.data.builders.base import LocalBuilder, Prepared, is_complete, open_prepared, root
+from mtkd_jax.data.builders.frames import FramesBuilder
 
 # As tensorflow-datasets names what it is writing.
 UNFINISHED = 'incomplete.'
 REPLACED = 'replaced.'
+KEPT = 'unfinished.'  # parts that an interrupted run has written, and the next one need not
 
 
-def write(make: Callable[[Path], tfds.core.DatasetBuilder], data_dir: str | None, overwrite: bool) -> Prepared:
+def write(make: Callable[[Path], LocalBuilder], data_dir: str | None, overwrite: bool) -> Prepared:
     """Prepares the data set of the builder that `make` gives for a root folder: whole, or not at all.
 
     One process at a time; another one waits, and then finds the data set prepared. What interrupted runs left is
-    removed. An existing data set is replaced (`overwrite`) only when the new one is complete.
+    removed, but for finished parts of frames: the next run goes on from there. An existing data set is replaced
+    (`overwrite`) only when the new one is complete.
+
+    Whatever ends it tells in a note of the exception how many examples are kept.
     """
     place = root(data_dir)
     target = Path(make(place).data_dir)
     with _alone(place):
         _remove_leftovers(target)
         if overwrite or not is_complete(target):
-            staging = target.parent / f'{UNFINISHED}new'
+            staging, unfinished = target.parent / f'{UNFINISHED}new', target.with_name(f'{KEPT}{target.name}')
             try:
-                _generate(make(staging))
+                _generate(make(staging), unfinished)
                 _replace(target, staging / target.relative_to(place))
+                shutil.rmtree(unfinished, ignore_errors=True)
+            except BaseException as error:
+                if examples := parts.kept(unfinished):
+                    error.add_note(
+                        f'{examples} examples are kept in {unfinished}; the same command goes on from there.'
+                    )
+                else:
+                    shutil.rmtree(unfinished, ignore_errors=True)
+                raise
             finally:
                 _remove_leftovers(target)
                 _remove_empty(target.parent, place)
     return open_prepared(make(place))
 
 
-def _generate(builder: tfds.core.DatasetBuilder) -> None:
+def _generate(builder: LocalBuilder, unfinished: Path) -> None:
     tfds.disable_progress_bar()
+    if isinstance(builder, FramesBuilder):
+        builder.unfinished = unfinished
     # Nothing is downloaded, but a folder for it is always made.
     with tempfile.TemporaryDirectory() as downloads:
         builder.download_and_prepare(file_format='array_record', download_dir=downloads)

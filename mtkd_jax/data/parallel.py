@@ -1,0 +1,59 @@
+"""Work shared out to processes, its results in order and no more of them in memory than a few."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any
+
+AHEAD = 4  # results per process that may wait to be taken
+FEW = 16  # items that are done sooner than processes start
+
+_work: Any = None
+
+
+def ordered_map(work: Callable[[Any], Any], items: Iterable[Any], count: int) -> Generator[Any, None, None]:
+    """`work` of each of the `count` items, in order; on all cores where there are many items.
+
+    `work` is sent to every process once.
+    """
+    workers = min(os.cpu_count() or 1, count)
+    if count <= FEW or workers == 1:
+        yield from map(work, items)
+        return
+    # Fresh processes: forking one in which JAX already runs threads can hang.
+    context = multiprocessing.get_context('spawn')
+    with contextlib.ExitStack() as stack:
+        pool = ProcessPoolExecutor(workers, context, _start_worker, (work,))
+        stack.callback(pool.shutdown, cancel_futures=True)
+        waiting: deque[Future[Any]] = deque()
+        for item in items:
+            waiting.append(pool.submit(_call, item))
+            if len(waiting) > AHEAD * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _call(item: Any) -> Any:
+    return _work(item)
+
+
+def _start_worker(work: Callable[[Any], Any]) -> None:
+    global _work
+    _work = work
+    # Ctrl-C reaches every process of the terminal; the first one ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        # A parent that was killed cannot tell its workers to stop: they would wait for work for ever.
+        os._exit(1)
