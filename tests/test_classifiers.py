@@ -150,7 +150,9 @@ def test_classes_of_whole_images_are_not_augmented(data_dir, tmp_path):
     assert build.experiment(config, tmp_path, lambda *what: None).stages[0].augment == 'none'
     with config.unlocked():
         config.data.augment = 'scale_crop_flip'
-    with pytest.raises(UserError, match=r"'scale_crop_flip', but a part .* another answer in digits, characters; choose"):
+    with pytest.raises(
+        UserError, match=r"'scale_crop_flip', but a part .* another answer in digits, characters; choose"
+    ):
         build.experiment(config, tmp_path, lambda *what: None)
 
 

@@ -20,7 +20,7 @@ Preset = Callable[[Array, Batch, Sequence[Task]], Batch]
 Augment = Callable[[Array, Batch], Batch]
 """(updates made so far, batch) → what the step learns from."""
 
-SCALES = (1.0, 1.2, 1.5)  # as in the MTAN code's data sets with augmentation
+SCALES = (1.0, 1.2, 1.5)  # `RandomScaleCrop` in code that follows MTAN's (lorenmt/mtan, issue 34)
 
 
 def none(key: Array, batch: Batch, tasks: Sequence[Task]) -> Batch:
