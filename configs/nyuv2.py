@@ -38,7 +38,8 @@ def get_config(argument: str = '') -> ConfigDict:
     c.data.data_dir = ''  # where prepared data lie; '' = $TFDS_DATA_DIR or ~/tensorflow_datasets
     c.data.height, c.data.width = 288, 384  # pixels (spec A4)
     c.data.classes = 13
-    c.data.depth_maximum = 10.0  # metres; scales pictures only
+    c.data.depth_maximum = 10.0  # metres; scales pictures and the bins of the baseline
+    c.data.augment = 'none'  # of training batches: none, the papers (spec A4) | scale_crop_flip
     c.data.validation_fraction = 0.0  # share of the training set held out; selection='best_validation' needs it
     c.data.read_threads = 8
 
@@ -106,7 +107,7 @@ def get_config(argument: str = '') -> ConfigDict:
     if chosen['backbone'] in ('cross_stitch', 'dense', 'split_wide', 'split_deep'):
         c.paper.table, own = _compared_paper(tuple(c.widths))
     common = {
-        'data': {'height': 288, 'width': 384, 'classes': 13, 'validation_fraction': 0.0},
+        'data': {'height': 288, 'width': 384, 'classes': 13, 'augment': 'none', 'validation_fraction': 0.0},
         'compute_dtype': 'float32',
         'task_weights': {'segmentation': 1.0, 'depth': 1.0, 'normals': 1.0},
         'epochs': 200,

@@ -40,7 +40,8 @@ def get_config(argument: str = '') -> ConfigDict:
     c.data.train_images, c.data.test_images = 480, 120  # rendered scenes
     c.data.scene_seed = 0  # other seeds give other rooms
     c.data.classes = 13  # NYUv2's
-    c.data.depth_maximum = 8.0  # metres; scales pictures only
+    c.data.depth_maximum = 8.0  # metres; scales pictures and the bins of the baseline
+    c.data.augment = 'none'  # of training batches: none, the papers (spec A4) | scale_crop_flip
     c.data.validation_fraction = 0.0  # share of the training set held out; selection='best_validation' needs it
     c.data.read_threads = 4
 

@@ -65,7 +65,17 @@ def teacher_variables(seed: int) -> dict:
     return network(()).init(jax.random.key(seed), jnp.zeros((1, *SIZE, 3)), train=False)
 
 
-def stage(folder: Path, method=None, epochs=2, selection='last', checkpoint_every=0, train=None, validation=None):
+def stage(
+    folder: Path,
+    method=None,
+    epochs=2,
+    selection='last',
+    checkpoint_every=0,
+    train=None,
+    validation=None,
+    diagnose_every=0,
+    augment='none',
+):
     """A KD-MTL stage with teachers written under `folder`."""
     method = method or kd_mtl()
     teachers = {}
@@ -80,12 +90,13 @@ def stage(folder: Path, method=None, epochs=2, selection='last', checkpoint_ever
         optimizer=lambda steps: make_optimizer(1e-3, [1.0], steps, 1e-2, 5e-4),
         networks={'main': method.network},
         data=StageData(train or split(32), split(10, seed=1), validation),
-        schedule=Schedule(epochs, 1, 2, checkpoint_every, rule_named(selection)),
+        schedule=Schedule(epochs, 1, 2, checkpoint_every, rule_named(selection), diagnose_every),
         seed=3,
         teachers=teachers,
         settings={'epochs': epochs, 'method': 'kd_mtl'},
         model_spec={'backbone': 'segnet'},
         facts={'method': 'kd_mtl'},
+        augment=augment,
     )
 
 

@@ -133,6 +133,7 @@ def model(folder, names, widths=small.WIDTHS, seed=0, classes=13):
         ({'learning_rate': -1.0}, '`learning_rate` is -1.0; it must be positive'),
         ({'panel_images': -1}, '`panel_images` is -1'),
         ({'distillation__points': ('last', 'last')}, 'name each point once'),
+        ({'data__augment': 'crop'}, "`data.augment` is 'crop'; choose one of none, scale_crop_flip"),
         ({'data__classes': 7}, '`data.classes` is 7; .* has 13'),
         ({'devices': 8}, '`batch_size` is 4'),
         ({'data__dataset': 'nyu'}, "`data.dataset` is 'nyu'"),
@@ -346,6 +347,24 @@ def test_nyuv2_runs_every_method_for_two_steps(nyuv2, tmp_path, method):
         assert json.loads((tmp_path / 'stages' / name / 'results.json').read_text())['steps'] == 2
 
 
+def test_every_stage_trains_with_the_augmentation_and_settings_say_so(rooms, tmp_path):
+    """Teachers, too; a stage trained with another one is not taken for this one."""
+    argument = 'method=kd_mtl,tasks=normals'
+    config = load('rooms', argument, data__data_dir=rooms, data__augment='scale_crop_flip')
+    assert 'data.augment' in main.run(config, tmp_path).read_text()
+    results = {p.parent.name: json.loads(p.read_text()) for p in sorted((tmp_path / 'stages').glob('*/results.json'))}
+    assert list(results) == ['kd_mtl', 'stl_normals']
+    assert {r['settings']['data']['augment'] for r in results.values()} == {'scale_crop_flip'}
+    assert all(np.isfinite(list(r['results'].values())).all() for r in results.values())
+    stages = build.experiment(config, tmp_path, lambda *what: None).stages
+    assert [stage.augment for stage in stages] == ['scale_crop_flip'] * 2
+    plain = load('rooms', argument, data__data_dir=rooms)
+    with pytest.raises(UserError, match=r"other settings: `data.augment` was 'scale_crop_flip', is None"):
+        main.run(plain, tmp_path)
+    # Folders from before there was an augmentation stay what they are.
+    assert 'augment' not in build.experiment(plain, tmp_path, lambda *what: None).stages[0].settings['data']
+
+
 @pytest.mark.parametrize('backbone', [name for name in BACKBONES if not predicts_images(name)])
 def test_every_backbone_has_teachers_of_its_kind(rooms, tmp_path, backbone):
     config = load('rooms', f'method=kd_mtl,backbone={backbone},tasks=depth+normals', data__data_dir=rooms)
@@ -426,6 +445,7 @@ def test_the_best_epoch_is_chosen_on_a_split_of_its_own(rooms, tmp_path):
         ({'data__height': 96}, r'`data.height` 96 \(paper: 288\)'),
         ({'compute_dtype': 'bfloat16'}, r'`compute_dtype` bfloat16 \(paper: float32\)'),
         ({'data__validation_fraction': 0.5}, '`data.validation_fraction` 0.5'),
+        ({'data__augment': 'scale_crop_flip'}, r'`data.augment` scale_crop_flip \(paper: none\)'),
     ],
 )
 def test_the_paper_stands_beside_its_own_protocol_only(fields, named):

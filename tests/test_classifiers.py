@@ -145,6 +145,17 @@ def test_what_does_not_fit_is_refused(data_dir, tmp_path, name, fields, message)
         build.experiment(config, tmp_path, lambda *what: None)
 
 
+def test_classes_of_whole_images_are_not_augmented(data_dir, tmp_path):
+    config = load('glyphs', data__data_dir=data_dir)
+    assert build.experiment(config, tmp_path, lambda *what: None).stages[0].augment == 'none'
+    with config.unlocked():
+        config.data.augment = 'scale_crop_flip'
+    with pytest.raises(
+        UserError, match=r"'scale_crop_flip', but a part .* another answer in digits, characters; choose"
+    ):
+        build.experiment(config, tmp_path, lambda *what: None)
+
+
 def test_a_given_teacher_of_other_classes_or_size_is_refused(data_dir, tmp_path):
     def teacher(name, **changes):
         spec = {

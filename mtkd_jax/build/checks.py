@@ -14,6 +14,7 @@ from mtkd_jax.build.networks import (
 )
 from mtkd_jax.build.stages import DIRECTIONS, METHODS, OBJECTIVES, SELF_DISTILLED, WITH_SINGLE_TASK_TEACHERS, model_spec
 from mtkd_jax.build.weightings import NAMES, check_weighting
+from mtkd_jax.data.augment import PRESETS
 from mtkd_jax.training import selection
 from mtkd_jax.types import UserError
 
@@ -66,6 +67,7 @@ def check(config: ConfigDict) -> None:
     _check_bam(config)
     _check_distillation(config)
     _check_selection(config)
+    _check_augment(config)
 
 
 def _check_unread(config: ConfigDict) -> None:
@@ -146,4 +148,15 @@ def _check_selection(config: ConfigDict) -> None:
     if rule.needs_validation and not config.data.validation_fraction:
         raise UserError(
             f'`selection` is {rule.name!r}, but `data.validation_fraction` is 0; set it, for example to 0.1.'
+        )
+
+
+def _check_augment(config: ConfigDict) -> None:
+    name = choice('data.augment', config.data.get('augment', 'none'), tuple(PRESETS))
+    spec = model_spec(config, config.tasks, config.method)
+    still = [task for task in config.tasks if build_task(task, spec).move is None]
+    if name != 'none' and still:
+        raise UserError(
+            f'`data.augment` is {name!r}, but a part of an image, or its mirror image, may have another answer in '
+            f"{', '.join(still)}; choose 'none'."
         )

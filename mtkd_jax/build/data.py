@@ -51,7 +51,11 @@ def data_arguments(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def data_settings(config: ConfigDict) -> dict[str, Any]:
     """What identifies the data a stage learns from, as JSON."""
-    return {k: v for k, v in config.data.to_dict().items() if k not in FREE}
+    settings = {k: v for k, v in config.data.to_dict().items() if k not in FREE}
+    # Left out where it does nothing, as in data sets that have no such field.
+    if settings.get('augment') == 'none':
+        del settings['augment']
+    return settings
 
 
 def stage_data(config: ConfigDict, all_tasks: Sequence[Task], data: builders.Prepared) -> StageData:

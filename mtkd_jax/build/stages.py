@@ -93,6 +93,7 @@ def trained_stage(config: ConfigDict, plan: Plan, data: StageData) -> Stage:
         model_spec=spec,
         facts=_facts(config, plan.method),
         gramian_of=config.weighting.gramian_of,
+        augment=config.data.get('augment', 'none'),
     )
 
 

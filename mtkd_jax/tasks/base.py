@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Array
 
 from mtkd_jax.metrics import Metrics
+from mtkd_jax.types import Target
+from mtkd_jax.views import View
 
 Legend = tuple[tuple[str, tuple[int, int, int]], ...]
 
@@ -33,6 +35,8 @@ class Task:
         words: what a prediction [1 1 channels] or a target [1 1 1] says of its image; None for dense tasks.
         legend: what colours in such a picture mean: (words, (red, green, blue) in 0..255).
         constant: sums a training set's targets into a constant prediction (see `Constant`).
+        move: (target, view) → the target of the images in that view; None where a part of an image, or its mirror
+            image, may have another answer than the image.
     """
 
     name: str
@@ -50,6 +54,12 @@ class Task:
     constant: 'Constant'
     mistakes: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     words: Callable[[np.ndarray], str] | None = None
+    move: Callable[[Target, View], Target] | None = None
+
+
+def carried(target: Target, view: View) -> Target:
+    """`target` in `view`: at every pixel value and mask of one pixel of it, because a mean of two labels is none."""
+    return Target(view.nearest(target.value), view.nearest(target.mask))
 
 
 def legend(words: Sequence[str], colours: np.ndarray) -> Legend:

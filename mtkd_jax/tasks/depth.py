@@ -1,4 +1,4 @@
-"""Depth estimation: mean absolute error in metres (spec B2)."""
+"""Depth estimation: mean absolute error in metres (spec B2), or of inverse depth (spec C: Cityscapes)."""
 
 import jax.numpy as jnp
 import matplotlib
@@ -7,10 +7,11 @@ from jaxtyping import Array, Bool, Float
 
 from mtkd_jax import metrics, ops
 from mtkd_jax.tasks import distances
-from mtkd_jax.tasks.base import Constant, Task, legend
+from mtkd_jax.tasks.base import Constant, Task, carried, legend
+from mtkd_jax.types import Target
+from mtkd_jax.views import View
 
-BIN = 0.001  # metres; resolution of the training median
-BINS = 100_000  # up to 100 m
+BINS = 100_000  # of the training median's histogram; ten times `maximum` fit in
 
 
 def absolute_error(
@@ -20,16 +21,37 @@ def absolute_error(
     return ops.masked_mean(jnp.abs(prediction - target), mask)
 
 
-def depth(maximum: float = 10.0) -> Task:
-    """The depth task; targets in metres along the optical axis, 0 where undefined. `maximum` only scales pictures."""
-    colours = matplotlib.colormaps['turbo_r']
+def nearer(target: Target, view: View) -> Target:
+    """Metres in `view`: what is `scale` times as large in the picture of one camera is that many times nearer."""
+    value, mask = carried(target, view)
+    return Target(value / view.scale[:, None, None, None], mask)
+
+
+def nearer_inverse(target: Target, view: View) -> Target:
+    """Inverse depth, or disparity, in `view`: times `scale`, because depth is divided by it.
+
+    Code for Cityscapes that divides disparity by the scale, as it does depth, moves what it enlarges away.
+    """
+    value, mask = carried(target, view)
+    return Target(value * view.scale[:, None, None, None], mask)
+
+
+def depth(maximum: float = 10.0, inverse: bool = False) -> Task:
+    """The depth task; targets in metres along the optical axis, 0 where undefined.
+
+    `inverse`: targets are inverse depth or disparity instead, in the data's own unit, 0 where undefined. `maximum`, in
+    the target's unit, scales pictures, and the training median is found to a ten-thousandth of it.
+    """
+    colours = matplotlib.colormaps['turbo' if inverse else 'turbo_r']  # what is near is red
 
     def render(array: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         picture = (colours(np.clip(array[..., 0] / maximum, 0, 1))[..., :3] * 255).astype(np.uint8)
         return picture if mask is None else np.where(mask, picture, np.uint8(0))
 
+    width = maximum / 10_000
+
     def histogram(target: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        cells = np.minimum((target[mask] / BIN).astype(int), BINS - 1)
+        cells = np.minimum((target[mask] / width).astype(int), BINS - 1)
         return np.bincount(cells, minlength=BINS)
 
     marks = np.linspace(0, maximum, 5)
@@ -46,11 +68,14 @@ def depth(maximum: float = 10.0) -> Task:
         blend=lambda a, b: (a + b) / 2,
         metrics=metrics.depth_metrics(),
         render=render,
-        legend=legend([f'{z:g} m' for z in marks], render(marks[:, None, None], None)[:, 0]),
+        legend=legend(
+            [f'{mark:g}' if inverse else f'{mark:g} m' for mark in marks], render(marks[:, None, None], None)[:, 0]
+        ),
         constant=Constant(
-            'median depth of the training set',
+            f'median {"inverse depth" if inverse else "depth"} of the training set',
             'depth_rel',
             histogram,
-            lambda total: np.array([metrics.histogram_median(total, BIN)], np.float32),
+            lambda total: np.array([metrics.histogram_median(total, width)], np.float32),
         ),
+        move=nearer_inverse if inverse else nearer,
     )

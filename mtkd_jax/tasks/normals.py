@@ -1,5 +1,7 @@
 """Surface normals: cosine loss on unit vectors (spec B2, A6)."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -7,6 +9,8 @@ from jaxtyping import Array, Bool, Float
 from mtkd_jax import metrics, ops
 from mtkd_jax.tasks import distances
 from mtkd_jax.tasks.base import Constant, Task, legend
+from mtkd_jax.types import Target
+from mtkd_jax.views import View
 
 AXES = {'right': (1, 0, 0), 'left': (-1, 0, 0), 'towards the viewer': (0, -1, 0), 'up': (0, 0, 1), 'down': (0, 0, -1)}
 
@@ -17,6 +21,26 @@ def cosine_loss(
     """1 - mean cosine over defined pixels (the paper's -(y·ŷ) up to a constant); 0 when none is defined."""
     disagreement = 1.0 - jnp.sum(prediction * target, axis=-1, keepdims=True)
     return ops.masked_mean(disagreement, mask)
+
+
+def moved(target: Target, view: View) -> Target:
+    """`target` in `view`: the mean direction of the defined normals around; a flip turns left into right.
+
+    Undefined where at most half of the weight lies on defined pixels, and where opposite normals cancel.
+    """
+    value = view.bilinear(jnp.where(target.mask, target.value, 0.0))
+    # Normals that were not blended keep their length, and with it every bit.
+    value = jnp.where(view.scale[:, None, None, None] > 1, ops.unit_normalise(value), value)
+    mirrored = value * jnp.asarray([-1.0, 1.0, 1.0])
+    value = jnp.where(view.flip[:, None, None, None], mirrored, value)
+    mask = (view.bilinear(target.mask.astype(value.dtype)) > 0.5) & defined(value)
+    return Target(jnp.where(mask, value, 0.0), mask)
+
+
+def defined(target: Any) -> Any:
+    """Where [b h w 3] is a normal → [b h w 1]: any channel is not 0."""
+    # Not where their sum is not: (1, -1, 0)/√2 is a normal like any other.
+    return (target != 0).any(axis=-1, keepdims=True)
 
 
 def normals(renormalise_blend: bool = False) -> Task:
@@ -36,8 +60,7 @@ def normals(renormalise_blend: bool = False) -> Task:
         name='normals',
         channels=3,
         value_dtype=np.float32,
-        # Any non-zero channel, not a non-zero channel sum: (1, -1, 0)/√2 is a normal like any other.
-        validity=lambda target: (target != 0).any(axis=-1, keepdims=True),
+        validity=defined,
         activate=lambda raw: ops.unit_normalise(raw.astype(jnp.float32)),
         loss=cosine_loss,
         distances=distances.REGRESSION,
@@ -52,4 +75,5 @@ def normals(renormalise_blend: bool = False) -> Task:
             total,
             lambda total: (total / max(float(np.linalg.norm(total)), 1e-12)).astype(np.float32),
         ),
+        move=moved,
     )

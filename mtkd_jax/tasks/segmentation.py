@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mtkd_jax import metrics, ops
 from mtkd_jax.tasks import distances
-from mtkd_jax.tasks.base import Constant, Task, legend
+from mtkd_jax.tasks.base import Constant, Task, carried, legend
 
 
 def cross_entropy(
@@ -78,4 +78,5 @@ def segmentation(classes: int = 13, names: Sequence[str] = ()) -> Task:
         legend=legend(names or [str(i) for i in range(classes)], colours),
         constant=Constant('majority class of the training set', 'pixel_accuracy', counts, majority),
         mistakes=mistakes,
+        move=carried,
     )

@@ -5,7 +5,7 @@ import numpy as np
 
 from mtkd_jax import metrics
 from mtkd_jax.tasks import distances
-from mtkd_jax.tasks.base import Constant, Task, legend
+from mtkd_jax.tasks.base import Constant, Task, carried, legend
 from mtkd_jax.tasks.depth import absolute_error
 
 BIN = 0.001  # resolution of the training median
@@ -43,6 +43,7 @@ def strength(name: str) -> Task:
         render=render,
         legend=legend([f'{s:g}' for s in marks], render(marks[:, None, None], None)[:, 0]),
         constant=Constant('median of the training set', f'{name}_abs', histogram, median),
+        move=carried,
     )
 
 

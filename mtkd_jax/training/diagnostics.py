@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array
 
+from mtkd_jax.data.augment import NONE, Augment
 from mtkd_jax.methods import Method
 from mtkd_jax.training import gradients, sharding
 from mtkd_jax.training.state import TrainState
@@ -16,8 +17,8 @@ from mtkd_jax.types import Batch, Variables
 Diagnose = Callable[[TrainState, Variables, Batch], dict[str, Array]]
 
 
-def diagnosis(method: Method, total_steps: int, mesh: Mesh) -> Diagnose:
-    """A jitted function of state, frozen variables and a batch that changes nothing.
+def diagnosis(method: Method, total_steps: int, mesh: Mesh, augment: Augment = NONE) -> Diagnose:
+    """A jitted function of state, frozen variables and a batch that changes nothing; it sees what the step sees.
 
     Gives `gradient/<task>`, the norm of ℓ_t's gradient with respect to the shared parameters; for every pair
     `cosine/<task>/<task>`, 0 where a gradient is zero; and `cka/<task>/<point>` (see `Method.similarity`).
@@ -25,6 +26,7 @@ def diagnosis(method: Method, total_steps: int, mesh: Mesh) -> Diagnose:
     names = [task.name for task in method.tasks]
 
     def compute(state: TrainState, frozen: Variables, batch: Batch) -> dict[str, Array]:
+        batch = augment(state.step, batch)
         of_parts = objective(method, state, frozen, batch, total_steps)
         _, pull, _ = jax.vjp(lambda p: of_parts(p, {}), gradients.split(state.params, names), has_aux=True)
         jacobian = gradients.rows(lambda w: pull(Objective(w, jnp.zeros(())))[0].shared, len(names))

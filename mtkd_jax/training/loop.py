@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from mtkd_jax.data.augment import augmentation
 from mtkd_jax.training import sharding
 from mtkd_jax.training.checkpoint import Checkpointer, Position
 from mtkd_jax.training.diagnostics import diagnosis
@@ -61,9 +62,10 @@ class Loop:
         self.compile_seconds: float | None = None
         optimizer = stage.optimizer(self.train.steps_per_epoch)
         weighting = stage.weighting(self.train.steps_per_epoch)
-        step = train_step(stage.method, weighting, optimizer, self.total_steps, stage.gramian_of)
+        augment = augmentation(stage.augment, stage.method.tasks, self.train.seed)
+        step = train_step(stage.method, weighting, optimizer, self.total_steps, stage.gramian_of, augment)
         self._jitted = compile_step(step, mesh)
-        self._diagnose = diagnosis(stage.method, self.total_steps, mesh)
+        self._diagnose = diagnosis(stage.method, self.total_steps, mesh, augment)
         self._step: Any = None
         self._evaluator = Evaluator(stage.method.predict, stage.method.tasks, mesh)
         shape = next(self.train.ordered()).image.shape

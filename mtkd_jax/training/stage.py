@@ -62,6 +62,7 @@ class Stage:
         teachers: task (or `teacher`, of all tasks) → model folder whose variables the method gets as `frozen`.
         settings: everything that decides the outcome, as JSON; a finished stage is reused only if it has the same.
         model_spec: what the model folder says of the network.
+        augment: the preset of `data/augment.py` that training batches go through; evaluation is never augmented.
         facts: further entries of `results.json` (dataset, backbone, the paper's row, ...).
     """
 
@@ -78,3 +79,4 @@ class Stage:
     model_spec: Mapping[str, Any]
     facts: Mapping[str, Any]
     gramian_of: str = 'parameters'
+    augment: str = 'none'

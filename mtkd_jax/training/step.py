@@ -1,4 +1,4 @@
-"""The train step: losses → weighting → gradient → optimiser, jitted once with explicit shardings."""
+"""The train step: batch → augmentation → losses → weighting → gradient → optimiser, jitted once for a mesh."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -9,6 +9,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array
 
+from mtkd_jax.data.augment import NONE, Augment
 from mtkd_jax.methods import Method
 from mtkd_jax.training import gradients, sharding
 from mtkd_jax.training.balance import Backward, balance
@@ -55,6 +56,7 @@ def train_step(
     optimizer: optax.GradientTransformation,
     total_steps: int,
     gramian_of: str = 'parameters',
+    augment: Augment = NONE,
 ) -> TrainStep:
     """(state, frozen variables, batch) → (state, scalars); a pure function.
 
@@ -69,6 +71,7 @@ def train_step(
         gramian_of: `parameters`: the Gramian of the gradients over shared parameters; `features`: over the last feature
             map that all tasks read, which costs T backward passes through the heads only. Its Gramian is an
             approximation: an upper bound of the other up to the Jacobian of the trunk (Sener & Koltun 2018).
+        augment: what is done to a batch first, once: every network of the method, frozen ones too, sees the same.
 
     Scalars: `loss/total`, `loss/<task>` and `distillation/<task>` (before any weight), `weight/<task>` where the
     weighting has weights, `weighting/...` (its own report), `gradient_norm` (over all parameters), and the method's
@@ -77,6 +80,7 @@ def train_step(
     names = [task.name for task in method.tasks]
 
     def step(state: TrainState, frozen: Variables, batch: Batch) -> tuple[TrainState, Scalars]:
+        batch = augment(state.step, batch)
         compute = objective(method, state, frozen, batch, total_steps)
         # Only a Gramian of features reads the shift's gradient; elsewhere it is not computed.
         shift = method.shared_shift(batch.image) if gramian_of == 'features' else {}

@@ -79,6 +79,21 @@ def test_palette_has_a_colour_per_class():
     assert len(np.unique(palette(40), axis=0)) == 40
 
 
+def test_the_training_median_is_as_fine_as_its_range():
+    for maximum, inverse in ((10.0, False), (0.5, True)):
+        constant = tasks.depth(maximum, inverse).constant
+        target = maximum * np.asarray([0.013, 0.0275, 0.9]).reshape(1, 3, 1)
+        found = constant.value(constant.statistic(target, np.ones((1, 3, 1), bool)))
+        np.testing.assert_allclose(found, 0.0275 * maximum, atol=maximum / 10_000)
+        assert constant.describes == f'median {"inverse depth" if inverse else "depth"} of the training set'
+
+
+def test_near_is_red_in_depth_and_in_inverse_depth():
+    near = tasks.depth(8.0).render(np.zeros((1, 1, 1)), None), tasks.depth(0.5, True).render(np.ones((1, 1, 1)), None)
+    np.testing.assert_array_equal(*near)
+    assert [word for word, _ in tasks.depth(0.5, True).legend] == ['0', '0.125', '0.25', '0.375', '0.5']
+
+
 def test_legends_give_the_colours_of_pictures():
     seg = tasks.segmentation(3, ['floor', 'wall', 'sky'])
     assert [word for word, _ in seg.legend] == ['floor', 'wall', 'sky']

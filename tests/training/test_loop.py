@@ -4,11 +4,12 @@ import jax
 import numpy as np
 import pytest
 
+from mtkd_jax import methods
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.training.loop import Loop
 from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
 from mtkd_jax.types import UserError
-from tests import small
+from tests import small, tiny
 
 
 class StopAfter(StopRequest):
@@ -44,6 +45,25 @@ def test_a_stopped_run_continues_bit_identically(unbroken, tmp_path, questions, 
     state = small.train(Loop(stage, small.mesh(), tmp_path, StopRequest()))
     assert int(state.step) == 8
     assert_identical(state, unbroken[0])
+
+
+def test_augmentation_is_resumed_too(tmp_path):
+    """Views depend on the step, so a run that is stopped after three of eight sees the same ones."""
+    states = {}
+    for name, augment, questions in (
+        ('whole', 'scale_crop_flip', 99),
+        ('cut', 'scale_crop_flip', 2),
+        ('no', 'none', 99),
+    ):
+        method, folder = methods.Supervised(tiny.Network(), tiny.TASKS), tmp_path / name
+        stage = small.stage(folder, method, augment=augment)
+        if questions < 99:
+            with pytest.raises(StoppedError, match='at step 3 of 8'):
+                small.train(Loop(stage, small.mesh(), folder, StopAfter(questions)))
+        states[name] = small.train(Loop(stage, small.mesh(), folder, StopRequest()))
+    assert_identical(states['cut'], states['whole'])
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), states['whole'].params, states['no'].params)
+    assert all(jax.tree.leaves(moved))
 
 
 def test_records(unbroken):

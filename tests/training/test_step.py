@@ -5,25 +5,31 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtkd_jax import weighting
+from mtkd_jax import methods, models, weighting
+from mtkd_jax.data.augment import augmentation
 from mtkd_jax.training import sharding
+from mtkd_jax.training.diagnostics import diagnosis
 from mtkd_jax.training.optimizer import make_optimizer
 from mtkd_jax.training.state import initial_state
 from mtkd_jax.training.step import compile_step, train_step
 from mtkd_jax.types import UserError
-from tests import small
+from tests import small, tiny
 
 OPTIMIZER = make_optimizer(1e-3, [1.0], 10, 1e-2, 5e-4)
 FROZEN = {name: small.teacher_variables(i) for i, name in enumerate(small.NAMES)}
 
 
-def one_step(method, devices=1, weights=None, batch=None):
+STILL = make_optimizer(0.0, [], 10, 0.0, 0.0)
+AUGMENT = augmentation('scale_crop_flip', small.TASKS, 0)
+
+
+def one_step(method, devices=1, weights=None, batch=None, **options):
     """(state before, state after, scalars) of one step on `devices` devices."""
     mesh = small.mesh(devices)
     weighter = weighting.uniform() if weights is None else weighting.fixed(weights)
     before = initial_state(method, weighter, OPTIMIZER, jax.random.key(0), (8, *small.SIZE, 3))
     batch = batch or next(small.split(16).ordered())
-    step = compile_step(train_step(method, weighter, OPTIMIZER, 10), mesh)
+    step = compile_step(train_step(method, weighter, OPTIMIZER, 10, **options), mesh)
     state = sharding.replicate(jax.tree.map(jnp.copy, before), mesh)
     batch = jax.device_put(batch, sharding.batched(mesh))
     after, scalars = step(state, sharding.replicate(FROZEN, mesh), batch)
@@ -72,6 +78,53 @@ def test_a_task_without_labels_has_no_loss_and_no_gradient():
     assert np.isfinite(scalars['gradient_norm'])
     head = before.params['network']['head_depth'], after.params['network']['head_depth']
     jax.tree.map(np.testing.assert_array_equal, *head)
+
+
+@pytest.fixture(scope='module')
+def tiny_kd_mtl():
+    """(method, variables of its teachers, state that steps leave as it is, batch)."""
+    teacher = tiny.Network(())
+    method = methods.KDMTL(
+        network=tiny.Network(),
+        tasks=tiny.TASKS,
+        adaptors=models.Adaptors(small.NAMES, ('last',)),
+        teachers=dict.fromkeys(small.NAMES, teacher),
+        points=('last',),
+        weights=dict.fromkeys(small.NAMES, 1.0),
+    )
+    mesh, batch = small.mesh(), next(small.split(8).ordered())
+    frozen = {
+        n: teacher.init(jax.random.key(i), jnp.asarray(batch.image), train=False) for i, n in enumerate(small.NAMES)
+    }
+    state = initial_state(method, weighting.uniform(), STILL, jax.random.key(9), batch.image.shape)
+    return method, sharding.replicate(frozen, mesh), state, jax.device_put(batch, sharding.batched(mesh))
+
+
+def test_every_network_sees_the_same_augmented_batch(tiny_kd_mtl):
+    """Augmenting inside a step, or a diagnosis, is augmenting what goes in: teachers see what their student sees."""
+    method, frozen, state, batch = tiny_kd_mtl
+    augmented = jax.jit(AUGMENT)(state.step, batch)
+    assert not np.array_equal(augmented.image, batch.image)
+    found = []
+    for own, given in (({'augment': AUGMENT}, batch), ({}, augmented)):
+        step = jax.jit(train_step(method, weighting.uniform(), STILL, 10, **own))
+        diagnose = diagnosis(method, 10, small.mesh(), *own.values())
+        found.append(jax.device_get(step(state, frozen, given)[1] | diagnose(state, frozen, given)))
+    inside, before = found
+    assert {'distillation/depth', 'cka/depth/last', 'gradient/depth', 'cosine/depth/normals'} <= set(inside)
+    for name in inside:
+        np.testing.assert_allclose(inside[name], before[name], rtol=1e-3, atol=1e-6, err_msg=name)
+
+
+def test_augmented_steps_differ_and_compile_once(tiny_kd_mtl):
+    method, frozen, state, batch = tiny_kd_mtl
+    step = compile_step(train_step(method, weighting.uniform(), STILL, 10, augment=AUGMENT), small.mesh())
+    state, losses = sharding.replicate(jax.tree.map(jnp.copy, state), small.mesh()), []
+    for _ in range(3):
+        state, scalars = step(state, frozen, batch)
+        losses.append(float(scalars['loss/depth']))
+    assert len(set(losses)) == 3
+    assert step._cache_size() == 1
 
 
 @pytest.mark.parametrize('dtype', [jnp.bfloat16])
