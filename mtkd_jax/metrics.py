@@ -119,8 +119,13 @@ def segmentation_metrics(classes: int) -> Metrics:
     return Metrics(measure, compute, {'miou': 1, 'pixel_accuracy': 1})
 
 
-def depth_metrics() -> Metrics:
-    """Mean absolute error (in the target's unit: metres) and mean relative error over defined pixels (spec C)."""
+def depth_metrics(inverse: bool = False) -> Metrics:
+    """Mean absolute error in the target's unit and mean relative error over defined pixels (spec C).
+
+    `depth_abs` in metres and `depth_rel`; of `inverse` depth, `inverse_depth_abs` and `inverse_depth_rel`, the latter
+    in %, as the papers give it for Cityscapes.
+    """
+    prefix, factor = ('inverse_', 100) if inverse else ('', 1)
 
     def measure(prediction: Array, target: Array, mask: Array) -> dict[str, Array]:
         error = jnp.abs(prediction - target)
@@ -132,11 +137,11 @@ def depth_metrics() -> Metrics:
 
     def compute(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
         return {
-            'depth_abs': ratio(sums['absolute'], sums['pixels']),
-            'depth_rel': ratio(sums['relative'], sums['pixels']),
+            f'{prefix}depth_abs': ratio(sums['absolute'], sums['pixels']),
+            f'{prefix}depth_rel': factor * ratio(sums['relative'], sums['pixels']),
         }
 
-    return Metrics(measure, compute, {'depth_abs': -1, 'depth_rel': -1})
+    return Metrics(measure, compute, {f'{prefix}depth_abs': -1, f'{prefix}depth_rel': -1})
 
 
 def normals_metrics() -> Metrics:

@@ -155,7 +155,7 @@ def _tasks(data: builders.Prepared) -> list[Task]:
     spec = {
         'classes': data.class_count,
         'depth_maximum': max((depth[2] for depth in depths if depth), default=1.0),
-        'data': {'dataset': dataset},
+        'data': {'dataset': dataset, 'depth': made.get('depth', '').partition(':')[0]},
     }
     return [build.build_task(name, spec) for name in made.get('targets', build.TASKS[dataset])]
 

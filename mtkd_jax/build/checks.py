@@ -2,6 +2,7 @@
 
 from ml_collections import ConfigDict
 
+from mtkd_jax.build.data import OWN_VALIDATION
 from mtkd_jax.build.networks import (
     BACKBONES,
     DTYPES,
@@ -145,7 +146,8 @@ def _check_selection(config: ConfigDict) -> None:
             f'`selection` is {rule.name!r}, which reads {rule.epochs} epochs, but `epochs` is {config.epochs}; '
             "train longer or choose selection='last'."
         )
-    if rule.needs_validation and not config.data.validation_fraction:
+    own = config.data.dataset in OWN_VALIDATION
+    if rule.needs_validation and not config.data.validation_fraction and not own:
         raise UserError(
             f'`selection` is {rule.name!r}, but `data.validation_fraction` is 0; set it, for example to 0.1.'
         )

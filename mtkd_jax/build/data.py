@@ -18,6 +18,9 @@ from mtkd_jax.types import UserError
 MADE = ('source', 'normals', 'resampling', 'depth', 'test_split', 'parts')
 # What the builder of glyphs calls fields of `data`.
 GLYPHS = {'train': 'digits_train', 'test': 'digits_test', 'seed': 'glyph_seed'}
+# Further fields of `data` that tell prepared data apart, or say how they are read.
+READ_AS = {'cityscapes': ('classes', 'depth'), 'taskonomy': ('classes',), 'svhn_omniglot': ('partial',)}
+OWN_VALIDATION = ('taskonomy',)  # data sets with a validation split of their own
 FREE = ('data_dir', 'read_threads', 'depth_maximum')  # fields of `data` that do not change what is learned
 
 
@@ -44,8 +47,8 @@ def data_arguments(data: Mapping[str, Any]) -> dict[str, Any]:
     elif data['dataset'] == 'glyphs':
         arguments |= {name: data[field] for name, field in GLYPHS.items()}
         arguments['characters'] = data['classes']['characters']
-    elif data['dataset'] == 'svhn_omniglot':
-        arguments['partial'] = data['partial']
+    elif data['dataset'] in READ_AS:
+        arguments |= {field: data[field] for field in READ_AS[data['dataset']]}
     return arguments
 
 
@@ -60,9 +63,17 @@ def data_settings(config: ConfigDict) -> dict[str, Any]:
 
 def stage_data(config: ConfigDict, all_tasks: Sequence[Task], data: builders.Prepared) -> StageData:
     """The splits every stage reads; a validation split is held out of the training set where the config says so."""
-    train, validation = data.sources['train'], None
+    train, held_out = data.sources['train'], None
+    lacking = [task.name for task in all_tasks if task.name not in data.metadata.get('targets', [task.name])]
+    if lacking:
+        raise UserError(
+            f'`tasks` has {lacking[0]!r}, but {data.path} was prepared without it: its targets are '
+            f'{", ".join(data.metadata["targets"])}. Leave it out, or prepare again with the folder of {lacking[0]}.'
+        )
     if config.data.validation_fraction:
-        train, validation = pipeline.hold_out(train, config.data.validation_fraction, seed=0)
+        train, held_out = pipeline.hold_out(train, config.data.validation_fraction, seed=0)
+    elif config.data.dataset in OWN_VALIDATION:
+        held_out = data.sources.get('validation')
     count, index = jax.process_count(), jax.process_index()
 
     def split(source: Any, batch_size: int) -> pipeline.Split:
@@ -85,9 +96,18 @@ def stage_data(config: ConfigDict, all_tasks: Sequence[Task], data: builders.Pre
     return StageData(
         train=training,
         test=split(data.sources['test'], config.eval_batch_size),
-        validation=split(validation, config.eval_batch_size) if rule.needs_validation else None,
+        validation=split(_held_out(rule, held_out, data), config.eval_batch_size) if rule.needs_validation else None,
         made={key: data.metadata[key] for key in MADE if key in data.metadata},
     )
+
+
+def _held_out(rule: selection.Rule, source: pipeline.Source | None, data: builders.Prepared) -> pipeline.Source:
+    if source is None:
+        raise UserError(
+            f'`selection` is {rule.name!r}, but {data.path} has no validation split; set `data.validation_fraction`, '
+            'for example to 0.1.'
+        )
+    return source
 
 
 def check_parts(config: ConfigDict, data: StageData, mesh: Mesh) -> None:

@@ -59,8 +59,8 @@ def build_task(name: str, spec: Mapping[str, Any]) -> Task:
     Args:
         name: a task of any data set.
         spec: `classes` of segmentation (of tasks by name where there are several) and `depth_maximum` of pictures;
-            where known, the data set (`data.dataset`) and whether blended normals are brought to unit length
-            (`renormalise_normals`).
+            where known, the data set (`data.dataset`), whether its depth is inverse (`data.depth`), and whether blended
+            normals are brought to unit length (`renormalise_normals`).
     """
     names = sorted({name for offered in TASKS.values() for name in offered})
     if choice('tasks', name, names) == 'segmentation' or name in PER_IMAGE:
@@ -68,7 +68,7 @@ def build_task(name: str, spec: Mapping[str, Any]) -> Task:
         known = class_names(spec['data']['dataset'], name, classes) if 'data' in spec else ()
         return tasks.classification(name, classes, known) if name in PER_IMAGE else tasks.segmentation(classes, known)
     if name == 'depth':
-        return tasks.depth(spec['depth_maximum'])
+        return tasks.depth(spec['depth_maximum'], inverse=spec.get('data', {}).get('depth') == 'inverse')
     if name == 'normals':
         return tasks.normals(spec.get('renormalise_normals', False))
     return tasks.keypoints() if name == 'keypoints' else tasks.edges()

@@ -66,14 +66,14 @@ def depth(maximum: float = 10.0, inverse: bool = False) -> Task:
         distances=distances.REGRESSION,
         agreement=distances.l2,
         blend=lambda a, b: (a + b) / 2,
-        metrics=metrics.depth_metrics(),
+        metrics=metrics.depth_metrics(inverse),
         render=render,
         legend=legend(
             [f'{mark:g}' if inverse else f'{mark:g} m' for mark in marks], render(marks[:, None, None], None)[:, 0]
         ),
         constant=Constant(
             f'median {"inverse depth" if inverse else "depth"} of the training set',
-            'depth_rel',
+            'inverse_depth_rel' if inverse else 'depth_rel',
             histogram,
             lambda total: np.array([metrics.histogram_median(total, width)], np.float32),
         ),

@@ -1,0 +1,129 @@
+"""Cityscapes and Mini-Taskonomy through the real entry point, from small files in their real layouts."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mtkd_jax import build, evaluate, main
+from mtkd_jax.build.networks import BACKBONES, predicts_images
+from mtkd_jax.build.paper import differences_from_paper, paper_row
+from mtkd_jax.data import builders
+from mtkd_jax.reporting import tables
+from mtkd_jax.types import TEACHER, UserError
+from tests import small
+from tests.data import cityscapes_source, taskonomy_source
+from tests.test_build import read
+
+TINY = {
+    'data.height': 32,
+    'data.width': 64,
+    'batch_size': 2,
+    'eval_batch_size': 2,
+    'devices': 1,
+    'epochs': 1,
+    'panel_images': 1,
+}
+
+
+@pytest.fixture(scope='module')
+def data_dir(tmp_path_factory):
+    """A folder with a tiny Cityscapes from raw files, and a tiny Taskonomy without edges in another folder."""
+    folder = tmp_path_factory.mktemp('data')
+    streets = cityscapes_source.write_raw(folder / 'cityscapes')
+    for options in ({}, {'classes': 19, 'depth': 'metric'}):
+        builders.prepare_cityscapes(str(streets), str(folder), (32, 64), **options)
+    builders.prepare_taskonomy(str(taskonomy_source.write(folder / 'tree')), str(folder), (32, 64))
+    fewer = taskonomy_source.write(folder / 'fewer', without=('edges',))
+    builders.prepare_taskonomy(str(fewer), str(folder / 'without_edges'), (32, 64))
+    return str(folder)
+
+
+def load(name, data_dir, argument='', **fields):
+    config = read(name, argument)
+    widths = {'widths': (*small.WIDTHS[:4], 8)} if 'widths' in config else {}
+    fields = {k.replace('__', '.'): v for k, v in fields.items()}
+    if config.backbone.endswith('_sd'):
+        widths['self_distillation.student_widths'] = (4, 4, 4, 4)
+    config.update_from_flattened_dict({**TINY, 'data.data_dir': data_dir, **widths, **fields})
+    return config.lock()
+
+
+def results(workdir, stage):
+    return json.loads((workdir / 'stages' / stage / 'results.json').read_text())
+
+
+def test_cityscapes_runs(data_dir, tmp_path):
+    report = main.run(load('cityscapes', data_dir, 'method=uniform'), tmp_path).read_text()
+    found = results(tmp_path, 'uniform')['results']
+    assert {'miou', 'inverse_depth_abs', 'inverse_depth_rel'} <= set(found)
+    assert 'depth_abs' not in found
+    assert np.isfinite(list(found.values())).all()
+    for text in ('relative inverse depth error (%) ↓', 'median inverse depth of the training set'):
+        assert text in report
+    model = tmp_path / 'stages/uniform/model'
+    assert evaluate.evaluate_model(model, 'test', data_dir, batch_size=2) == pytest.approx(found, rel=1e-5)
+
+
+def test_cityscapes_has_metric_depth_and_19_classes(data_dir, tmp_path):
+    config = load('cityscapes', data_dir, 'method=uniform', data__classes=19, data__depth='metric')
+    experiment = build.experiment(config, tmp_path, lambda *what: None)
+    assert {t.name: t.channels for t in experiment.tasks} == {'segmentation': 19, 'depth': 1}
+    assert 'depth_abs' in experiment.tasks[1].metrics.directions
+    batch = next(experiment.data.test.ordered())
+    assert 1 < batch.targets['depth'].value.max() < 500
+    inverse = build.experiment(load('cityscapes', data_dir), tmp_path, lambda *what: None)
+    assert 0 < next(inverse.data.test.ordered()).targets['depth'].value.max() < 1
+
+
+def test_taskonomy_runs_with_its_own_validation_split(data_dir, tmp_path):
+    recipe = 'method=uniform,backbone=segnet,tasks=segmentation+normals+edges'
+    main.run(load('taskonomy', data_dir, recipe, selection='best_validation', data__classes=17), tmp_path)
+    found = results(tmp_path, 'uniform')['results']
+    assert {'miou', 'normal_cosine', 'edges_abs'} <= set(found)
+    assert np.isfinite(list(found.values())).all()
+    records = [json.loads(x) for x in (tmp_path / 'stages/uniform/metrics.jsonl').read_text().splitlines()]
+    assert {record['split'] for record in records} == {'train', 'validation'}
+
+
+@pytest.mark.parametrize('name', ['cityscapes', 'taskonomy'])
+def test_every_method_and_backbone_builds(data_dir, tmp_path, name):
+    recipes = [f'method=kd_mtl,backbone={b}' for b in BACKBONES if not predicts_images(b)]
+    methods = ('stl', 'bam', 'mgda', 'sd_mtcnn', 'no_distillation', 'traditional_kd')
+    for recipe in [*recipes, *(f'method={method}' for method in methods), 'method=sd_mtcnn,objective=eq6']:
+        experiment = build.experiment(load(name, data_dir, recipe), tmp_path, lambda *what: None)
+        assert len(experiment.tasks) == (2 if name == 'cityscapes' else 5)
+
+
+def test_a_task_whose_domain_was_not_there_is_refused(data_dir, tmp_path):
+    folder = f'{data_dir}/without_edges'
+    with pytest.raises(UserError, match=r"`tasks` has 'edges', but .* was prepared without it: its targets are segm"):
+        build.experiment(load('taskonomy', folder), tmp_path, lambda *what: None)
+    fewer = load('taskonomy', folder, 'tasks=segmentation+depth+normals')
+    assert len(build.experiment(fewer, tmp_path, lambda *what: None).tasks) == 3
+
+
+@pytest.mark.parametrize(
+    ('name', 'argument', 'method', 'metrics'),
+    [
+        ('cityscapes', 'method=kd_mtl', 'stl', {'miou', 'inverse_depth_rel'}),
+        ('cityscapes', 'method=kd_mtl', 'kd_mtl', {'miou', 'inverse_depth_rel'}),
+        ('cityscapes', 'method=kd_mtl,backbone=mtan', 'kd_mtl', {'inverse_depth_abs'}),
+        ('cityscapes', 'method=dwa,backbone=mtan', 'dwa', {'inverse_depth_abs'}),
+        ('cityscapes', 'method=sd_mtcnn', 'sd_mtcnn', {'inverse_depth_abs', 'pixel_accuracy'}),
+        ('cityscapes', 'method=uniform,backbone=split_wide', 'uniform', {'inverse_depth_abs', 'pixel_accuracy'}),
+        ('taskonomy', '', 'sd_mtcnn', {'depth_rel', 'normal_cosine'}),
+        ('taskonomy', 'method=uniform,backbone=mtan', 'uniform', {'depth_rel', 'normal_cosine'}),
+        ('nyuv2', 'method=sd_mtcnn,tasks=segmentation+depth', 'sd_mtcnn', {'depth_rel', 'miou'}),
+    ],
+)
+def test_the_configs_are_the_papers_protocols(name, argument, method, metrics):
+    config = read(name, argument)
+    assert differences_from_paper(config) == ''
+    paper = paper_row(config, method)
+    row = tables.paper_row(paper, TEACHER if method == 'sd_mtcnn' else '')
+    assert row is not None
+    found = set(tables.paper_results(row, paper['prefix']))
+    assert metrics <= found
+    # Of which unit Taskonomy's depth, keypoints and edges are there, the paper does not say.
+    assert name == 'nyuv2' or not {'depth_abs', 'keypoints_abs', 'edges_abs'} & found
