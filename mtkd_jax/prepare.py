@@ -154,7 +154,7 @@ def _tasks(data: builders.Prepared) -> list[Task]:
     depths = [summary.get('ranges', {}).get('depth') for summary in made['splits'].values()]
     spec = {
         'classes': data.class_count,
-        'depth_maximum': max((depth[2] for depth in depths if depth), default=1.0),
+        'depth_maximum': float(f'{max((depth[2] for depth in depths if depth), default=1.0):.2g}'),
         'data': {'dataset': dataset, 'depth': made.get('depth', '').partition(':')[0]},
     }
     return [build.build_task(name, spec) for name in made.get('targets', build.TASKS[dataset])]

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from mtkd_jax import models, tasks
 from mtkd_jax.data.builders import class_names
 from mtkd_jax.tasks import Task
+from mtkd_jax.tasks.normals import PLAIN_AXES
 from mtkd_jax.types import MAIN, UserError
 
 BACKBONES: dict[str, Any] = {
@@ -70,7 +71,9 @@ def build_task(name: str, spec: Mapping[str, Any]) -> Task:
     if name == 'depth':
         return tasks.depth(spec['depth_maximum'], inverse=spec.get('data', {}).get('depth') == 'inverse')
     if name == 'normals':
-        return tasks.normals(spec.get('renormalise_normals', False))
+        # Taskonomy's files do not say where their axes point.
+        own = {'axes': PLAIN_AXES} if spec.get('data', {}).get('dataset') == 'taskonomy' else {}
+        return tasks.normals(spec.get('renormalise_normals', False), **own)
     return tasks.keypoints() if name == 'keypoints' else tasks.edges()
 
 

@@ -69,7 +69,7 @@ def depth(maximum: float = 10.0, inverse: bool = False) -> Task:
         metrics=metrics.depth_metrics(inverse),
         render=render,
         legend=legend(
-            [f'{mark:g}' if inverse else f'{mark:g} m' for mark in marks], render(marks[:, None, None], None)[:, 0]
+            [f'{mark:.3g}' if inverse else f'{mark:.3g} m' for mark in marks], render(marks[:, None, None], None)[:, 0]
         ),
         constant=Constant(
             f'median {"inverse depth" if inverse else "depth"} of the training set',

@@ -1,5 +1,6 @@
 """Surface normals: cosine loss on unit vectors (spec B2, A6)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from mtkd_jax.tasks.base import Constant, Task, legend
 from mtkd_jax.types import Target
 from mtkd_jax.views import View
 
+PLAIN_AXES = {'+x': (1, 0, 0), '-x': (-1, 0, 0), '+y': (0, 1, 0), '-y': (0, -1, 0), '+z': (0, 0, 1), '-z': (0, 0, -1)}
 AXES = {'right': (1, 0, 0), 'left': (-1, 0, 0), 'towards the viewer': (0, -1, 0), 'up': (0, 0, 1), 'down': (0, 0, -1)}
 
 
@@ -43,10 +45,11 @@ def defined(target: Any) -> Any:
     return (target != 0).any(axis=-1, keepdims=True)
 
 
-def normals(renormalise_blend: bool = False) -> Task:
+def normals(renormalise_blend: bool = False, axes: Mapping[str, tuple[int, int, int]] = AXES) -> Task:
     """The normals task; targets are unit vectors (x right, y away from the viewer, z up), 0 where undefined.
 
-    `renormalise_blend`: whether the mean of two predictions is brought to unit length; eq. 6 as printed does not.
+    `axes`: what directions are called in pictures' legends, where a data set has others. `renormalise_blend`: whether the
+    mean of two predictions is brought to unit length; eq. 6 as printed does not.
     """
 
     def render(array: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
@@ -68,7 +71,7 @@ def normals(renormalise_blend: bool = False) -> Task:
         blend=lambda a, b: ops.unit_normalise((a + b) / 2) if renormalise_blend else (a + b) / 2,
         metrics=metrics.normals_metrics(),
         render=render,
-        legend=legend(list(AXES), render(np.array(list(AXES.values()))[:, None], None)[:, 0]),
+        legend=legend(list(axes), render(np.array(list(axes.values()))[:, None], None)[:, 0]),
         constant=Constant(
             'mean normal of the training set',
             'normal_mean',
