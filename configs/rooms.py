@@ -10,6 +10,8 @@ trains the three single-task networks and the KD-MTL network (Li & Bilen 2020) o
 trains a self-distilled network (Jha et al. 2020).
 """
 
+from collections.abc import Sequence
+
 from ml_collections import ConfigDict
 
 from mtkd_jax import recipe
@@ -26,8 +28,8 @@ RECIPE = {
 }
 
 
-def get_config(argument: str = '') -> ConfigDict:
-    """Every field, with its unit and source."""
+def get_config(argument: str = '', names: Sequence[str] = TASKS) -> ConfigDict:
+    """Every field, with its unit and source; `names`: the tasks there are (docs/your_data.md)."""
     chosen = recipe.with_backbone(recipe.parse(argument, RECIPE))
     self_distilled = chosen['backbone'].endswith('_sd')
     c = ConfigDict()
@@ -57,13 +59,13 @@ def get_config(argument: str = '') -> ConfigDict:
     c.compute_dtype = 'float32'  # or bfloat16; parameters stay float32
     c.seed = 0  # of initialisation and data order
 
-    c.task_weights = ConfigDict(dict.fromkeys(TASKS, 1.0))  # w_t (spec A3)
+    c.task_weights = ConfigDict(dict.fromkeys(names, 1.0))  # w_t (spec A3)
 
     c.distillation = ConfigDict()
     c.distillation.points = ('mid',) if self_distilled else ('mid', 'last')  # or ('last',) (spec A2)
-    c.distillation.weights = ConfigDict({**dict.fromkeys(TASKS, 1.0), 'normals': 2.0})  # λ_t (spec A3)
+    c.distillation.weights = ConfigDict({**dict.fromkeys(names, 1.0), 'normals': 2.0})  # λ_t (spec A3)
     c.distillation.teacher_batch_stats = False  # True: teachers normalise with batch statistics (spec A2)
-    c.teachers = ConfigDict(dict.fromkeys(TASKS, ''))  # model folders; '' = train it here
+    c.teachers = ConfigDict(dict.fromkeys(names, ''))  # model folders; '' = train it here
 
     c.weighting = ConfigDict(hyperparameters())  # of every weighting: docs/weightings.md
     c.weighting.stch.warmup_steps = 120  # the default is for longer schedules
@@ -73,7 +75,7 @@ def get_config(argument: str = '') -> ConfigDict:
     c.bam = ConfigDict()
     c.bam.weight = 1.0  # λ, before annealing
     c.bam.annealing = True  # from the teachers to the labels over the training; False: both throughout
-    c.bam.distances = ConfigDict({**dict.fromkeys(TASKS, 'l2'), 'segmentation': 'kl'})  # (spec A5)
+    c.bam.distances = ConfigDict({**dict.fromkeys(names, 'l2'), 'segmentation': 'kl'})  # (spec A5)
     c.bam.kl_direction = 'teacher_student'  # KL(teacher ‖ network), as the soft cross-entropy of Clark et al. (2019)
     c.bam.squared = True  # l2 without its root: the squared error
 
@@ -81,7 +83,7 @@ def get_config(argument: str = '') -> ConfigDict:
     c.self_distillation.objective = chosen['objective']  # eq5 | eq6 (spec B4)
     c.self_distillation.weight = 1.0  # λ (spec B4)
     # kl | l2 (spec B3)
-    c.self_distillation.distances = ConfigDict({**dict.fromkeys(TASKS, 'l2'), 'segmentation': 'kl'})
+    c.self_distillation.distances = ConfigDict({**dict.fromkeys(names, 'l2'), 'segmentation': 'kl'})
     c.self_distillation.kl_direction = 'student_teacher'  # KL(student ‖ teacher), or teacher_student (spec B3)
     c.self_distillation.squared = False  # True: l2 without its root (spec B3)
     c.self_distillation.stop_teacher_gradient = False  # True: distillation moves the student only (spec B3)

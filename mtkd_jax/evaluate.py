@@ -17,7 +17,6 @@ import numpy as np
 from absl import flags
 
 from mtkd_jax import build, command, models
-from mtkd_jax.data import builders
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.files import read_npz
 from mtkd_jax.tasks import Task
@@ -53,7 +52,7 @@ def evaluate_model(folder: Path, split: str, data_dir: str | None, batch_size: i
     """Metrics of a model folder on a split of the prepared data it was made for."""
     spec, variables = load_model(folder)
     network, tasks = build.build_network(spec)
-    data = builders.prepared(spec['data']['dataset'], data_dir, **build.data_arguments(spec['data']))
+    data = build.opened(spec['data'], data_dir)
     if split not in data.sources:
         raise UserError(f'`split` is {split!r}; the data set has {", ".join(data.sources)}.')
     mesh = sharding.make_mesh(1)

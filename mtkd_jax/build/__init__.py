@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mtkd_jax.build.checks import check
-from mtkd_jax.build.data import check_parts, data_arguments, prepared, stage_data
+from mtkd_jax.build.data import check_parts, opened, prepared, stage_data
 from mtkd_jax.build.networks import PER_IMAGE, TASKS, build_network, build_task, check_fits, predicts_images
 from mtkd_jax.build.paper import differences_from_paper
 from mtkd_jax.build.stages import WITH_SINGLE_TASK_TEACHERS, Plan, given_teacher, model_spec, stage_name, trained_stage
@@ -30,8 +30,8 @@ __all__ = [
     'build_network',
     'build_task',
     'check_fits',
-    'data_arguments',
     'experiment',
+    'opened',
     'predicts_images',
     'prepared',
 ]

@@ -2,15 +2,15 @@
 
 from ml_collections import ConfigDict
 
+from mtkd_jax.build.custom import is_custom
 from mtkd_jax.build.data import OWN_VALIDATION
 from mtkd_jax.build.networks import (
     BACKBONES,
     DTYPES,
-    PER_IMAGE,
-    TASKS,
     build_task,
     choice,
     is_self_distilled,
+    offered,
     predicts_images,
 )
 from mtkd_jax.build.stages import DIRECTIONS, METHODS, OBJECTIVES, SELF_DISTILLED, WITH_SINGLE_TASK_TEACHERS, model_spec
@@ -34,11 +34,10 @@ def check(config: ConfigDict) -> None:
                 f'`{field}` is {value!r}, but the recipe chose {config.recipe[field]!r}, which other fields follow; '
                 f'choose it in the recipe: --config=FILE:{field}={value}.'
             )
-    choice('data.dataset', config.data.dataset, tuple(TASKS))
-    offered = TASKS[config.data.dataset]
+    has = offered(config.data.dataset)
     for name in config.tasks:
-        if name not in offered:
-            raise UserError(f'`tasks` has {name!r}; {config.data.dataset} offers {", ".join(offered)}.')
+        if name not in has:
+            raise UserError(f'`tasks` has {name!r}; {config.data.dataset} offers {", ".join(has)}.')
     if len(set(config.tasks)) != len(config.tasks) or not config.tasks:
         raise UserError(f'`tasks` is {config.tasks}; name each task once, at least one.')
     stride = BACKBONES[config.backbone].STRIDE
@@ -48,9 +47,11 @@ def check(config: ConfigDict) -> None:
     needed = len(BACKBONES[config.backbone].widths)
     if len(config.widths) != needed or min(config.widths) < 1:
         raise UserError(f'`widths` is {config.widths}; {config.backbone} needs {needed} positive numbers.')
+    spec = model_spec(config, config.tasks, config.method)
     for name in config.tasks:
-        if (name in PER_IMAGE) != predicts_images(config.backbone):
-            fitting = [b for b in BACKBONES if predicts_images(b) == (name in PER_IMAGE)]
+        per_image = build_task(name, spec).words is not None
+        if per_image != predicts_images(config.backbone):
+            fitting = [b for b in BACKBONES if predicts_images(b) == per_image]
             raise UserError(f'`backbone` is {config.backbone!r}; {name} needs one of {", ".join(fitting)}.')
     choice('compute_dtype', config.compute_dtype, tuple(DTYPES))
     least = dict.fromkeys(('epochs', 'evaluate_every_epochs', 'log_every_steps'), 1)
@@ -146,7 +147,7 @@ def _check_selection(config: ConfigDict) -> None:
             f'`selection` is {rule.name!r}, which reads {rule.epochs} epochs, but `epochs` is {config.epochs}; '
             "train longer or choose selection='last'."
         )
-    own = config.data.dataset in OWN_VALIDATION
+    own = config.data.dataset in OWN_VALIDATION or is_custom(config.data.dataset)
     if rule.needs_validation and not config.data.validation_fraction and not own:
         raise UserError(
             f'`selection` is {rule.name!r}, but `data.validation_fraction` is 0; set it, for example to 0.1.'

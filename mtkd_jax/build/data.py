@@ -8,6 +8,8 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from mtkd_jax.build import custom
+from mtkd_jax.build.custom import is_custom
 from mtkd_jax.data import builders, pipeline
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import selection
@@ -31,12 +33,25 @@ def prepared(config: ConfigDict, progress: builders.Progress) -> builders.Prepar
         DataNotPrepared: the data set must be made from the user's files first; says how.
     """
     dataset = config.data.dataset
+    if is_custom(dataset):
+        return custom.prepared(dataset, config.data.to_dict())
     arguments = data_arguments(config.data.to_dict())
     if dataset == 'rooms':
         return builders.prepare_rooms(config.data.data_dir or None, **arguments, progress=progress)
     if dataset == 'glyphs':
         return builders.prepare_glyphs(config.data.data_dir or None, **arguments, progress=progress)
     return builders.prepared(dataset, config.data.data_dir or None, **arguments)
+
+
+def opened(data: Mapping[str, Any], data_dir: str | None) -> builders.Prepared:
+    """The prepared data that a model folder's `data` names.
+
+    Raises:
+        DataNotPrepared: it is not in `data_dir`.
+    """
+    if is_custom(data['dataset']):
+        return custom.prepared(data['dataset'], data)
+    return builders.prepared(data['dataset'], data_dir, **data_arguments(data))
 
 
 def data_arguments(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,7 +87,7 @@ def stage_data(config: ConfigDict, all_tasks: Sequence[Task], data: builders.Pre
         )
     if config.data.validation_fraction:
         train, held_out = pipeline.hold_out(train, config.data.validation_fraction, seed=0)
-    elif config.data.dataset in OWN_VALIDATION:
+    elif config.data.dataset in OWN_VALIDATION or is_custom(config.data.dataset):
         held_out = data.sources.get('validation')
     count, index = jax.process_count(), jax.process_index()
 
@@ -89,7 +104,7 @@ def stage_data(config: ConfigDict, all_tasks: Sequence[Task], data: builders.Pre
 
     rule = selection.rule_named(config.selection)
     wanted = config.data.to_dict()['classes']
-    if data.class_count != wanted:
+    if 'classes' in data.metadata and data.class_count != wanted:
         raise UserError(f'`data.classes` is {wanted}; {data.path} has {data.class_count}; set that.')
     training = split(train, config.batch_size)
     training.check_trains()

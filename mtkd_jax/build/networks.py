@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from mtkd_jax import models, tasks
+from mtkd_jax.build.custom import is_custom, tasks_of
 from mtkd_jax.data.builders import class_names
 from mtkd_jax.tasks import Task
 from mtkd_jax.tasks.normals import PLAIN_AXES
@@ -37,6 +38,15 @@ TASKS = {
 PER_IMAGE = (*TASKS['svhn_omniglot'], *TASKS['glyphs'])  # one answer for the whole image
 
 
+def offered(dataset: str) -> tuple[str, ...]:
+    """The tasks of a data set.
+
+    Raises:
+        UserError: it is neither one that is here nor a module (`build.custom`).
+    """
+    return tuple(tasks_of(dataset)) if is_custom(dataset) else TASKS[dataset]
+
+
 def choice(field: str, value: str, options: Sequence[str]) -> str:
     """`value`, when it is one of `options`; otherwise a `UserError` that lists them."""
     if value not in options:
@@ -63,6 +73,9 @@ def build_task(name: str, spec: Mapping[str, Any]) -> Task:
             where known, the data set (`data.dataset`), whether its depth is inverse (`data.depth`), and whether blended
             normals are brought to unit length (`renormalise_normals`).
     """
+    dataset = spec.get('data', {}).get('dataset', '')
+    if dataset and is_custom(dataset):
+        return tasks_of(dataset)[choice('tasks', name, tuple(tasks_of(dataset)))]
     names = sorted({name for offered in TASKS.values() for name in offered})
     if choice('tasks', name, names) == 'segmentation' or name in PER_IMAGE:
         classes = spec['classes'][name] if isinstance(spec['classes'], Mapping) else spec['classes']
@@ -72,7 +85,7 @@ def build_task(name: str, spec: Mapping[str, Any]) -> Task:
         return tasks.depth(spec['depth_maximum'], inverse=spec.get('data', {}).get('depth') == 'inverse')
     if name == 'normals':
         # Taskonomy's files do not say where their axes point.
-        own = {'axes': PLAIN_AXES} if spec.get('data', {}).get('dataset') == 'taskonomy' else {}
+        own = {'axes': PLAIN_AXES} if dataset == 'taskonomy' else {}
         return tasks.normals(spec.get('renormalise_normals', False), **own)
     return tasks.keypoints() if name == 'keypoints' else tasks.edges()
 

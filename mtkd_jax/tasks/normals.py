@@ -48,8 +48,8 @@ def defined(target: Any) -> Any:
 def normals(renormalise_blend: bool = False, axes: Mapping[str, tuple[int, int, int]] = AXES) -> Task:
     """The normals task; targets are unit vectors (x right, y away from the viewer, z up), 0 where undefined.
 
-    `axes`: what directions are called in pictures' legends, where a data set has others. `renormalise_blend`: whether the
-    mean of two predictions is brought to unit length; eq. 6 as printed does not.
+    `axes`: what directions are called in pictures' legends, where a data set has others. `renormalise_blend`: whether
+    the mean of two predictions is brought to unit length; eq. 6 as printed does not.
     """
 
     def render(array: np.ndarray, mask: np.ndarray | None) -> np.ndarray:

@@ -1,0 +1,92 @@
+"""The example of docs/your_data.md, as it is printed there."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mtkd_jax import build, evaluate, main
+from mtkd_jax.build import custom
+from mtkd_jax.types import UserError
+from tests import small
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / 'docs/your_data.md').read_text()
+
+
+@pytest.fixture
+def example(tmp_path, monkeypatch):
+    """The two files of the page, importable; gives the config's function."""
+    for name, code in re.findall(r'^`(\w+\.py)`:.*?^```python\n(.*?)^```', TEXT, re.MULTILINE | re.DOTALL):
+        (tmp_path / name).write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.syspath_prepend(str(ROOT))
+    custom._module.cache_clear()
+    yield __import__('spheres_config').get_config
+    for module in ('spheres', 'spheres_config'):
+        sys.modules.pop(module, None)
+
+
+def tiny(get_config, argument='', **fields):
+    config = get_config(argument)
+    config.update_from_flattened_dict(
+        {
+            'widths': small.WIDTHS,
+            'epochs': 1,
+            'batch_size': 16,
+            'eval_batch_size': 8,
+            'devices': 1,
+            'panel_images': 1,
+            **{name.replace('__', '.'): value for name, value in fields.items()},
+        }
+    )
+    return config.lock()
+
+
+def test_the_example_is_short():
+    blocks = re.findall(r'^```python\n(.*?)^```', TEXT, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if line.strip()]
+    assert len(lines) < 60
+
+
+def test_it_runs_through_the_entry_point(example, tmp_path):
+    config = tiny(example, 'method=uniform,tasks=depth+shading', data__augment='scale_crop_flip')
+    report = main.run(config, tmp_path / 'run').read_text()
+    results = json.loads((tmp_path / 'run/stages/uniform/results.json').read_text())
+    assert results['steps'] == 4
+    assert set(results['results']) == {'loss/depth', 'loss/shading', 'depth_abs', 'depth_rel', 'shading_abs'}
+    assert np.isfinite(list(results['results'].values())).all()
+    assert results['settings']['data']['made']['source'].startswith('spheres (')
+    assert 'shading_abs' in report
+    model = tmp_path / 'run/stages/uniform/model'
+    assert evaluate.evaluate_model(model, 'test', None, batch_size=4) == pytest.approx(results['results'], rel=1e-5)
+
+
+def test_every_kind_of_method_builds(example, tmp_path):
+    for method in ('kd_mtl', 'bam', 'mgda', 'sd_mtcnn'):
+        config = tiny(example, f'method={method},tasks=shading+depth')
+        assert build.experiment(config, tmp_path, lambda *what: None).stages[-1].name.startswith(method)
+
+
+def test_what_does_not_fit_is_named(example, tmp_path, monkeypatch):
+    def error(argument='', **fields):
+        with pytest.raises(UserError) as raised:
+            build.experiment(tiny(example, argument, **fields), tmp_path, lambda *what: None)
+        return str(raised.value)
+
+    assert "`tasks` has 'normals'; spheres offers depth, shading" in error('tasks=normals')
+    assert "`data.dataset` is 'sphere', which is none of nyuv2, " in error(data__dataset='sphere')
+    spheres = __import__('spheres')
+    monkeypatch.setattr(spheres, 'sources', lambda data: {'train': spheres.Spheres(4, 0, 32, 64)})
+    assert '`sources` of spheres gives train; give test, too.' in error()
+    small_ones = {split: spheres.Spheres(4, 0, 16, 64) for split in ('train', 'test')}
+    monkeypatch.setattr(spheres, 'sources', lambda data: small_ones)
+    assert "'image' of an example of train of spheres is (16, 64, 3); give 32×64×channels." in error()
+    monkeypatch.setattr(spheres, 'TASKS', {'depth': spheres.TASKS['shading']})
+    assert "`TASKS` of spheres has 'depth': " in error('tasks=depth')
+    monkeypatch.delattr(spheres, 'TASKS')
+    custom._module.cache_clear()
+    assert "has no 'TASKS'; it needs TASKS and sources." in error('tasks=depth')
