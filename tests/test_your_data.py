@@ -89,4 +89,4 @@ def test_what_does_not_fit_is_named(example, tmp_path, monkeypatch):
     assert "`TASKS` of spheres has 'depth': " in error('tasks=depth')
     monkeypatch.delattr(spheres, 'TASKS')
     custom._module.cache_clear()
-    assert "has no 'TASKS'; it needs TASKS and sources." in error('tasks=depth')
+    assert "has no 'TASKS'; it needs TASKS, sources." in error('tasks=depth')
