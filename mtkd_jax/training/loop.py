@@ -63,7 +63,7 @@ class Loop:
         weighting = stage.weighting(self.train.steps_per_epoch)
         step = train_step(stage.method, weighting, optimizer, self.total_steps, stage.gramian_of)
         self._jitted = compile_step(step, mesh)
-        self._diagnose = diagnosis(stage.method, self.total_steps, mesh)
+        self._diagnose = diagnosis(stage.method, mesh)
         self._step: Any = None
         self._evaluator = Evaluator(stage.method.predict, stage.method.tasks, mesh)
         shape = next(self.train.ordered()).image.shape
