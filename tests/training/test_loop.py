@@ -1,14 +1,19 @@
 """The loop: exact resume, stops, non-finite losses, evaluation."""
 
+import dataclasses
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mtkd_jax import weighting
 from mtkd_jax.data.pipeline import Split
+from mtkd_jax.methods import Supervised
 from mtkd_jax.training.loop import Loop
 from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
 from mtkd_jax.types import UserError
-from tests import small
+from tests import small, tiny
 
 
 class StopAfter(StopRequest):
@@ -44,6 +49,32 @@ def test_a_stopped_run_continues_bit_identically(unbroken, tmp_path, questions, 
     state = small.train(Loop(stage, small.mesh(), tmp_path, StopRequest()))
     assert int(state.step) == 8
     assert_identical(state, unbroken[0])
+
+
+def balanced(folder, made, name=''):
+    """A stage of the smallest network with a weighting."""
+    stage = small.stage(folder, method=Supervised(tiny.Network(), tiny.TASKS))
+    return dataclasses.replace(stage, weighting=lambda steps: made, settings={'weighting': {'name': name}})
+
+
+@pytest.mark.parametrize(
+    'made',
+    [weighting.dwa(steps_per_epoch=1), weighting.famo(), weighting.gradnorm(), weighting.db_mtl(beta_sigma=0.5)],
+    ids=['dwa', 'famo', 'gradnorm', 'db_mtl'],
+)
+def test_a_stopped_run_continues_with_what_the_weighting_has_learned(tmp_path, made):
+    stage = balanced(tmp_path, made)
+    whole = small.train(Loop(stage, small.mesh(), tmp_path / 'whole', StopRequest()))
+    with pytest.raises(StoppedError, match='at step 3 of 8'):
+        small.train(Loop(stage, small.mesh(), tmp_path / 'parts', StopAfter(2)))
+    state = small.train(Loop(stage, small.mesh(), tmp_path / 'parts', StopRequest()))
+    assert_identical(state, whole)
+    fresh = (
+        made.init(3, sum(x.size for x in jax.tree.leaves(state.params))) if made.needs == 'gradients' else made.init(3)
+    )
+    assert any(
+        not np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (fresh, state.weighting_state)), strict=True)
+    )
 
 
 def test_records(unbroken):
@@ -109,6 +140,24 @@ def test_a_non_finite_loss_names_step_task_and_checkpoint(tmp_path):
     with pytest.raises(
         NonFiniteLossError, match=r'loss/depth = inf.* at step \d \(task: depth\).*Last good checkpoint'
     ):
+        small.train(loop)
+
+
+@pytest.mark.parametrize(
+    ('answer', 'reported', 'words'),
+    [
+        (jnp.nan, 0.0, r'weight/depth = nan.*\(weighting: odd\).* Choose another weighting'),
+        (1.0, jnp.inf, r': weighting/residual = inf at step 1 \(weighting: odd\)'),
+    ],
+)
+def test_a_weighting_that_is_not_finite_is_named(tmp_path, answer, reported, words):
+    made = weighting.Weighting(
+        lambda number: (),
+        lambda state, losses, gramian: (answer * jnp.ones_like(losses), state),
+        report=lambda state: {'residual': jnp.asarray(reported)},
+    )
+    loop = Loop(balanced(tmp_path, made, 'odd'), small.mesh(), tmp_path, StopRequest())
+    with pytest.raises(NonFiniteLossError, match=words):
         small.train(loop)
 
 
