@@ -27,9 +27,9 @@ def compare(patterns: list[str], protocol: str) -> str:
     if not found:
         raise UserError(f'`workdirs` is {",".join(patterns)}, which matches no folder.')
     tasks: dict[str, Task] = {}
-    for stage in load_stages(found[0], ()):
-        folder = stage_folder(found[0], stage['stage']) / 'model'
-        if (folder / 'model.json').is_file():
+    for workdir, stage in [(path, stage) for path in found for stage in load_stages(path, ())]:
+        folder = stage_folder(workdir, stage['stage']) / 'model'
+        if set(stage['tasks']) - set(tasks) and (folder / 'model.json').is_file():
             spec, _ = load_model(folder)
             tasks |= {name: build.build_task(name, spec) for name in spec['tasks'] if name not in tasks}
     return seeds_table(found, list(tasks.values()), protocol)

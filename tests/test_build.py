@@ -148,6 +148,17 @@ def model(folder, names, widths=small.WIDTHS, seed=0, classes=13):
             {'method': 'mgda', 'backbone': 'mtan', 'weighting__gramian_of': 'features'},
             'mtan has no feature map that all tasks read',
         ),
+        (
+            {'method': 'mgda', 'backbone': 'unet_sd', 'weighting__gramian_of': 'features'},
+            'unet_sd has no feature map .*: segnet, segnet_sd, split_standard, split_wide, split_deep, lenet_mtl',
+        ),
+        ({'method': 'dwa', 'weighting__gramian_of': 'features'}, 'dwa reads no Gramian'),
+        ({'method': 'excess_mtl', 'weighting__gramian_of': 'features'}, 'excess_mtl reads no Gramian'),
+        ({'method': 'stl', 'weighting__gramian_of': 'features'}, 'uniform reads no Gramian'),
+        (
+            {'method': 'imtl', 'weighting__imtl__halves': 'loss', 'weighting__gramian_of': 'features'},
+            'imtl reads no Gramian',
+        ),
         ({'method': 'bam', 'bam__weight': -1.0}, '`bam.weight` is -1.0'),
         ({'method': 'bam', 'bam__distances__depth': 'kl'}, '`bam.distances.depth` is .kl.'),
         ({'diagnose_every_steps': -1}, '`diagnose_every_steps` is -1'),
@@ -260,9 +271,8 @@ def test_bam_and_diagnostics_run(rooms, tmp_path):
     assert [record['step'] for record in seen] == [0, 1]
     assert -1 <= seen[0]['cosine/depth/normals'] <= 1
     assert 0 <= seen[0]['cka/depth/mid'] <= 1
-    assert (
-        seen[0]['gradient/normals'] == 0 < seen[1]['gradient/normals']
-    )  # teacher annealing begins with the teachers alone
+    # Of the labels' losses themselves, though teacher annealing begins with the teachers alone.
+    assert seen[0]['gradient/normals'] > 0
     assert {'weight/depth', 'distillation/normals'} <= set(records[2])
 
 

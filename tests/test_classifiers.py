@@ -233,6 +233,22 @@ def test_panels_mark_right_and_wrong_answers(tmp_path):
     assert not colours(1, 2) & {RIGHT, WRONG}
 
 
+def test_weights_fit_a_lenet_of_their_image_size_only():
+    spec = {
+        'backbone': 'lenet_mtl',
+        'widths': [3, 4, 6, 5],
+        'tasks': ['digits'],
+        'classes': {'digits': 10},
+        'compute_dtype': 'float32',
+        'data': {'dataset': 'glyphs', 'height': 32, 'width': 48},
+    }
+    network, _ = build.build_network(spec)
+    variables = network.init(jax.random.key(0), jnp.zeros((1, 32, 48, 3)), train=False)
+    build.check_fits(spec, variables)
+    with pytest.raises(UserError, match='do not fit a lenet_mtl'):
+        build.check_fits({**spec, 'data': {**spec['data'], 'width': 32}}, variables)
+
+
 def test_lenet_learns_both_tasks_from_batches_with_one_label_per_image(data_dir):
     """A few steps of the real train step lower both losses."""
     config = load('glyphs', data__data_dir=data_dir)

@@ -119,7 +119,7 @@ def build_network(
 def check_fits(spec: Mapping[str, Any], variables: Mapping[str, Any]) -> None:
     """Raises a `UserError` unless `variables` have the names and shapes of the network that `spec` describes."""
     network, _ = build_network(spec)
-    image = jax.ShapeDtypeStruct((1, network.STRIDE, network.STRIDE, 3), jnp.float32)
+    image = jax.ShapeDtypeStruct((1, spec['data']['height'], spec['data']['width'], 3), jnp.float32)
     expected = jax.eval_shape(lambda key, x: network.init(key, x, train=False), jax.random.key(0), image)
     shapes = jax.tree.map(jnp.shape, dict(expected)), jax.tree.map(jnp.shape, dict(variables))
     if shapes[0] != shapes[1]:

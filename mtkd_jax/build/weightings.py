@@ -58,7 +58,9 @@ def check_weighting(config: ConfigDict) -> None:
         made = CONSTRUCTORS[name](**_options(config, name))
     except (TypeError, ValueError) as error:
         raise UserError(f'`weighting.{name}`: {error}') from error
-    if section.gramian_of == 'features' and made.needs == 'gramian' and not BACKBONES[config.backbone].SHARED_FEATURE:
+    if section.gramian_of == 'features' and made.needs != 'gramian':
+        raise UserError(f"`weighting.gramian_of` is 'features', but {name} reads no Gramian; leave it at 'parameters'.")
+    if section.gramian_of == 'features' and not BACKBONES[config.backbone].SHARED_FEATURE:
         have = ', '.join(key for key, backbone in BACKBONES.items() if backbone.SHARED_FEATURE)
         raise UserError(
             f"`weighting.gramian_of` is 'features', but {config.backbone} has no feature map that all tasks read; "

@@ -11,7 +11,7 @@ from mtkd_jax.types import Batch, Features, Losses, Outputs, Variables, feature_
 
 
 class Mixture(NamedTuple):
-    """`labels`: factor of every task loss; `distillation`: λ_t by task, empty where nothing is distilled."""
+    """`labels`: factor of the weighted task losses; `distillation`: λ_t by task, empty where nothing is distilled."""
 
     labels: Array | float
     distillation: Mapping[str, Array | float]

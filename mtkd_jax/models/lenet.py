@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mtkd_jax.models.blocks import XAVIER
+from mtkd_jax.models.blocks import XAVIER, perturbable
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import MAIN, Outputs
 
@@ -56,10 +56,7 @@ class LeNetMTL(nn.Module):
             x = nn.Conv(width, (5, 5), padding='VALID', kernel_init=XAVIER, dtype=self.dtype, name=f'conv_{i}')(x)
             x = nn.relu(nn.max_pool(x, window_shape=(2, 2), strides=(2, 2)))
         x = x.reshape(x.shape[0], 1, 1, -1)
-        x = nn.relu(nn.Dense(shared, kernel_init=XAVIER, dtype=self.dtype, name='shared')(x))
-        # Not while initialising: zeros of the initial batch's shape would stay among the variables.
-        if not self.is_initializing():
-            x = self.perturb('shared', x)
+        x = perturbable(self, nn.relu(nn.Dense(shared, kernel_init=XAVIER, dtype=self.dtype, name='representation')(x)))
         raw = {t.name: ClassHead(hidden, t.channels, self.dtype, name=f'head_{t.name}')(x) for t in self.tasks}
         predictions = {t.name: t.activate(raw[t.name].astype(jnp.float32)) for t in self.tasks}
         return Outputs({MAIN: predictions}, {'last': x})

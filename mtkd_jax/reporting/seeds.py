@@ -18,8 +18,10 @@ PLUS_MINUS = ' ± '
 def seeds_table(workdirs: Sequence[Path], tasks: Sequence[ReportedTask], protocol: str = 'accumulated') -> str:
     """A row per network and branch, a column per metric: mean ± standard deviation over the workdirs that have it.
 
-    The deviation is that of a sample (n - 1). Δm (per task) is computed within each workdir, against its own
-    single-task networks, and then averaged; a dash where they are not there or of another kind.
+    The deviation is that of a sample (n - 1). `seeds` counts the workdirs that have the row; where fewer of them have a
+    metric (a single-task network is still missing), the cell says how many it averages: `12.3 ± 0.4 (2)`. Δm (per task)
+    is computed within each workdir, against its own single-task networks, and then averaged; a dash where they are not
+    there or of another kind.
 
     Raises:
         UserError: two workdirs have the same seed, or stages of one name have different settings.
@@ -54,7 +56,8 @@ def _cell(found: Sequence[dict[str, float]], name: str, unit: str = '', decimals
         return '–'
     places = label(name).decimals if decimals is None else decimals
     mean = f'{fmean(values):.{places}f}'
-    return mean + (f'{PLUS_MINUS}{stdev(values):.{places}f}' if len(values) > 1 else '') + unit
+    spread = f'{PLUS_MINUS}{stdev(values):.{places}f}' if len(values) > 1 else ''
+    return mean + spread + unit + (f' ({len(values)})' if len(values) < len(found) else '')
 
 
 def _check(loaded: dict[Path, list[dict[str, Any]]]) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
@@ -22,11 +21,14 @@ class Backward:
 
     Attributes:
         tasks: weights [T] → gradient of Σ_t w_t ℓ_t, and its gradient with respect to the shared feature map.
-        whole: weights [T] → the same and the distillation's gradient.
+        whole: weights [T] → gradient of what is minimised: the labels' share of Σ_t w_t ℓ_t, and the distillation.
+        mixed: direction of the shared parameters for Σ_t w_t ℓ_t → the labels' share of it, and the gradient of the
+            distillation where there is one.
     """
 
     tasks: Callable[[Array], tuple[Parts, Any]]
     whole: Callable[[Array], Parts]
+    mixed: Callable[[Any], Any]
 
 
 def balance(
@@ -40,8 +42,8 @@ def balance(
     if weighting.needs == 'losses':
         weights, state = weighting.update(state, losses, None)
         return backward.whole(weights), weights, state
-    ones, count = jnp.ones_like(losses), losses.shape[0]
-    own = backward.whole(ones).own
+    count = losses.shape[0]
+    own = backward.whole(own_weights(weighting, losses)).own
     if weighting.needs == 'gramian' and gramian_of == 'features':
         products = gradients.gramian(gradients.rows(lambda w: backward.tasks(w)[1], count))
         weights, state = weighting.update(state, losses, products)
@@ -54,8 +56,12 @@ def balance(
         weights = None
         flat, state = weighting.update(state, losses, gradients.matrix(jacobian))
         direction = ravel_pytree(shared)[1](flat)
-    distilled = backward.whole(jnp.zeros_like(losses)).shared
-    return Parts(jax.tree.map(jnp.add, direction, distilled), own), weights, state
+    return Parts(backward.mixed(direction), own), weights, state
+
+
+def own_weights(weighting: Weighting, losses: Float[Array, 't']) -> Float[Array, 't']:
+    """What weighs the losses in tasks' own parameters, where the weighting reads gradients: its constant factors."""
+    return jnp.ones_like(losses) if weighting.factors is None else jnp.asarray(weighting.factors, losses.dtype)
 
 
 def initial_state(weighting: Weighting, params: Any, tasks: list[str]) -> Any:

@@ -17,25 +17,26 @@ from mtkd_jax.types import Batch, Variables
 Diagnose = Callable[[TrainState, Variables, Batch], dict[str, Array]]
 
 
-def diagnosis(method: Method, total_steps: int, mesh: Mesh, augment: Augment = NONE) -> Diagnose:
+def diagnosis(method: Method, mesh: Mesh, augment: Augment = NONE) -> Diagnose:
     """A jitted function of state, frozen variables and a batch that changes nothing; it sees what the step sees.
 
-    Gives `gradient/<task>`, the norm of ℓ_t's gradient with respect to the shared parameters; for every pair
-    `cosine/<task>/<task>`, 0 where a gradient is zero; and `cka/<task>/<point>` (see `Method.similarity`).
+    Gives `gradient/<task>`, the norm of ℓ_t's gradient with respect to the shared parameters, before any weight; for
+    every pair `cosine/<task>/<task>`, 0 where a gradient is zero; and `cka/<task>/<point>` (see `Method.similarity`).
     """
     names = [task.name for task in method.tasks]
 
     def compute(state: TrainState, frozen: Variables, batch: Batch) -> dict[str, Array]:
         batch = augment(state.step, batch)
-        of_parts = objective(method, state, frozen, batch, total_steps)
-        _, pull, _ = jax.vjp(lambda p: of_parts(p, {}), gradients.split(state.params, names), has_aux=True)
-        jacobian = gradients.rows(lambda w: pull(Objective(w, jnp.zeros(())))[0].shared, len(names))
+        of_parts = objective(method, state, frozen, batch)
+        found, pull, _ = jax.vjp(lambda p: of_parts(p, {}), gradients.split(state.params, names), has_aux=True)
+        untaught = jax.tree.map(jnp.zeros_like, found.distillation)
+        jacobian = gradients.rows(lambda w: pull(Objective(w, untaught))[0].shared, len(names))
         products = gradients.gramian(jacobian)
         norms, cosines = jnp.sqrt(jnp.diag(products)), gradients.cosines(products)
-        found = {f'gradient/{name}': norms[i] for i, name in enumerate(names)}
+        scalars = {f'gradient/{name}': norms[i] for i, name in enumerate(names)}
         for i, first in enumerate(names):
-            found |= {f'cosine/{first}/{names[j]}': cosines[i, j] for j in range(i + 1, len(names))}
-        return found | method.similarity(state.variables, frozen, batch.image)
+            scalars |= {f'cosine/{first}/{names[j]}': cosines[i, j] for j in range(i + 1, len(names))}
+        return scalars | method.similarity(state.variables, frozen, batch.image)
 
     everywhere, split = sharding.replicated(mesh), sharding.batched(mesh)
     return jax.jit(compute, in_shardings=(everywhere, everywhere, split), out_shardings=everywhere)

@@ -65,7 +65,7 @@ class Loop:
         augment = augmentation(stage.augment, stage.method.tasks, self.train.seed)
         step = train_step(stage.method, weighting, optimizer, self.total_steps, stage.gramian_of, augment)
         self._jitted = compile_step(step, mesh)
-        self._diagnose = diagnosis(stage.method, self.total_steps, mesh, augment)
+        self._diagnose = diagnosis(stage.method, mesh, augment)
         self._step: Any = None
         self._evaluator = Evaluator(stage.method.predict, stage.method.tasks, mesh)
         shape = next(self.train.ordered()).image.shape
@@ -199,13 +199,24 @@ class Loop:
             return
         self._checkpoints.wait()
         latest = self._checkpoints.latest
-        tasks = sorted({name.split('/')[-1] for name in bad if '/' in name and name != 'loss/total'})
         good = 'there is none yet' if latest is None else f'step {latest} in {self.folder / "checkpoints"}'
+        culprit, remedy = self._blame(bad)
         raise NonFiniteLossError(
             f'Stage {self.stage.name}: {", ".join(f"{name} = {scalars[name]}" for name in bad)} at step {step} '
-            f'(task: {", ".join(tasks) or "none; only the gradient"}). Last good checkpoint: {good}. '
-            'Check the data of that task, or lower `learning_rate`.'
+            f'({culprit}). Last good checkpoint: {good}. {remedy}'
         )
+
+    def _blame(self, bad: list[str]) -> tuple[str, str]:
+        """Where non-finite scalars come from, and what to do: a task, the weighting of finite losses, the gradient."""
+        weighed = [name for name in bad if name.startswith(('weight/', 'weighting/'))]
+        known = {task.name for task in self.stage.method.tasks}
+        tasks = sorted(known & {part for name in bad if name not in weighed for part in name.split('/')})
+        if tasks:
+            return f'task: {", ".join(tasks)}', 'Check the data of that task, or lower `learning_rate`.'
+        if weighed:
+            name = self.stage.settings.get('weighting', {}).get('name', '')
+            return f'weighting{name and f": {name}"}', 'Choose another weighting, or lower `learning_rate`.'
+        return 'task: none; only the gradient', 'Lower `learning_rate`.'
 
     def _stopped(self, step: int) -> None:
         self._checkpoints.wait()

@@ -11,8 +11,9 @@ from jaxtyping import Array
 
 from mtkd_jax.data.augment import NONE, Augment
 from mtkd_jax.methods import Method
+from mtkd_jax.methods.base import Mixture
 from mtkd_jax.training import gradients, sharding
-from mtkd_jax.training.balance import Backward, balance
+from mtkd_jax.training.balance import Backward, balance, own_weights
 from mtkd_jax.training.gradients import Parts
 from mtkd_jax.training.state import TrainState
 from mtkd_jax.types import Batch, Variables
@@ -23,31 +24,48 @@ TrainStep = Callable[[TrainState, Variables, Batch], tuple[TrainState, Scalars]]
 
 
 class Objective(NamedTuple):
-    """`task`: the losses [T] that the weighting balances; `distilled`: Σ_t λ_t d_t."""
+    """Before any weight: `task`, the losses ℓ [T] that the weighting balances; `distillation`, d_t by task."""
 
     task: Array
-    distilled: Array
+    distillation: dict[str, Array]
 
 
 def objective(
-    method: Method, state: TrainState, frozen: Variables, batch: Batch, total_steps: int
+    method: Method, state: TrainState, frozen: Variables, batch: Batch
 ) -> Callable[[Parts, Any], tuple[Objective, tuple[Scalars, Any]]]:
     """(parameters, shift of the shared features) → objective, and (scalars, batch statistics) beside it."""
-    mixture = method.mixture(state.step / total_steps)
 
     def compute(parts: Parts, shift: Any) -> tuple[Objective, tuple[Scalars, Any]]:
         variables = {**state._replace(params=gradients.join(parts)).variables, 'perturbations': shift}
         losses, batch_stats = method.losses(variables, frozen, batch)
         task = jnp.stack([losses.task[t.name] for t in method.tasks])
-        distilled = sum((mixture.distillation[n] * d for n, d in losses.distillation.items()), jnp.zeros(()))
         scalars = {
             **{f'loss/{name}': value for name, value in losses.task.items()},
             **{f'distillation/{name}': value for name, value in losses.distillation.items()},
             **losses.diagnostics,
         }
-        return Objective(mixture.labels * task, distilled), (scalars, batch_stats)
+        return Objective(task, losses.distillation), (scalars, batch_stats)
 
     return compute
+
+
+def backward_passes(pull: Callable[[Objective], tuple[Parts, Any]], found: Objective, mixture: Mixture) -> Backward:
+    """What `balance` may ask for, from the pull-back of the objective."""
+    taught = {name: mixture.distillation[name] * jnp.ones_like(d) for name, d in found.distillation.items()}
+    untaught = jax.tree.map(jnp.zeros_like, taught)
+
+    def mixed(direction: Any) -> Any:
+        direction = jax.tree.map(lambda x: mixture.labels * x, direction)
+        # Nothing is pulled back where nothing is distilled: of zeros it would be a whole backward pass, too.
+        if not taught:
+            return direction
+        return jax.tree.map(jnp.add, direction, pull(Objective(jnp.zeros_like(found.task), taught))[0].shared)
+
+    return Backward(
+        tasks=lambda w: pull(Objective(w, untaught)),
+        whole=lambda w: pull(Objective(mixture.labels * w, taught))[0],
+        mixed=mixed,
+    )
 
 
 def train_step(
@@ -60,10 +78,12 @@ def train_step(
 ) -> TrainStep:
     """(state, frozen variables, batch) → (state, scalars); a pure function.
 
-    Minimises Σ_t w_t ℓ_t + Σ_t λ_t d_t with w from the weighting and λ from the method (both losses after the method's
-    mixture). Weightings that read gradients see those of ℓ_t with respect to the parameters that tasks share
-    (`gradients.Parts`) and decide their direction there; a task's own parameters then get the gradient of their own
-    ℓ_t, unweighted, as in Sener & Koltun's and later code. The distillation's gradient is added to both as it is.
+    Minimises a Σ_t w_t ℓ_t + Σ_t λ_t d_t with w from the weighting, the labels' share a and λ from the method. The
+    weighting sees ℓ_t itself, so that it can neither undo a nor take a change of a for learning. Weightings that read
+    gradients see those of ℓ_t with respect to the parameters that tasks share (`gradients.Parts`) and decide their
+    direction there; a task's own parameters then get the gradient of their own a f_t ℓ_t, with no weight but the
+    constant factors of the tasks, as in Sener & Koltun's (2018) algorithm. The distillation's gradient is added to both
+    as it is.
 
     Args:
         method, weighting, optimizer: what is minimised, how it is balanced, and how parameters follow.
@@ -73,31 +93,30 @@ def train_step(
             approximation: an upper bound of the other up to the Jacobian of the trunk (Sener & Koltun 2018).
         augment: what is done to a batch first, once: every network of the method, frozen ones too, sees the same.
 
-    Scalars: `loss/total`, `loss/<task>` and `distillation/<task>` (before any weight), `weight/<task>` where the
-    weighting has weights, `weighting/...` (its own report), `gradient_norm` (over all parameters), and the method's
-    diagnostics.
+    Scalars: `loss/total` (f stands for w where the weighting gives a direction), `loss/<task>` and
+    `distillation/<task>` (before any weight), `weight/<task>` where the weighting has weights, `weighting/...` (its own
+    report), `gradient_norm` (over all parameters), and the method's diagnostics.
     """
     names = [task.name for task in method.tasks]
 
     def step(state: TrainState, frozen: Variables, batch: Batch) -> tuple[TrainState, Scalars]:
         batch = augment(state.step, batch)
-        compute = objective(method, state, frozen, batch, total_steps)
+        mixture = method.mixture(state.step / total_steps)
+        compute = objective(method, state, frozen, batch)
         # Only a Gramian of features reads the shift's gradient; elsewhere it is not computed.
         shift = method.shared_shift(batch.image) if gramian_of == 'features' else {}
         parts = gradients.split(state.params, names)
         found, pull, (scalars, batch_stats) = jax.vjp(compute, parts, shift, has_aux=True)
         losses = jax.lax.stop_gradient(found.task)
-
-        backward = Backward(
-            tasks=lambda w: pull(Objective(w, jnp.zeros(()))),
-            whole=lambda w: pull(Objective(w, jnp.ones(())))[0],
-        )
+        backward = backward_passes(pull, found, mixture)
         parts_gradient, weights, weighting_state = balance(
             weighting, gramian_of, state.weighting_state, losses, parts.shared, backward
         )
         gradient = gradients.join(parts_gradient)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-        scalars['loss/total'] = found.distilled + jnp.sum(losses if weights is None else weights * losses)
+        counted = own_weights(weighting, losses) if weights is None else weights
+        distilled = sum(mixture.distillation[name] * d for name, d in found.distillation.items())
+        scalars['loss/total'] = mixture.labels * jnp.sum(counted * losses) + distilled
         scalars['gradient_norm'] = optax.tree.norm(gradient)
         if weights is not None:
             scalars |= {f'weight/{name}': weights[i] for i, name in enumerate(names)}

@@ -21,20 +21,25 @@ class Weighting(NamedTuple):
     - `'gradients'`: `init(num_tasks, num_parameters)` → state; `update(state, losses [T], jacobian [T P])` →
       (direction [P], state): the gradient of the shared parameters, instead of Σ_t w_t g_t.
 
-    Σ_t w_t ℓ_t is minimised with the weights held constant; losses, Gramian and Jacobian come in as constants, too.
+    Σ_t w_t ℓ_t is minimised over the shared parameters, and for `'losses'` over all, with the weights held constant;
+    losses, Gramian and Jacobian come in as constants, too.
     A loss is not negative, and 0 where a batch has no label of the task: such a task waits. It moves nothing, and what
-    is kept of it (averages, learned scales) stays as it was. A task whose gradient is zero has no say in the weights
-    of the others.
+    is kept of it (averages, learned scales and weights) stays as it was. A task whose gradient is zero has no say in
+    the weights of the others.
 
     `report(state)` → numbers worth a log line, scalars or one per task [T]: `residual` and `converged` (1 or 0) of a
     solver, learned quantities, and for `'gradients'` the task weights behind the direction as `weight`, where the
     method has them.
+
+    `factors`: constants f_t in front of the losses (`scaled`), None for 1. What the weighting sees and answers has them
+    already; they are for a task's own parameters, which follow f_t ℓ_t where the weighting reads gradients.
     """
 
     init: Callable[..., Any]
     update: Callable[..., tuple[Array, Any]]
     needs: Needs = 'losses'
     report: Callable[[Any], dict[str, Array]] = lambda state: {}
+    factors: tuple[float, ...] | None = None
 
 
 def full_precision(update: Callable[..., tuple[Array, Any]]) -> Callable[..., tuple[Array, Any]]:
@@ -63,3 +68,15 @@ def check_positive(name: str, value: float) -> None:
     """Raises ValueError where `value` is not above 0."""
     if not value > 0:
         raise ValueError(f'`{name}` is {value}; give a number above 0.')
+
+
+def check_not_negative(name: str, value: float) -> None:
+    """Raises ValueError where `value` is below 0."""
+    if not value >= 0:
+        raise ValueError(f'`{name}` is {value}; give 0 or more.')
+
+
+def check_part(name: str, value: float) -> None:
+    """Raises ValueError where `value` is no part of a whole."""
+    if not 0 <= value <= 1:
+        raise ValueError(f'`{name}` is {value}; give a number from 0 to 1.')

@@ -18,23 +18,24 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mtkd_jax.weighting import solver
-from mtkd_jax.weighting.base import Weighting, check_choice, full_precision
+from mtkd_jax.weighting.base import Weighting, check_choice, check_not_negative, full_precision
 from mtkd_jax.weighting.cosines import cosines, simplex_shares
 
 
 def cagrad(c: float = 0.5, *, rescale: Literal[0, 1, 2] = 0) -> Weighting:
     """`c`: radius around the mean gradient, relative to its norm. `rescale`: 0 none, 1 by 1 + c², 2 by 1 + c."""
     check_choice('rescale', rescale, (0, 1, 2))
-    if c < 0:
-        raise ValueError(f'`c` is {c}; give 0 or more.')
+    check_not_negative('c', c)
     divisor = {0: 1.0, 1: 1 + c**2, 2: 1 + c}[rescale]
 
     @full_precision
     def update(
         state: solver.Outcome, losses: Float[Array, 't'], gramian: Float[Array, 't t']
     ) -> tuple[Array, solver.Outcome]:
-        parts = cosines(gramian)
         number = len(losses)
+        if c == 0:  # Nothing to solve: the norm's variable would have no curvature.
+            return jnp.full(number, 1 / number, gramian.dtype), solver.no_outcome(number)
+        parts = cosines(gramian)
         shares = simplex_shares(parts)
         matrix = parts.cosine + solver.RIDGE * jnp.eye(number)
         # Lengths of the parts of g_0, and of g_0 itself.

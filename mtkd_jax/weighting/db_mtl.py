@@ -4,8 +4,9 @@ With the gradients of log ℓ_t, g_t / ℓ_t, and their moving averages m_t ← 
 at step k, the direction is Σ_t α_t m_t, α_t = max_s ‖m_s‖ / ‖m_t‖: every task's part is as long as the longest.
 
 B. Lin, W. Jiang, F. Ye, Y. Zhang, P. Chen, Y.-C. Chen, S. Liu, J. Kwok, "Dual-Balancing for Multi-Task Learning",
-2023. Needs the gradients: m is [T, P] float32. The authors' code gives heads the gradient of log ℓ_t; how heads are
-scaled is not decided here. A task without a label keeps its m and is left out of the direction.
+2023. Needs the gradients: m is [T, P] float32. The weights it reports are those of the losses, α_t / ℓ_t. The authors'
+code gives heads the gradient of log ℓ_t; how heads are scaled is not decided here. A task without a label keeps its m
+and is left out of the direction.
 """
 
 from typing import NamedTuple
@@ -13,11 +14,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from mtkd_jax.weighting.base import Weighting, full_precision, labelled
+from mtkd_jax.weighting.base import Weighting, check_not_negative, check_part, full_precision, labelled
 
 
 class State(NamedTuple):
-    """`step`: updates so far. `average`: m. `weights`: α of the last step."""
+    """`step`: updates so far. `average`: m. `weights`: α / ℓ of the last step."""
 
     step: Int[Array, '']
     average: Float[Array, 't p']
@@ -26,8 +27,8 @@ class State(NamedTuple):
 
 def db_mtl(*, beta: float = 0.9, beta_sigma: float = 0.0) -> Weighting:
     """`beta`: β, the part of the past. `beta_sigma`: σ of its decay; 0 keeps it."""
-    if not 0 <= beta <= 1:
-        raise ValueError(f'`beta` is {beta}; give a number from 0 to 1.')
+    check_part('beta', beta)
+    check_not_negative('beta_sigma', beta_sigma)
 
     def init(num_tasks: int, num_parameters: int) -> State:
         return State(jnp.zeros((), jnp.int32), jnp.zeros((num_tasks, num_parameters)), jnp.zeros(num_tasks))
@@ -37,10 +38,11 @@ def db_mtl(*, beta: float = 0.9, beta_sigma: float = 0.0) -> Weighting:
         present = labelled(losses)
         step = state.step + 1
         past = beta / step.astype(losses.dtype) ** beta_sigma
-        balanced = jacobian / jnp.where(present, losses, 1.0)[:, None]
+        safe = jnp.where(present, losses, 1.0)
+        balanced = jacobian / safe[:, None]
         average = jnp.where(present[:, None], past * state.average + (1 - past) * balanced, state.average)
         norm = jnp.where(present, jnp.linalg.norm(average, axis=1), 0.0)
         weights = jnp.where(norm > 0, jnp.max(norm) / jnp.where(norm > 0, norm, 1.0), 0.0)
-        return weights @ average, State(step, average, weights)
+        return weights @ average, State(step, average, weights / safe)
 
     return Weighting(init, update, 'gradients', lambda state: {'weight': state.weights})

@@ -12,7 +12,7 @@ Stochastic Algorithms", 2023. Need the gradients: the last J, [T, P] float32, is
 The authors draw three batches for every step. Here the step's own batch is the third, and the two batches before it
 are the first pair: as independent, and without further passes, but taken one and two steps earlier. So w stays uniform
 for two steps. MoDo's authors take the heads' gradients from all three batches. A task that is absent or has a zero
-gradient in one of the pair has a zero row in C.
+gradient in one of the pair keeps its w; the others move as if it were not there.
 """
 
 from collections.abc import Callable
@@ -20,10 +20,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float
 
-from mtkd_jax.weighting.base import Weighting, check_positive, full_precision
+from mtkd_jax.weighting.base import Weighting, check_not_negative, check_part, check_positive, full_precision
+from mtkd_jax.weighting.simplex import among, to_simplex
 
 
 class State(NamedTuple):
@@ -37,9 +37,10 @@ class State(NamedTuple):
 def modo(*, gamma: float = 1e-3, rho: float = 0.1) -> Weighting:
     """`gamma`: step size of w. `rho`: its regularisation (the authors' code)."""
     check_positive('gamma', gamma)
+    check_not_negative('rho', rho)
 
-    def follow(weights: Array, product: Array) -> Array:
-        return to_simplex(weights - gamma * (product @ weights + rho * weights))
+    def follow(weights: Array, product: Array, there: Array) -> Array:
+        return to_simplex(weights - gamma * (product @ weights + rho * weights), there)
 
     return _double(follow, lambda weights: weights)
 
@@ -50,17 +51,20 @@ def sdmgrad(
     """`regularisation`: λ. `iterations`, `learning_rate`, `momentum`: of the steps on w (the authors' code)."""
     check_positive('iterations', iterations)
     check_positive('learning_rate', learning_rate)
+    check_not_negative('regularisation', regularisation)
+    check_part('momentum', momentum)
 
-    def follow(weights: Array, product: Array) -> Array:
-        scale = jnp.mean(jnp.sqrt(jnp.maximum(jnp.diagonal(product), 0.0)))
+    def follow(weights: Array, product: Array, there: Array) -> Array:
+        number = jnp.maximum(there.sum(), 1)
+        scale = jnp.sum(jnp.sqrt(jnp.maximum(jnp.diagonal(product), 0.0))) / number
         # A pair of batches may disagree on every task: then there is nothing to scale by, and nothing to learn.
         product = jnp.where(scale > 0, product / jnp.where(scale > 0, scale, 1.0) ** 2, 0.0)
-        towards_mean = regularisation * jnp.mean(product, axis=1)
+        towards_mean = regularisation * jnp.sum(product, axis=1) / number
 
         def step(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
             weights, velocity = carry
             velocity = momentum * velocity + product @ weights + towards_mean
-            return (to_simplex(weights - learning_rate * velocity), velocity), None
+            return (to_simplex(weights - learning_rate * velocity, there), velocity), None
 
         return jax.lax.scan(step, (weights, jnp.zeros_like(weights)), length=iterations)[0][0]
 
@@ -70,13 +74,8 @@ def sdmgrad(
     return _double(follow, total)
 
 
-def to_simplex(weights: Float[Array, 't']) -> Float[Array, 't']:
-    """The nearest point of the simplex. A shift changes nothing, but keeps the digits of large weights."""
-    return optax.projections.projection_simplex(weights - jnp.max(weights))
-
-
-def _double(follow: Callable[[Array, Array], Array], total: Callable[[Array], Array]) -> Weighting:
-    """`follow`: w and C → the next w; `total`: w → the task weights."""
+def _double(follow: Callable[[Array, Array, Array], Array], total: Callable[[Array], Array]) -> Weighting:
+    """`follow`: w, C and which tasks have both → the next w; `total`: w → the task weights."""
 
     def init(num_tasks: int, num_parameters: int) -> State:
         uniform = jnp.full(num_tasks, 1 / num_tasks, jnp.float32)
@@ -84,7 +83,10 @@ def _double(follow: Callable[[Array, Array], Array], total: Callable[[Array], Ar
 
     @full_precision
     def update(state: State, losses: Float[Array, 't'], jacobian: Float[Array, 't p']) -> tuple[Array, State]:
-        weights = follow(state.weights, state.product)
+        there = jnp.diagonal(state.product) != 0
+        # A task that only one of the two batches has still has products with other tasks.
+        product = jnp.where(there[:, None] & there[None, :], state.product, 0.0)
+        weights = among(there, state.weights, lambda weights: follow(weights, product, there))
         return total(weights) @ jacobian, State(jacobian, state.last @ jacobian.T, weights)
 
     return Weighting(init, update, 'gradients', lambda state: {'weight': total(state.weights)})

@@ -5,7 +5,8 @@ E_t = Σ_p g_t² / √(S_t + 1e-7), relative to its first value. Then w_t ← w_
 
 Y. He, S. Zhou, G. Zhang, H. Yun, Y. Xu, B. Zeng, T. Chilimbi, H. Zhao, "Robust Multi-Task Learning with Excess Risks",
 2024. Needs the gradients: S is [T, P] float32; the direction is Σ_t w_t g_t. As the authors' code, with log w in the
-state, which cannot overflow. A task without a label, or whose E is 0, keeps its (relative) weight.
+state, which cannot overflow. A task without a label, or whose E is 0, keeps its weight; the others are scaled to the
+sum that they had.
 """
 
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from mtkd_jax.weighting.base import Weighting, check_positive, full_precision, l
 
 
 class State(NamedTuple):
-    """`squares`: S. `initial`: E(0), 0 until known. `log_weights`: log w up to a constant."""
+    """`squares`: S. `initial`: E(0), 0 until known. `log_weights`: log w."""
 
     squares: Float[Array, 't p']
     initial: Float[Array, 't']
@@ -42,9 +43,11 @@ def excess_mtl(*, step_size: float = 1e-2) -> Weighting:
         measured = labelled(losses) & (excess > 0)
         relative = excess / jnp.where(state.initial > 0, state.initial, 1.0)
         moves = measured & (state.initial > 0)
-        log_weights = state.log_weights + jnp.where(moves, step_size * relative, 0.0)
+        moved = state.log_weights + step_size * relative
+        scale = [jax.nn.logsumexp(jnp.where(moves, x, -jnp.inf)) for x in (state.log_weights, moved)]
+        log_weights = jnp.where(moves, moved + scale[0] - scale[1], state.log_weights)
         initial = jnp.where(measured & (state.initial == 0), excess, state.initial)
-        new = State(squares, initial, log_weights - jnp.max(log_weights))
+        new = State(squares, initial, log_weights)
         return weights(new) @ jacobian, new
 
     return Weighting(init, update, 'gradients', lambda state: {'weight': weights(state)})

@@ -8,7 +8,7 @@ B. Liu, Y. Feng, P. Stone, Q. Liu, "FAMO: Fast Adaptive Multitask Optimization",
 
 The authors compute the losses again after the step, on the same batch. That second forward pass is not made here:
 ℓ(after) is the loss of the next batch, so δ also has the difference between two batches, which averages out. A task
-without a label has weight 0, and its last loss waits.
+without a label has weight 0; its last loss and its logit wait, and the others share the pull among themselves.
 """
 
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from mtkd_jax.weighting.base import Weighting, check_positive, full_precision, labelled
+from mtkd_jax.weighting.base import Weighting, check_not_negative, check_positive, full_precision, labelled
 
 
 class State(NamedTuple):
@@ -32,6 +32,7 @@ class State(NamedTuple):
 def famo(*, learning_rate: float = 0.025, decay: float = 1e-3) -> Weighting:
     """`learning_rate`, `decay`: of ξ (the authors')."""
     check_positive('learning_rate', learning_rate)
+    check_not_negative('decay', decay)
     optimizer = optax.chain(optax.add_decayed_weights(decay), optax.adam(learning_rate))
 
     def init(num_tasks: int) -> State:
@@ -44,9 +45,11 @@ def famo(*, learning_rate: float = 0.025, decay: float = 1e-3) -> Weighting:
         safe = jnp.where(present, losses, 1.0)
         known = present & (state.last > 0)
         delta = jnp.where(known, jnp.log(jnp.where(known, state.last, 1.0)) - jnp.log(safe), 0.0)
-        share = jax.nn.softmax(state.logits)
-        step, adam = optimizer.update(share * (delta - share @ delta), state.adam, state.logits)
-        logits = state.logits + step
+        # softmax of nothing but -inf is NaN.
+        share = jax.nn.softmax(jnp.where(known | ~known.any(), state.logits, -jnp.inf))
+        pull = share * (delta - share @ delta)
+        step, adam = optimizer.update(pull, state.adam, jnp.where(known, state.logits, 0.0))
+        logits = jnp.where(known, state.logits + step, state.logits)
         ratio = jnp.where(present, jax.nn.softmax(logits) / safe, 0.0)
         total = ratio.sum()
         return ratio / jnp.where(total > 0, total, 1.0), State(logits, jnp.where(present, losses, state.last), adam)

@@ -14,13 +14,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from mtkd_jax.weighting.base import Weighting
+from mtkd_jax.weighting.base import Weighting, check_part
 
 
 def graddrop(*, leak: float = 0.0, seed: int = 0) -> Weighting:
     """`leak`: the part of every gradient that always passes. `seed`: of the draws."""
-    if not 0 <= leak <= 1:
-        raise ValueError(f'`leak` is {leak}; give a number from 0 to 1.')
+    check_part('leak', leak)
 
     def init(num_tasks: int, num_parameters: int) -> Int[Array, '']:
         return jnp.zeros((), jnp.int32)

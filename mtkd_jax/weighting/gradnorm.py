@@ -7,7 +7,7 @@ Z. Chen, V. Badrinarayanan, C.-Y. Lee, A. Rabinovich, "GradNorm: Gradient Normal
 Deep Multitask Networks", 2018. Needs the Gramian, of which it reads the diagonal: the norms are over all shared
 parameters, where the paper takes its last shared layer. ℓ_t(0) is the loss of the first batch with a label of the task.
 Adam steps and a floor of 1e-3 keep w positive (the paper does not say how). The authors published no code. A task
-without a label or a gradient neither enters the means nor moves.
+without a label or a gradient neither enters the means nor moves: the others are scaled to the sum that they had.
 """
 
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from mtkd_jax.weighting.base import Weighting, check_positive, labelled
+from mtkd_jax.weighting.base import Weighting, check_not_negative, check_positive, labelled
 
 FLOOR = 1e-3
 
@@ -31,6 +31,7 @@ class State(NamedTuple):
 
 def gradnorm(alpha: float = 1.5, learning_rate: float = 0.025) -> Weighting:
     """`alpha`: strength of the pull to like rates (paper). `learning_rate`: of w."""
+    check_not_negative('alpha', alpha)
     check_positive('learning_rate', learning_rate)
     optimizer = optax.adam(learning_rate)
 
@@ -51,8 +52,9 @@ def gradnorm(alpha: float = 1.5, learning_rate: float = 0.025) -> Weighting:
         # Adam follows relative sizes only; squares of raw norms could leave float32.
         gradient = gradient / jnp.maximum(jnp.max(jnp.where(active, norm, 0.0)), jnp.finfo(norm.dtype).tiny)
         step, adam = optimizer.update(gradient, state.adam)
-        moved = jnp.where(active, jnp.maximum(state.weights + step, FLOOR), state.weights)
-        moved = moved * len(losses) / moved.sum()
-        return state.weights, State(moved, initial, adam)
+        moved = jnp.where(active, jnp.maximum(state.weights + step, FLOOR), 0.0)
+        left = len(losses) - jnp.sum(jnp.where(active, 0.0, state.weights))
+        moved = moved * left / jnp.where(active.any(), moved.sum(), 1.0)
+        return state.weights, State(jnp.where(active, moved, state.weights), initial, adam)
 
     return Weighting(init, update, needs='gramian')

@@ -7,17 +7,26 @@ H. Fernando, H. Shen, M. Liu, S. Chaudhury, K. Murugesan, T. Chen, "Mitigating G
 Learning: A Provably Convergent Approach", 2023. Needs the gradients: y is [T, P] float32.
 
 Defaults are those of the authors' multi-task code: h_t = ℓ_t g_t / ‖g_t‖, and Π is a softmax. The paper's algorithm is
-`normalise=False, projection='simplex'`. A task without a label keeps its y and is left out of the direction.
+`normalise=False, projection='simplex'`. A task without a label keeps its y and its λ and is left out of the direction
+and of the others' λ.
 """
 
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Int
 
-from mtkd_jax.weighting.base import Weighting, check_choice, full_precision, labelled
+from mtkd_jax.weighting.base import (
+    Weighting,
+    check_choice,
+    check_not_negative,
+    check_part,
+    check_positive,
+    full_precision,
+    labelled,
+)
+from mtkd_jax.weighting.simplex import among, to_simplex
 
 
 class State(NamedTuple):
@@ -43,7 +52,16 @@ def moco(
     `normalise`: whether h_t is ℓ_t g_t / ‖g_t‖, or g_t. `projection`: Π.
     """
     check_choice('projection', projection, ('softmax', 'simplex'))
-    onto = jax.nn.softmax if projection == 'softmax' else optax.projections.projection_simplex
+    check_positive('beta', beta)
+    check_part('beta', beta)
+    check_positive('gamma', gamma)
+    for name, value in (('beta_sigma', beta_sigma), ('gamma_sigma', gamma_sigma), ('rho', rho)):
+        check_not_negative(name, value)
+
+    def onto(weights: Array, there: Array) -> Array:
+        if projection == 'simplex':
+            return to_simplex(weights, there)
+        return jax.nn.softmax(jnp.where(there, weights, -jnp.inf))
 
     def init(num_tasks: int, num_parameters: int) -> State:
         average = jnp.zeros((num_tasks, num_parameters))
@@ -60,8 +78,13 @@ def moco(
             sample = jnp.where(norm > 0, losses / jnp.where(norm > 0, norm, 1.0), 0.0)[:, None] * jacobian
         moved = state.average - beta / count**beta_sigma * (state.average - sample)
         average = jnp.where(present[:, None], moved, state.average)
-        pull = average @ (average.T @ state.weights) + rho * state.weights
-        weights = onto(state.weights - gamma / count**gamma_sigma * pull)
+        there = present & jnp.any(average != 0, axis=1)
+
+        def follow(weights: Array) -> Array:
+            pull = average @ (average.T @ weights) + rho * weights
+            return onto(weights - gamma / count**gamma_sigma * pull, there)
+
+        weights = among(there, state.weights, follow)
         return jnp.where(present, weights, 0.0) @ average, State(step, average, weights)
 
     return Weighting(init, update, 'gradients', lambda state: {'weight': state.weights})

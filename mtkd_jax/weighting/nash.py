@@ -24,7 +24,7 @@ def nash_mtl(*, max_norm: float | None = 1.0) -> Weighting:
     """`max_norm`: bound of the direction's norm (the authors' gradient clipping), None for none.
 
     As in the authors' code G is divided by its Frobenius norm before Gα = 1/α is solved, so the direction's norm is
-    √(T ‖G‖). They clip the shared parameters' gradient alone; here the weights shrink, hence the heads' part, too.
+    √(T ‖G‖). Only the shared parameters' gradient is bounded, as by the authors.
     """
     if max_norm is not None:
         check_positive('max_norm', max_norm)

@@ -10,7 +10,7 @@ from mtkd_jax.weighting.base import Weighting
 
 
 def scaled(weighting: Weighting, factors: Sequence[float]) -> Weighting:
-    """`weighting` for the losses f_t ℓ_t, in the order of the tasks; its weights then stand for ℓ_t itself.
+    """`weighting` for the losses f_t ℓ_t, in the order of the tasks; all weights then stand for ℓ_t itself.
 
     Raises:
         ValueError: at `init`, when there is not one factor for every task.
@@ -28,4 +28,8 @@ def scaled(weighting: Weighting, factors: Sequence[float]) -> Weighting:
         weights, state = weighting.update(state, f * losses, None if derived is None else jnp.outer(f, f) * derived)
         return f * weights, state
 
-    return weighting._replace(init=init, update=update)
+    def report(state: Any) -> dict[str, Array]:
+        found = weighting.report(state)
+        return found | {'weight': jnp.asarray(factors) * found['weight']} if 'weight' in found else found
+
+    return weighting._replace(init=init, update=update, report=report, factors=tuple(factors))

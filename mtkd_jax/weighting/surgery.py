@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from mtkd_jax.weighting.base import Weighting, full_precision
+from mtkd_jax.weighting.base import Weighting, check_part, full_precision
 from mtkd_jax.weighting.cosines import Cosines, cosines
 
 
@@ -49,8 +49,7 @@ def pcgrad(*, seed: int = 0) -> Weighting:
 
 def gradvac(*, beta: float = 1e-2, seed: int = 0) -> Weighting:
     """`beta`: part of the new cosine in the running mean (paper). `seed`: of the order of the tasks."""
-    if not 0 <= beta <= 1:
-        raise ValueError(f'`beta` is {beta}; give a number from 0 to 1.')
+    check_part('beta', beta)
 
     def against(dot: Array, norm: Array, target: Array) -> tuple[Array, Array]:
         cosine = jnp.clip(dot / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny), -1.0, 1.0)

@@ -18,13 +18,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mtkd_jax.weighting import solver
-from mtkd_jax.weighting.base import Weighting, full_precision
+from mtkd_jax.weighting.base import Weighting, check_not_negative, full_precision
 from mtkd_jax.weighting.cosines import Cosines, cosines
 
 
 def upgrad(*, regularisation: float = 1e-4) -> Weighting:
     """`regularisation`: relative to the trace (the authors' library)."""
-    check(regularisation)
+    check_not_negative('regularisation', regularisation)
 
     @full_precision
     def update(
@@ -40,7 +40,7 @@ def upgrad(*, regularisation: float = 1e-4) -> Weighting:
 
 def dualproj(*, regularisation: float = 1e-4) -> Weighting:
     """`regularisation`: relative to the trace (the authors' library)."""
-    check(regularisation)
+    check_not_negative('regularisation', regularisation)
 
     @full_precision
     def update(
@@ -51,12 +51,6 @@ def dualproj(*, regularisation: float = 1e-4) -> Weighting:
         return (1 + added[0] / parts.length) / len(losses), outcome
 
     return Weighting(solver.no_outcome, update, needs='gramian', report=solver.report)
-
-
-def check(regularisation: float) -> None:
-    """Raises ValueError where it is negative."""
-    if regularisation < 0:
-        raise ValueError(f'`regularisation` is {regularisation}; give 0 or more.')
 
 
 def regularised(gramian: Float[Array, 't t'], regularisation: float) -> Cosines:

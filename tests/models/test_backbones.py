@@ -26,7 +26,7 @@ WIDTHS = (4, 6, 8, 10, 12)
 def tiny(name, chosen=TWO, **options):
     if issubclass(BACKBONES[name], models.SelfDistilled):
         options |= {'branches': (MAIN,)}
-    return BACKBONES[name](tuple(chosen), WIDTHS, **options)
+    return BACKBONES[name](tuple(chosen), WIDTHS[: len(BACKBONES[name].widths)], **options)
 
 
 def start(network, size=(32, 64)):
@@ -92,11 +92,11 @@ def test_children_named_after_a_task_are_reached_by_its_loss_alone(name):
     assert {owner(child, TWO) for child in params} == {None, *both}
 
 
-@pytest.mark.parametrize('name', ['segnet', 'segnet_sd'])
+@pytest.mark.parametrize('name', ['segnet', 'segnet_sd', 'lenet_mtl'])
 def test_every_gradient_passes_the_shared_feature(name):
     """It can be perturbed, that moves every prediction, and the shared parameters' gradients are those behind it."""
     network = tiny(name)
-    variables, image = start(network)
+    variables, image = start(network, (32, 32))
     params = variables['params']
 
     def predict(params, shift):
@@ -118,10 +118,11 @@ def test_every_gradient_passes_the_shared_feature(name):
             found.append((whole, jax.vjp(feature, params)[1](at_feature)[0], at_feature))
         return found
 
-    shape = jax.eval_shape(feature, params)
+    outputs, shift = jax.eval_shape(lambda: (models.predict(network, variables, image), feature(params)))
     rng = np.random.default_rng(1)
-    direction = {t.name: jnp.asarray(rng.standard_normal((2, 32, 64, t.channels)), jnp.float32) for t in TWO}
-    for whole, behind, at_feature in compare(params, jnp.zeros(shape.shape), direction):
+    shapes = {name: x.shape for name, x in outputs.predictions[MAIN].items()}
+    direction = {name: jnp.asarray(rng.standard_normal(shape), jnp.float32) for name, shape in shapes.items()}
+    for whole, behind, at_feature in compare(params, jnp.zeros(shift.shape), direction):
         assert np.abs(at_feature).max() > 0
         for child in params:
             if owner(child, TWO) is None:

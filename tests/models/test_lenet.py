@@ -29,7 +29,7 @@ def test_shapes_and_parameters(size, positions):
     heads = 2 * (50 * 50 + 50) + (50 * 10 + 10) + (50 * 1623 + 1623)
     assert sum(x.size for x in jax.tree.leaves(variables)) == trunk + heads
     assert set(variables) == {'params'}
-    assert set(variables['params']) == {'conv_0', 'conv_1', 'shared', 'head_svhn', 'head_omniglot'}
+    assert set(variables['params']) == {'conv_0', 'conv_1', 'representation', 'head_svhn', 'head_omniglot'}
 
 
 def test_widths():

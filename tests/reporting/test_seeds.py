@@ -1,8 +1,11 @@
 """Several seeds in one table."""
 
+import numpy as np
 import pytest
 
+from mtkd_jax import compare
 from mtkd_jax.reporting.seeds import seeds_table
+from mtkd_jax.training.folder import save_model
 from mtkd_jax.types import UserError
 from tests.reporting import fake
 
@@ -34,6 +37,33 @@ def test_mean_and_sample_deviation(tmp_path):
     mean = sum((6 + d + -0.2) / 3 for d in depth) / 3
     assert found['Δm ↑'].startswith(f'{mean:.1f} ± ')
     assert cells(table, 'single-task')['Δm ↑'] == '–'
+
+
+def test_a_cell_says_of_how_many_seeds_it_is(tmp_path):
+    """Where a single-task network is not trained yet; a seed without any has no row to count."""
+    whole = [workdir(tmp_path, seed) for seed in (0, 1)]
+    _, depth, _, several = fake.stages(seed=2)
+    some = fake.write(tmp_path / 'some', [depth, several])
+    none = fake.write(tmp_path / 'none', fake.stages(seed=3)[-1:])
+    table = seeds_table([some, *whole, none], TASKS)
+    single, several = cells(table, 'single-task'), cells(table, 'kd_mtl')
+    assert (single['seeds'], several['seeds']) == ('3', '4')
+    assert single['depth error (m) ↓'] == '0.5000 ± 0.0000'
+    assert single['mIoU (%) ↑'] == '20.00 ± 0.00 (2)'
+    assert several['mIoU (%) ↑'] == '22.00 ± 0.00'
+    assert several['Δm ↑'].endswith(' % (2)')
+
+
+def test_tasks_are_those_of_all_workdirs(tmp_path):
+    """The first has its single-task network of depth only, and no network of normals."""
+    for seed, kept in enumerate((['stl_depth'], ['stl_depth', 'stl_normals'])):
+        folder = fake.write(tmp_path / f'seed{seed}', [s for s in fake.stages(seed=seed) if s['stage'] in kept])
+        for name in kept:
+            spec = {'tasks': [name.removeprefix('stl_')], 'classes': 13, 'depth_maximum': 8.0}
+            save_model(folder / 'stages' / name / 'model', spec, {'params': {'x': np.zeros(1, np.float32)}})
+    found = cells(compare.compare([str(tmp_path / 'seed*')], 'accumulated'), 'single-task')
+    assert found['normals, mean (°) ↓'] == '30.00 (1)'
+    assert found['seeds'] == '2'
 
 
 def test_another_kind_of_network_is_no_base(tmp_path):

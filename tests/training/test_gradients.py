@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.flatten_util import ravel_pytree
+from jax.interpreters import partial_eval
 
 from mtkd_jax import methods, models
 from mtkd_jax.training import gradients, sharding
@@ -81,7 +83,7 @@ def one_step(method, weighting, gramian_of='parameters', devices=1, batch=BATCH,
     return before, jax.device_get(after), jax.device_get(scalars)
 
 
-def by_hand(method, state: TrainState):
+def by_hand(method, state: TrainState, progress=0.0):
     """Each task's gradient of the whole parameters, and the distillation's."""
     frozen = teachers()
 
@@ -89,7 +91,7 @@ def by_hand(method, state: TrainState):
         return pick(method.losses(state._replace(params=params).variables, frozen, BATCH)[0])
 
     of_task = [jax.grad(loss)(state.params, lambda found, n=n: found.task[n]) for n in NAMES]
-    weights = method.mixture(jnp.zeros(())).distillation
+    weights = method.mixture(jnp.asarray(progress)).distillation
 
     def distilled(found):
         return sum((weights[n] * d for n, d in found.distillation.items()), jnp.zeros(()))
@@ -120,6 +122,70 @@ def test_shared_parameters_follow_the_weighting_and_heads_their_own_task(needs, 
     assert shared.keys() == {'trunk', 'norm'}
     if needs != 'gradients':
         assert scalars['weight/depth'] == 2
+
+
+@pytest.mark.parametrize(
+    ('needs', 'gramian_of'), [('gramian', 'parameters'), ('gramian', 'features'), ('gradients', 'parameters')]
+)
+@pytest.mark.parametrize('method', [supervised, kd_mtl])
+def test_factors_reach_the_heads(needs, gramian_of, method):
+    factors = (3.0, 1.0, 0.0)
+    before, after, scalars = one_step(method(), scaled(recorder(needs), factors), gramian_of)
+    of_task, distilled = by_hand(method(), before)
+    expected = jax.tree.map(lambda d, *g: sum(f * x for f, x in zip(factors, g, strict=True)) + d, distilled, *of_task)
+    _, own = gradients.split(moved(before, after), NAMES)
+    close(own, gradients.split(expected, NAMES).own)
+    assert all(np.all(x == 0) for x in jax.tree.leaves(own['network']['head_normals']))
+    if needs == 'gradients' and method is supervised:
+        total = sum(f * scalars[f'loss/{name}'] for f, name in zip(factors, NAMES, strict=True))
+        np.testing.assert_allclose(scalars['loss/total'], total, rtol=1e-6)
+
+
+@pytest.mark.parametrize('needs', ['losses', 'gramian', 'gradients'])
+@pytest.mark.parametrize('done', [0, 1])
+def test_weightings_see_what_the_labels_say_whatever_their_share(needs, done):
+    """BAM's annealing is outside: it can neither be balanced away nor be taken for learning."""
+    share = done / 4
+    before, after, scalars = one_step(bam(), recorder(needs), step=done)
+    of_task, distilled = by_hand(bam(), before, share)
+    losses, shown = after.weighting_state
+    np.testing.assert_allclose(losses, [scalars[f'loss/{name}'] for name in NAMES], rtol=1e-6)
+    assert (losses > 0).all()
+    if needs == 'gradients':
+        flat = [ravel_pytree(gradients.split(g, NAMES).shared)[0] for g in of_task]
+        np.testing.assert_allclose(shown, flat, rtol=2e-4, atol=2e-6)
+    mixed = lambda w: jax.tree.map(  # noqa: E731
+        lambda d, *g: share * sum(x * y for x, y in zip(w, g, strict=True)) + d, distilled, *of_task
+    )
+    shared, own = gradients.split(moved(before, after), NAMES)
+    close(shared, gradients.split(mixed(GIVEN), NAMES).shared)
+    close(own, gradients.split(mixed(GIVEN if needs == 'losses' else (1, 1, 1)), NAMES).own)
+    counted = np.ones(3) if needs == 'gradients' else GIVEN
+    total = share * counted @ losses + (1 - share) * 3 * sum(scalars[f'distillation/{name}'] for name in NAMES)
+    np.testing.assert_allclose(scalars['loss/total'], total, rtol=1e-5)
+    if needs != 'gradients':
+        assert scalars['weight/depth'] == 2
+
+
+@pytest.mark.parametrize(
+    ('needs', 'gramian_of', 'expected'),
+    [
+        # Forward 4; with respect to every head's kernel and input, and the trunk's kernel, 7.
+        ('losses', 'parameters', 11),
+        # The same, in another order: inputs and trunk in one batch for all tasks.
+        ('gramian', 'parameters', 11),
+        ('gradients', 'parameters', 11),
+        # Through the heads once more.
+        ('gramian', 'features', 14),
+    ],
+)
+def test_nothing_is_pulled_back_that_is_not_needed(needs, gramian_of, expected):
+    method, weighting = supervised(), recorder(needs)
+    state = jax.eval_shape(lambda: initial_state(method, weighting, SGD, jax.random.key(0), BATCH.image.shape))
+    step = train_step(method, weighting, SGD, 4, gramian_of)
+    program = jax.make_jaxpr(lambda state: step(state, {}, BATCH)[0])(state).jaxpr
+    used, _ = partial_eval.dce_jaxpr(program, [True] * len(program.outvars))
+    assert str(used).count('= conv_general_dilated[') == expected
 
 
 @pytest.mark.parametrize('devices', [1, 8])
@@ -160,6 +226,12 @@ def test_factors_in_front_of_a_weighting():
         after.weighting_state[1], np.outer(factors, factors) * plain.weighting_state[1], rtol=1e-5
     )
     assert scalars['weight/segmentation'] == 1.5
+    # Weights that a direction has in it stand for ℓ_t, too: ExcessMTL begins with 1 for every f_t ℓ_t, and DB-MTL does
+    # not see factors.
+    _, _, scalars = one_step(supervised(), scaled(CONSTRUCTORS['excess_mtl'](), factors))
+    np.testing.assert_allclose([scalars[f'weight/{name}'] for name in NAMES], factors, rtol=1e-5)
+    balanced = [one_step(supervised(), scaled(CONSTRUCTORS['db_mtl'](), f))[2] for f in (factors, (1.0, 1.0, 1.0))]
+    np.testing.assert_allclose(*([s[f'weight/{name}'] for name in NAMES] for s in balanced), rtol=1e-4)
     with pytest.raises(ValueError, match='`factors` has 2 entries for 3 tasks'):
         scaled(recorder('gramian'), (1.0, 1.0)).init(3)
 
@@ -209,7 +281,7 @@ def test_bam_distils_the_prediction_of_each_tasks_teacher():
 def test_diagnosis_is_what_it_says():
     method, mesh = kd_mtl(), small.mesh(2)
     state = initial_state(method, CONSTRUCTORS['uniform'](), SGD, jax.random.key(0), BATCH.image.shape)
-    found = diagnosis(method, 4, mesh)(state, teachers(), jax.device_put(BATCH, sharding.batched(mesh)))
+    found = diagnosis(method, mesh)(state, teachers(), jax.device_put(BATCH, sharding.batched(mesh)))
     of_task, _ = by_hand(method, state)
     flat = [np.concatenate([np.ravel(x) for x in jax.tree.leaves(gradients.split(g, NAMES).shared)]) for g in of_task]
     norms = [np.linalg.norm(x) for x in flat]

@@ -1,11 +1,16 @@
 """The loop: exact resume, stops, non-finite losses, evaluation."""
 
+import dataclasses
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtkd_jax import methods
+from mtkd_jax import methods, weighting
 from mtkd_jax.data.pipeline import Split
+from mtkd_jax.methods import Supervised
+from mtkd_jax.training.balance import initial_state as fresh_state
 from mtkd_jax.training.loop import Loop
 from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
 from mtkd_jax.types import UserError
@@ -64,6 +69,29 @@ def test_augmentation_is_resumed_too(tmp_path):
     assert_identical(states['cut'], states['whole'])
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), states['whole'].params, states['no'].params)
     assert all(jax.tree.leaves(moved))
+
+
+def balanced(folder, made, name=''):
+    """A stage of the smallest network with a weighting."""
+    stage = small.stage(folder, method=Supervised(tiny.Network(), tiny.TASKS))
+    return dataclasses.replace(stage, weighting=lambda steps: made, settings={'weighting': {'name': name}})
+
+
+@pytest.mark.parametrize(
+    'made',
+    [weighting.dwa(steps_per_epoch=1), weighting.famo(), weighting.gradnorm(), weighting.db_mtl(beta_sigma=0.5)],
+    ids=['dwa', 'famo', 'gradnorm', 'db_mtl'],
+)
+def test_a_stopped_run_continues_with_what_the_weighting_has_learned(tmp_path, made):
+    stage = balanced(tmp_path, made)
+    whole = small.train(Loop(stage, small.mesh(), tmp_path / 'whole', StopRequest()))
+    with pytest.raises(StoppedError, match='at step 3 of 8'):
+        small.train(Loop(stage, small.mesh(), tmp_path / 'parts', StopAfter(2)))
+    state = small.train(Loop(stage, small.mesh(), tmp_path / 'parts', StopRequest()))
+    assert_identical(state, whole)
+    fresh = fresh_state(made, state.params, list(small.NAMES))
+    learned = zip(jax.tree.leaves(fresh), jax.tree.leaves(state.weighting_state), strict=True)
+    assert all(np.any(a != b) for a, b in learned if a.ndim)
 
 
 def test_records(unbroken):
@@ -129,6 +157,24 @@ def test_a_non_finite_loss_names_step_task_and_checkpoint(tmp_path):
     with pytest.raises(
         NonFiniteLossError, match=r'loss/depth = inf.* at step \d \(task: depth\).*Last good checkpoint'
     ):
+        small.train(loop)
+
+
+@pytest.mark.parametrize(
+    ('answer', 'reported', 'words'),
+    [
+        (jnp.nan, 0.0, r'weight/depth = nan.*\(weighting: odd\).* Choose another weighting'),
+        (1.0, jnp.inf, r': weighting/residual = inf at step 1 \(weighting: odd\)'),
+    ],
+)
+def test_a_weighting_that_is_not_finite_is_named(tmp_path, answer, reported, words):
+    made = weighting.Weighting(
+        lambda number: (),
+        lambda state, losses, gramian: (answer * jnp.ones_like(losses), state),
+        report=lambda state: {'residual': jnp.asarray(reported)},
+    )
+    loop = Loop(balanced(tmp_path, made, 'odd'), small.mesh(), tmp_path, StopRequest())
+    with pytest.raises(NonFiniteLossError, match=words):
         small.train(loop)
 
 

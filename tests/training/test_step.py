@@ -108,7 +108,7 @@ def test_every_network_sees_the_same_augmented_batch(tiny_kd_mtl):
     found = []
     for own, given in (({'augment': AUGMENT}, batch), ({}, augmented)):
         step = jax.jit(train_step(method, weighting.uniform(), STILL, 10, **own))
-        diagnose = diagnosis(method, 10, small.mesh(), *own.values())
+        diagnose = diagnosis(method, small.mesh(), *own.values())
         found.append(jax.device_get(step(state, frozen, given)[1] | diagnose(state, frozen, given)))
     inside, before = found
     assert {'distillation/depth', 'cka/depth/last', 'gradient/depth', 'cosine/depth/normals'} <= set(inside)

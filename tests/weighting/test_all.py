@@ -73,6 +73,59 @@ def test_a_batch_without_labels_of_a_task(name):
         assert np.linalg.norm(rest) < 1e-5 * max(np.linalg.norm(found.direction[2]), 1e-5)
 
 
+# Of their state, and of weights that are relative to those of other tasks.
+STATEFUL = {name: ALL[name] for name in ('famo', 'gradnorm', 'excess_mtl', 'moco', 'modo', 'sdmgrad', 'db_mtl')} | {
+    'moco_simplex': weighting.moco(normalise=False, projection='simplex', rho=0.1),
+    'sdmgrad_slow': weighting.sdmgrad(iterations=3, learning_rate=0.01),
+}
+
+
+@pytest.mark.parametrize('name', STATEFUL)
+def test_an_absent_task_is_as_good_as_none(name):
+    """The others go where they would go alone, up to the length of the step."""
+    weighter = STATEFUL[name]
+    losses, jacobian = LOSSES.copy(), 0.1 * random(12, 0.5)
+    losses[:, 1], jacobian[:, 1] = 0, 0
+    rest = [0, 2]
+
+    def steps(losses, jacobian):
+        advance = lambda state, inputs: examples.step(weighter, state, *inputs)[::-2]  # noqa: E731
+        return jax.lax.scan(advance, examples.initial(weighter, losses.shape[1]), (losses, jacobian))[1]
+
+    three, two = (
+        np.asarray(jax.jit(steps)(*pair)) for pair in ((losses, jacobian), (losses[:, rest], jacobian[:, rest]))
+    )
+    np.testing.assert_allclose(unit(three), unit(two), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ('name', 'kept'),
+    [
+        ('famo', 'logits'),
+        ('gradnorm', 'weights'),
+        ('excess_mtl', 'log_weights'),
+        ('moco', 'weights'),
+        ('moco_simplex', 'weights'),
+        ('modo', 'weights'),
+        ('sdmgrad_slow', 'weights'),
+    ],
+)
+def test_what_is_learned_of_a_task_waits_for_its_label(name, kept):
+    weighter = STATEFUL[name]
+    update = jax.jit(lambda *inputs: examples.step(weighter, *inputs)[2])
+    states = [examples.initial(weighter)]
+    losses, jacobian = np.tile(LOSSES, (3, 1)), 0.1 * np.tile(random(13, 0.5), (3, 1, 1))
+    losses[5:10, 1], jacobian[5:10, 1] = 0, 0
+    for row, rows in zip(losses, jacobian, strict=True):
+        states.append(update(states[-1], jnp.asarray(row), jnp.asarray(rows)))
+    # MoDo and SDMGrad learn from the two batches before.
+    first, last = (6, 12) if name in ('modo', 'sdmgrad_slow') else (5, 10)
+    learned = np.stack([getattr(state, kept) for state in states])
+    np.testing.assert_array_equal(learned[first : last + 1, 1], learned[first, 1])
+    assert np.ptp(learned[first : last + 1, 0]) > 0
+    assert learned[last + 1, 1] != learned[first, 1] != learned[0, 1]
+
+
 @pytest.mark.parametrize('name', sorted(set(ALL) - DRAWN))
 def test_tasks_have_no_order(name):
     permutation = [2, 0, 1]
@@ -209,6 +262,19 @@ def test_draws_favour_no_task(name):
         (lambda: weighting.gradvac(beta=2.0), 'beta'),
         (lambda: weighting.upgrad(regularisation=-1.0), 'regularisation'),
         (lambda: weighting.nash_mtl(max_norm=0.0), 'max_norm'),
+        (lambda: weighting.cagrad(c=float('nan')), '`c` is nan'),
+        (lambda: weighting.db_mtl(beta_sigma=-1.0), '`beta_sigma` is -1.*0 or more'),
+        (lambda: weighting.famo(decay=-1.0), '`decay` is -1'),
+        (lambda: weighting.gradnorm(alpha=-2.0), '`alpha` is -2'),
+        (lambda: weighting.graddrop(leak=2.0), '`leak` is 2'),
+        (lambda: weighting.moco(beta=-3.0), '`beta` is -3'),
+        (lambda: weighting.moco(beta=3.0), '`beta` is 3.*from 0 to 1'),
+        (lambda: weighting.moco(gamma=-1.0), '`gamma` is -1'),
+        (lambda: weighting.moco(gamma_sigma=-1.0), '`gamma_sigma` is -1'),
+        (lambda: weighting.moco(rho=-1.0), '`rho` is -1'),
+        (lambda: weighting.modo(rho=-1.0), '`rho` is -1'),
+        (lambda: weighting.sdmgrad(momentum=5.0), '`momentum` is 5'),
+        (lambda: weighting.sdmgrad(regularisation=-1.0), '`regularisation` is -1'),
     ],
 )
 def test_wrong_arguments(make, words):

@@ -36,6 +36,16 @@ def test_cagrad_rescaled():
     np.testing.assert_allclose(weigh(weighting.cagrad(c=0.4, rescale=1), LOSSES[0], jacobian), plain / 1.16, rtol=1e-5)
 
 
+def test_cagrad_of_no_radius_is_the_mean():
+    weighter, jacobian = weighting.cagrad(c=0.0), random(1, 0.5)[0]
+    weights, state = weighter.update(weighter.init(3), jnp.ones(3), jnp.asarray(jacobian @ jacobian.T))
+    np.testing.assert_allclose(weights, 1 / 3, rtol=1e-6)
+    assert state.residual == 0
+    assert state.converged
+    near = weigh(weighting.cagrad(c=1e-4), LOSSES[0], jacobian)
+    np.testing.assert_allclose(near, weights, atol=1e-3)
+
+
 @pytest.mark.parametrize('normalisation', ['l2', 'loss', 'loss+'])
 def test_mgda_normalisations(normalisation):
     losses, norm = np.array([0.5, 3.0], np.float32), np.linalg.norm(TWO, axis=1)
@@ -187,7 +197,8 @@ def test_db_mtl_parts_are_equally_long():
         norm = np.linalg.norm(average, axis=1)
         expected = np.sum(norm.max() / norm[:, None] * average, axis=0)
         np.testing.assert_allclose(direction, expected, rtol=1e-3, atol=1e-4)
-    parts = weighter.report(state)['weight'][:, None] * average
+    # The weights are those of the losses, whose logarithm has the gradient g / ℓ.
+    parts = (weighter.report(state)['weight'] * LOSSES[-1])[:, None] * average
     np.testing.assert_allclose(np.linalg.norm(parts, axis=1), norm.max(), rtol=1e-4)
 
 

@@ -81,12 +81,11 @@ def test_famo():
     found, state = weights(weighting.famo(learning_rate=0.1), [[1.0, 4.0], [1.0, 2.0]])
     # z = ½: 1 and 1/4, scaled to sum 1.
     np.testing.assert_allclose(found[0], [0.8, 0.2], rtol=1e-6)
-    # The second task improved: δ = (0, log 2), so ξ = ∓(−0.1, 0.1) after Adam's first step.
-    share = np.exp([0.1, -0.1]) / np.exp([0.1, -0.1]).sum()
-    ratio = share / [1.0, 2.0]
-    np.testing.assert_allclose(state.logits, [0.1, -0.1], rtol=0.3)
-    share = np.asarray(jax.nn.softmax(state.logits))
-    ratio = share / [1.0, 2.0]
+    # The second task improved, δ = (0, log 2): against (−x, x), x = log 2 / 4. Adam's second step, after one of zero,
+    # has the moments (1 − β) x and (1 − β) x², and divides them by 1 − β² each.
+    moved = 0.1 * (0.1 / (1 - 0.9**2)) / np.sqrt(0.001 / (1 - 0.999**2))
+    np.testing.assert_allclose(state.logits, [moved, -moved], rtol=1e-4)
+    ratio = np.exp([moved, -moved]) / [1.0, 2.0]
     np.testing.assert_allclose(found[1], ratio / ratio.sum(), rtol=1e-5)
 
 
@@ -119,10 +118,12 @@ def test_stch_is_the_gradient_of_its_objective():
     [
         (weighting.uncertainty(learning_rate=0.1), 'log_variance'),
         (weighting.imtl('loss', learning_rate=0.1), 'log_scale'),
+        (weighting.famo(learning_rate=0.1), 'logit'),
     ],
 )
 def test_what_is_learned_waits_for_a_label(weighter, kept):
-    _, before = weights(weighter, [[3.0, 2.0]] * 3)
-    _, after = weights(weighter, [[3.0, 2.0]] * 3 + [[3.0, 0.0]] * 2)
+    labelled = [[3.0, 2.0, 1.0], [2.0, 2.0, 1.0], [3.0, 1.0, 2.0]]
+    _, before = weights(weighter, labelled)
+    _, after = weights(weighter, [*labelled, [3.0, 0.0, 2.0], [2.0, 0.0, 2.0]])
     assert weighter.report(after)[kept][1] == weighter.report(before)[kept][1]
     assert weighter.report(after)[kept][0] != weighter.report(before)[kept][0]
