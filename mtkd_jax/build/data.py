@@ -18,7 +18,12 @@ from mtkd_jax.types import UserError
 MADE = ('source', 'normals', 'resampling', 'depth', 'test_split', 'parts')
 # What the builder of glyphs calls fields of `data`.
 GLYPHS = {'train': 'digits_train', 'test': 'digits_test', 'seed': 'glyph_seed'}
-FREE = ('data_dir', 'read_threads', 'depth_maximum')  # fields of `data` that do not change what is learned
+FREE = (
+    'data_dir',
+    'read_threads',
+    'read_workers',
+    'depth_maximum',
+)  # fields of `data` that do not change what is learned
 
 
 def prepared(config: ConfigDict, progress: builders.Progress) -> builders.Prepared:
@@ -70,6 +75,7 @@ def stage_data(config: ConfigDict, all_tasks: Sequence[Task], data: builders.Pre
             config.data.read_threads,
             index,
             count,
+            config.data.read_workers,
         )
 
     rule = selection.rule_named(config.selection)

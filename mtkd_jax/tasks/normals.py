@@ -36,8 +36,9 @@ def normals(renormalise_blend: bool = False) -> Task:
         name='normals',
         channels=3,
         value_dtype=np.float32,
-        # Any non-zero channel, not a non-zero channel sum: (1, -1, 0)/√2 is a normal like any other.
-        validity=lambda target: (target != 0).any(axis=-1, keepdims=True),
+        # Any non-zero channel, not a non-zero channel sum: (1, -1, 0)/√2 is a normal like any other. NumPy's `any` over
+        # so short an axis takes six times as long.
+        validity=lambda target: (target[..., :1] != 0) | (target[..., 1:2] != 0) | (target[..., 2:] != 0),
         activate=lambda raw: ops.unit_normalise(raw.astype(jnp.float32)),
         loss=cosine_loss,
         distances=distances.REGRESSION,

@@ -4,7 +4,6 @@ import functools
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import tensorflow_datasets as tfds
 
 from mtkd_jax.data import scenes
 from mtkd_jax.data.builders import base
+from mtkd_jax.data.reading import follow_parent
 from mtkd_jax.data.summary import Summary
 from mtkd_jax.types import UserError
 
@@ -108,12 +108,4 @@ class Rooms(base.LocalBuilder):
 def _start_worker() -> None:
     # Ctrl-C reaches every process of the terminal; the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        # A parent that was killed cannot tell its workers to stop: they would wait for work for ever.
-        os._exit(1)
+    follow_parent()
