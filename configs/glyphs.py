@@ -30,7 +30,8 @@ def get_config(argument: str = '') -> ConfigDict:
     # By task. Of every character there are 15 training and 5 test images.
     c.data.classes = ConfigDict({'digits': 10, 'characters': 200})
     c.data.validation_fraction = 0.0  # share of the training set held out; selection='best_validation' needs it
-    c.data.read_threads = 4
+    c.data.read_threads = 4  # that read batches ahead of the step
+    c.data.read_workers = 0  # processes that share these threads; 0: they are the training process's own
 
     c.method = chosen['method']  # stl | kd_mtl | bam | a weighting (uniform, mgda, ...: docs/weightings.md)
     c.backbone = chosen['backbone']  # lenet_mtl

@@ -45,7 +45,8 @@ def get_config(argument: str = '', names: Sequence[str] = TASKS) -> ConfigDict:
     c.data.depth_maximum = 8.0  # metres; scales pictures and the bins of the baseline
     c.data.augment = 'none'  # of training batches: none, the papers (spec A4) | scale_crop_flip
     c.data.validation_fraction = 0.0  # share of the training set held out; selection='best_validation' needs it
-    c.data.read_threads = 4
+    c.data.read_threads = 4  # that read batches ahead of the step
+    c.data.read_workers = 0  # processes that share these threads; 0: they are the training process's own
 
     # stl | kd_mtl | bam | a weighting (uniform, mgda, ...: docs/weightings.md), or with segnet_sd and unet_sd:
     # sd_mtcnn | no_distillation | traditional_kd

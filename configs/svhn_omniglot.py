@@ -33,7 +33,8 @@ def get_config(argument: str = '') -> ConfigDict:
     c.data.partial = False  # True: data that was prepared with --partial
     c.data.classes = ConfigDict({'svhn': 10, 'omniglot': 1623})  # by task (spec A4)
     c.data.validation_fraction = 0.0  # share of the training set held out; selection='best_validation' needs it
-    c.data.read_threads = 8
+    c.data.read_threads = 8  # that read batches ahead of the step
+    c.data.read_workers = 0  # processes that share these threads; 0: they are the training process's own
 
     c.method = chosen['method']  # stl | kd_mtl | bam | a weighting (uniform, mgda, ...: docs/weightings.md)
     c.backbone = chosen['backbone']  # lenet_mtl

@@ -1,6 +1,6 @@
 """The few shapes of data that every room of the package agrees on (design: Outputs, Batch, Losses)."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any, NamedTuple
 
 from jaxtyping import Array, Bool, Float, Num
@@ -42,6 +42,9 @@ class Batch(NamedTuple):
     image: Float[Array, 'b h w 3']
     targets: dict[str, Target]
 
+
+Batches = Generator[Batch, None, None]
+"""Batches one after the other; closing it ends the threads and processes that read ahead."""
 
 Features = dict[str, Float[Array, '...'] | dict[str, Float[Array, '...']]]
 """By distillation point: one map [b h w c] that all tasks share, or one for each task."""

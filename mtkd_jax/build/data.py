@@ -23,7 +23,8 @@ GLYPHS = {'train': 'digits_train', 'test': 'digits_test', 'seed': 'glyph_seed'}
 # Further fields of `data` that tell prepared data apart, or say how they are read.
 READ_AS = {'cityscapes': ('classes', 'depth'), 'taskonomy': ('classes',), 'svhn_omniglot': ('partial',)}
 OWN_VALIDATION = ('taskonomy',)  # data sets with a validation split of their own
-FREE = ('data_dir', 'read_threads', 'depth_maximum')  # fields of `data` that do not change what is learned
+# Fields of `data` that do not change what is learned.
+FREE = ('data_dir', 'read_threads', 'read_workers', 'depth_maximum')
 
 
 def prepared(config: ConfigDict, progress: builders.Progress) -> builders.Prepared:
@@ -100,6 +101,7 @@ def stage_data(config: ConfigDict, all_tasks: Sequence[Task], data: builders.Pre
             config.data.read_threads,
             index,
             count,
+            config.data.read_workers,
         )
 
     rule = selection.rule_named(config.selection)

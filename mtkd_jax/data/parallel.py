@@ -48,6 +48,11 @@ def _start_worker(work: Callable[[Any], Any]) -> None:
     _work = work
     # Ctrl-C reaches every process of the terminal; the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    follow_parent()
+
+
+def follow_parent() -> None:
+    """Ends this process as soon as the one that started it has ended, even if that was killed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

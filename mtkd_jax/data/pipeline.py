@@ -4,7 +4,9 @@ Batch `i` of epoch `e` is a pure function of (split, seed, e, i): a run that sta
 batches it would have seen, without any reader state to restore.
 """
 
-from collections.abc import Iterator, Sequence
+import contextlib
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,35 +14,13 @@ import grain
 import jax
 import numpy as np
 
+from mtkd_jax.data.examples import Label, first_examples, to_example, with_labels
+from mtkd_jax.data.reading import read
 from mtkd_jax.data.sources import Example, Parts, Source, Subset, hold_out
 from mtkd_jax.tasks import Task
-from mtkd_jax.types import Batch, Target, UserError
+from mtkd_jax.types import Batch, Batches, UserError
 
 __all__ = ['Parts', 'Source', 'Split', 'Subset', 'first_examples', 'hold_out', 'to_example']
-
-
-def to_example(example: Example, tasks: Sequence[Task]) -> Batch:
-    """A prepared example as an unbatched `Batch`: image float32 in [0, 1], a value and a mask per task."""
-    image: Any = example['image']
-    if image.dtype == np.uint8:
-        image = image.astype(np.float32) / 255
-    targets = {}
-    for task in tasks:
-        value: Any = example[task.name].astype(task.value_dtype)
-        targets[task.name] = Target(value, task.validity(value))
-    return Batch(image.astype(np.float32), targets)
-
-
-def first_examples(source: Source, tasks: Sequence[Task], count: int) -> Batch:
-    """The first `count` examples of a source as one batch; of `Parts`, some of each that has one of the tasks."""
-    source = with_labels(source, tasks)
-    numbers = source.spread(count) if isinstance(source, Parts) else range(count)
-    return jax.tree.map(lambda *x: np.stack(x), *[to_example(source[i], tasks) for i in numbers])
-
-
-def with_labels(source: Source, tasks: Sequence[Task]) -> Source:
-    """What to read for `tasks`: of `Parts`, those in which an image carries a label of one of them."""
-    return source.of(task.name for task in tasks) if isinstance(source, Parts) else source
 
 
 @dataclass(frozen=True)
@@ -48,20 +28,26 @@ class Split:
     """A split read in batches of `batch_size` per process.
 
     Of `Parts`, a training batch holds `batch_size` / total images of each part that has one of the tasks.
-    `process_index` and `process_count` choose this process's share `[index::count]` of the examples.
+    `process_index` and `process_count` choose this process's share `[index::count]` of the examples. `read_threads`
+    threads read ahead, shared among `read_workers` processes unless that is 0; the batches are the same.
     """
 
     source: Source
-    tasks: Sequence[Task]
+    tasks: Sequence[Task | Label]
     batch_size: int
     seed: int = 0
     read_threads: int = 4
     process_index: int = 0
     process_count: int = 1
+    read_workers: int = 0
 
     def __post_init__(self) -> None:
         if len(self.source) == 0:
             raise UserError('The split is empty; prepare the data again.')
+        if self.read_threads < 1 or self.read_workers < 0:
+            raise UserError(
+                f'`read_threads` is {self.read_threads} and `read_workers` {self.read_workers}; give at least 1 and 0.'
+            )
 
     @property
     def examples(self) -> Source:
@@ -107,37 +93,52 @@ class Split:
         """Raises the UserError of `steps_per_epoch` where it has one."""
         _ = self.steps_per_epoch
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The shuffled training batches `start`, `start + 1`, ... of an epoch."""
-        size = self.train_batch_size
-        batches = self._shuffled(epoch).map(self._to_example).batch(size, drop_remainder=True)
-        return self._read(batches[start:])
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Of the images of a batch of `ordered`: [b h w 3]."""
+        return self.batch_size, *self.to_example(self.examples[0]).image.shape
 
-    def _shuffled(self, epoch: int) -> Any:
-        """The examples of this process's batches, in their order."""
+    def epoch(self, epoch: int, start: int = 0) -> Batches:
+        """The shuffled training batches `start`, `start + 1`, ... of an epoch."""
+        return self.epochs(epoch, epoch + 1, start)
+
+    def epochs(self, first: int, end: int, start: int = 0) -> Batches:
+        """The training batches of the epochs `first`, ..., `end` - 1 without a pause between, from batch `start`."""
+        split = self._to_send
+        examples = grain.MapDataset.source(Epochs(split, first, end)).map(split.to_example)
+        return self._read(examples.batch(self.train_batch_size, drop_remainder=True)[start:])
+
+    def shuffled(self, epoch: int) -> Any:
+        """The examples of this process's batches of an epoch, in their order."""
         examples, steps = self.examples, self.steps_per_epoch
         if isinstance(examples, Parts):
             each = self.batch_size // examples.total
             order = examples.order([self.seed, epoch], each, steps, self.process_index, self.process_count)
-            return grain.MapDataset.source(Subset(examples, order))
+            return Subset(examples, order)
         seed = int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0])
         shuffled = grain.MapDataset.source(examples).shuffle(seed=seed)
         # Equal shares: every process must take the same number of steps.
         return shuffled[self.process_index :: self.process_count][: steps * self.batch_size]
 
-    def ordered(self) -> Iterator[Batch]:
+    def ordered(self) -> Batches:
         """Every example once, in order; the last batches are filled with examples that no mask counts."""
         source = self.examples
         examples = grain.MapDataset.source(source)[self.process_index :: self.process_count]
         largest_share = -(-len(source) // self.process_count)
         batches = -(-largest_share // self.batch_size)
-        read = self._read(examples.map(self._to_example).batch(self.batch_size)) if len(examples) else iter(())
-        blank = jax.tree.map(np.zeros_like, self._to_example(source[0]))
-        for _ in range(batches):
-            yield self._padded(next(read, None), blank)
+        blank = jax.tree.map(np.zeros_like, self.to_example(source[0]))
+        with contextlib.closing(self._read(examples.map(self._to_send.to_example).batch(self.batch_size))) as found:
+            for _ in range(batches):
+                yield self._padded(next(found, None), blank)
 
-    def _to_example(self, example: Example) -> Batch:
+    def to_example(self, example: Example) -> Batch:
+        """A prepared example as an unbatched `Batch`."""
         return to_example(example, self.tasks)
+
+    @property
+    def _to_send(self) -> 'Split':
+        """The same split, fit to be sent to another process."""
+        return dataclasses.replace(self, tasks=tuple(Label.of(task) for task in self.tasks))
 
     def _padded(self, batch: Batch | None, blank: Batch) -> Batch:
         if batch is not None and batch.image.shape[0] == self.batch_size:
@@ -149,10 +150,30 @@ class Split:
 
         return jax.tree.map(fill, blank, *([] if batch is None else [batch]))
 
-    def _read(self, batches: Any) -> Iterator[Batch]:
-        options = grain.ReadOptions(num_threads=self.read_threads, prefetch_buffer_size=4 * self.read_threads)
-        iterator = iter(batches.to_iter_dataset(options))
-        try:
-            yield from iterator
-        finally:
-            iterator.close()
+    def _read(self, batches: Any) -> Batches:
+        return read(batches, self.read_threads, self.read_workers)
+
+
+class Epochs:
+    """The shuffled examples of a split's epochs `first`, ..., `end` - 1, one epoch after the other: a source."""
+
+    def __init__(self, split: Split, first: int, end: int) -> None:
+        self._split, self._first = split, first
+        self._each = split.steps_per_epoch * split.train_batch_size
+        self._length = (end - first) * self._each
+        self._kept: dict[int, Any] = {}
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, i: int) -> Example:
+        epoch, place = divmod(int(i), self._each)
+        return self._shuffled(self._first + epoch)[place]
+
+    def _shuffled(self, epoch: int) -> Any:
+        examples = self._kept.get(epoch)
+        if examples is None:
+            # Several threads may do this at once, and come to the same. Where epochs meet, two are read from.
+            examples = self._split.shuffled(epoch)
+            self._kept = {epoch: examples} | {e: kept for e, kept in self._kept.items() if abs(e - epoch) == 1}
+        return examples

@@ -12,7 +12,7 @@ from jaxtyping import Array
 from mtkd_jax.metrics import Accumulator, ratio
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import sharding
-from mtkd_jax.types import MAIN, Batch, Outputs, Target, Variables
+from mtkd_jax.types import MAIN, Batch, Batches, Outputs, Target, Variables
 
 Measure = Callable[[Variables, Batch], dict[str, dict[str, dict[str, Array]]]]
 
@@ -40,7 +40,7 @@ class Evaluator:
 
         self._measure: Measure = jax.jit(measure, in_shardings=(everywhere, split), out_shardings=everywhere)
 
-    def __call__(self, variables: Variables, batches: Iterable[Batch]) -> dict[str, float]:
+    def __call__(self, variables: Variables, batches: Batches) -> dict[str, float]:
         """Metrics and `loss/<task>` by name; those of a branch other than the only one are named `branch/name`."""
         sums: dict[tuple[str, str], Accumulator] = {}
         waiting: Any = None

@@ -1,8 +1,9 @@
 """The loop: epochs of steps with logging, evaluation and checkpoints, until the last step or a request to stop."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,7 +22,7 @@ from mtkd_jax.training.stage import Stage
 from mtkd_jax.training.state import TrainState, initial_state
 from mtkd_jax.training.step import compile_step, train_step
 from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
-from mtkd_jax.types import Batch, UserError, Variables
+from mtkd_jax.types import Batch, Batches, UserError, Variables
 
 
 @runtime_checkable
@@ -68,7 +69,7 @@ class Loop:
         self._diagnose = diagnosis(stage.method, mesh, augment)
         self._step: Any = None
         self._evaluator = Evaluator(stage.method.predict, stage.method.tasks, mesh)
-        shape = next(self.train.ordered()).image.shape
+        shape = self.train.image_shape
         self._fresh: Callable[[], TrainState] = lambda: sharding.replicate(
             initial_state(stage.method, weighting, optimizer, jax.random.key(stage.seed), shape), mesh
         )
@@ -92,11 +93,12 @@ class Loop:
                 if start:
                     self._progress.message(f'{self.stage.name}: continuing from the checkpoint of step {start}')
                 frozen = self._frozen()
-                for epoch in range(position.epoch, self.stage.schedule.epochs):
-                    first = position.batch if epoch == position.epoch else 0
-                    state = self._epoch(state, frozen, epoch, first)
-                    if self.stage.schedule.evaluates(epoch):
-                        self._evaluate(state, epoch)
+                with closing(self._batches(position)) as batches:
+                    for epoch in range(position.epoch, self.stage.schedule.epochs):
+                        first = position.batch if epoch == position.epoch else 0
+                        state = self._epoch(state, frozen, epoch, first, batches)
+                        if self.stage.schedule.evaluates(epoch):
+                            self._evaluate(state, epoch)
         return state
 
     def _start(self) -> tuple[TrainState, Position]:
@@ -124,11 +126,11 @@ class Loop:
         variables = {name: load_model(path)[1] for name, path in self.stage.teachers.items()}
         return sharding.replicate(variables, self.mesh)
 
-    def _epoch(self, state: TrainState, frozen: Variables, epoch: int, first: int) -> TrainState:
+    def _epoch(self, state: TrainState, frozen: Variables, epoch: int, first: int, batches: Batches) -> TrainState:
         """Batches `first`, ... of an epoch; saves where it ends, and before where the schedule or a stop asks."""
         schedule, per_epoch = self.stage.schedule, self.train.steps_per_epoch
         step, self._window = epoch * per_epoch + first, time.monotonic()
-        for batch in self._batches(epoch, first):
+        for batch in islice(batches, per_epoch - first):
             if schedule.diagnose_every_steps and step % schedule.diagnose_every_steps == 0:
                 self._write_diagnosis(state, frozen, batch, step)
             state, scalars = self._update(state, frozen, batch)
@@ -147,10 +149,10 @@ class Loop:
                 self._stopped(step)
         return state
 
-    def _batches(self, epoch: int, first: int) -> Iterator[Batch]:
-        if first == self.train.steps_per_epoch:
-            return iter(())
-        return sharding.on_device(self.train.epoch(epoch, first), self.mesh)
+    def _batches(self, start: Position) -> Batches:
+        """All that are left: the loader reads the next epoch while this one is evaluated."""
+        batches = self.train.epochs(start.epoch, self.stage.schedule.epochs, start.batch)
+        return sharding.on_device(batches, self.mesh)
 
     def _update(self, state: TrainState, frozen: Variables, batch: Batch) -> tuple[TrainState, Any]:
         if self._step is None:
@@ -235,12 +237,13 @@ class Loop:
             if name == 'validation':
                 self._keep_best(variables, validation_score(results), step)
 
-    def _unless_stopped(self, batches: Iterator[Batch], step: int) -> Iterator[Batch]:
+    def _unless_stopped(self, batches: Batches, step: int) -> Batches:
         """The state is saved where an epoch ends, so an evaluation can simply be left and done again."""
-        for batch in batches:
-            if self.stop.requested:
-                self._stopped(step)
-            yield batch
+        with closing(batches):
+            for batch in batches:
+                if self.stop.requested:
+                    self._stopped(step)
+                yield batch
 
     def _keep_best(self, variables: Variables, score: float, step: int) -> None:
         if not np.isfinite(score):

@@ -86,7 +86,7 @@ def _results(stage: Stage, loop: Loop, state: TrainState, mesh: Mesh, folder: Pa
         tests = [r for r in records if r['split'] == 'test']
         results = summarise(rule, [_numbers(record) for record in tests])
     tasks, data = stage.method.tasks, stage.data
-    shape = next(data.test.ordered()).image.shape[1:]
+    shape = data.test.image_shape[1:]
     return {
         'stage': stage.name,
         'tasks': [task.name for task in tasks],

@@ -1,13 +1,13 @@
 """The device mesh, and how arrays lie on it: batches split along `data`, everything else replicated."""
 
-from collections.abc import Iterable, Iterator
+from contextlib import closing
 from itertools import islice
 from typing import Any
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from mtkd_jax.types import Batch, UserError
+from mtkd_jax.types import Batch, Batches, UserError
 
 
 def make_mesh(devices: int = 0) -> Mesh:
@@ -47,16 +47,16 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     return jax.device_put(tree, replicated(mesh))
 
 
-def on_device(batches: Iterable[Batch], mesh: Mesh, ahead: int = 2) -> Iterator[Batch]:
-    """Batches as sharded device arrays; transfers run `ahead` batches in front of the one in use."""
+def on_device(batches: Batches, mesh: Mesh, ahead: int = 2) -> Batches:
+    """Batches as sharded device arrays; transfers run `ahead` batches in front of the one in use. Closes `batches`."""
     sharding = batched(mesh)
 
     def put(batch: Batch) -> Batch:
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
 
-    iterator = iter(batches)
-    waiting = [put(batch) for batch in islice(iterator, ahead)]
-    while waiting:
-        ready = waiting.pop(0)
-        waiting.extend(put(batch) for batch in islice(iterator, 1))
-        yield ready
+    with closing(batches):
+        waiting = [put(batch) for batch in islice(batches, ahead)]
+        while waiting:
+            ready = waiting.pop(0)
+            waiting.extend(put(batch) for batch in islice(batches, 1))
+            yield ready

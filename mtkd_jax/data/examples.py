@@ -1,0 +1,50 @@
+"""From a prepared example to what a network reads."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from mtkd_jax.data.sources import Example, Parts, Source
+from mtkd_jax.tasks import Task
+from mtkd_jax.types import Batch, Target
+
+
+@dataclass(frozen=True)
+class Label:
+    """What reading an example takes of a task. A whole task holds functions that no other process could be sent."""
+
+    name: str
+    value_dtype: Any
+    validity: Callable[[Any], Any]
+
+    @classmethod
+    def of(cls, task: 'Task | Label') -> 'Label':
+        """The label of `task`."""
+        return cls(task.name, task.value_dtype, task.validity)
+
+
+def to_example(example: Example, tasks: Sequence[Task | Label]) -> Batch:
+    """A prepared example as an unbatched `Batch`: image float32 in [0, 1], a value and a mask per task."""
+    image: Any = example['image']
+    if image.dtype == np.uint8:
+        image = image.astype(np.float32) / 255
+    targets = {}
+    for task in tasks:
+        value: Any = example[task.name].astype(task.value_dtype, copy=False)
+        targets[task.name] = Target(value, task.validity(value))
+    return Batch(image.astype(np.float32, copy=False), targets)
+
+
+def first_examples(source: Source, tasks: Sequence[Task], count: int) -> Batch:
+    """The first `count` examples of a source as one batch; of `Parts`, some of each that has one of the tasks."""
+    source = with_labels(source, tasks)
+    numbers = source.spread(count) if isinstance(source, Parts) else range(count)
+    return jax.tree.map(lambda *x: np.stack(x), *[to_example(source[i], tasks) for i in numbers])
+
+
+def with_labels(source: Source, tasks: Sequence[Task | Label]) -> Source:
+    """What to read for `tasks`: of `Parts`, those in which an image carries a label of one of them."""
+    return source.of(task.name for task in tasks) if isinstance(source, Parts) else source
