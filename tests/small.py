@@ -133,3 +133,16 @@ def train(loop, records=None):
     """Runs `loop` and returns its last state."""
     records = Records() if records is None else records
     return loop(lambda start: as_context(records), lambda start: as_context(Silent()))
+
+
+def filled(shapes):
+    """Random variables of these shapes, which nothing is compiled for."""
+    rng = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        if path[-1].key in ('scale', 'var'):
+            return jnp.ones(leaf.shape)
+        values = rng.standard_normal(leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1]))
+        return jnp.asarray(values, jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(fill, shapes)

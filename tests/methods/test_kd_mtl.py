@@ -100,10 +100,10 @@ def test_features_of_each_tasks_own_are_distilled_into_it():
         weights=dict.fromkeys(names, 1.0),
     )
     batch = jax.tree.map(lambda x: x[:2], BATCH)
-    start = jax.jit(method.init)(jax.random.key(0), batch.image)
+    start = small.filled(jax.eval_shape(method.init, jax.random.key(0), batch.image))
     frozen = {
-        name: jax.jit(functools.partial(teacher.init, train=False))(jax.random.key(i), batch.image)
-        for i, (name, teacher) in enumerate(method.teachers.items())
+        name: small.filled(jax.eval_shape(functools.partial(teacher.init, train=False), jax.random.key(0), batch.image))
+        for name, teacher in method.teachers.items()
     }
     shapes = {name: tree['kernel'].shape for name, tree in start['params']['adaptors'].items()}
     expected = {'mid': (1, 1, 12, 12), 'last': (1, 1, 4, 4)}

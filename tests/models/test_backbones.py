@@ -30,17 +30,10 @@ def tiny(name, chosen=TWO, **options):
 
 
 def start(network, size=(32, 64)):
-    """(variables, image), random; nothing is compiled for it."""
-    rng = np.random.default_rng(0)
-    image = jnp.asarray(rng.uniform(size=(2, *size, 3)), jnp.float32)
+    """(variables, image), random."""
+    image = jnp.asarray(np.random.default_rng(0).uniform(size=(2, *size, 3)), jnp.float32)
     shapes = jax.eval_shape(lambda key: network.init(key, image, train=False), jax.random.key(0))
-
-    def fill(path, leaf):
-        if path[-1].key in ('scale', 'var'):
-            return np.ones(leaf.shape, np.float32)
-        return (rng.standard_normal(leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1]))).astype(np.float32)
-
-    return jax.tree.map(jnp.asarray, jax.tree_util.tree_map_with_path(fill, shapes)), image
+    return small.filled(shapes), image
 
 
 def owner(child, chosen):
