@@ -3,17 +3,19 @@
     python benchmarks/pipeline.py --dataset=nyuv2 [--workers=0,2] [--threads=4,8] [--seconds=20]
 
 Writes random data of the real size with the package's own builders into a temporary folder, and reads training batches
-of it as fast as they come, with nobody computing. Prints a Markdown table: the median of five windows of a fifth of
-`--seconds` after a warm-up, their range, and how long the first batch took. Files stay in the system's cache: this
+of it as fast as they come, with nobody computing. The rows take turns, three times, so that a busy machine slows all of
+them: the Markdown table gives medians, the range, and the median ratio to the first row. Own CPU is what reading
+costs the process that trains; the first batch includes starting the workers. Files stay in the system's cache: this
 measures decoding, not the disk. Noise hardly compresses: as many bytes are read as of any real image of that size.
 """
 
 import itertools
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from statistics import median
 
 import jax
 import numpy as np
@@ -22,14 +24,14 @@ from absl import app, flags, logging
 from mtkd_jax import tasks
 from mtkd_jax.data import builders
 from mtkd_jax.data.frames import Frame
-from mtkd_jax.data.pipeline import Split
+from mtkd_jax.data.pipeline import Source, Split
+from mtkd_jax.data.reading import AHEAD
 from mtkd_jax.tasks import Task
-from mtkd_jax.types import Batches
 
 WORKERS = flags.DEFINE_list('workers', ['0', '2'], 'Numbers of worker processes; 0: threads only.')
 THREADS = flags.DEFINE_list('threads', ['4'], 'Numbers of reading threads, shared among the workers.')
-SECONDS = flags.DEFINE_float('seconds', 20, 'How long each row is measured, after a quarter of it to warm up.')
-WINDOWS = 5
+SECONDS = flags.DEFINE_float('seconds', 20, 'How long each row is measured.')
+TURNS = 3
 
 
 @dataclass(frozen=True)
@@ -89,51 +91,54 @@ DATASETS = {
 DATASET = flags.DEFINE_enum('dataset', 'nyuv2', list(DATASETS), 'What to read.')
 
 
-def measure(split: Split) -> tuple[list[float], float]:
-    """Examples a second in each window, and seconds until the first batch."""
-    began = time.perf_counter()
-    batches = split.epochs(0, 10**6)
-    next(batches)
-    first = time.perf_counter() - began
-    _rate(batches, SECONDS.value / 4)
-    rates = [_rate(batches, SECONDS.value / WINDOWS) for _ in range(WINDOWS)]
-    batches.close()
-    return rates, first
+class Row:
+    """One number of workers and threads, and what was measured of it."""
 
+    def __init__(self, workers: int, threads: int) -> None:
+        self.workers, self.threads = workers, threads
+        self.rates: list[float] = []
+        self.own: list[float] = []
+        self.first: list[float] = []
 
-def _rate(batches: Batches, seconds: float) -> float:
-    began, count = time.perf_counter(), 0
-    for batch in batches:
-        count += batch.image.shape[0]
-        passed = time.perf_counter() - began
-        if passed >= seconds:
-            break
-    return count / passed
+    def measure(self, source: Source, data: DataSet, seconds: float) -> None:
+        """Starts, reads what is soon there anyway, and then for so long."""
+        split = Split(source, data.tasks, data.batch_size, read_threads=self.threads, read_workers=self.workers)
+        began = time.perf_counter()
+        with closing(split.epochs(0, 10**6)) as batches:
+            next(batches)
+            self.first.append(time.perf_counter() - began)
+            for _ in range(AHEAD * self.threads):
+                next(batches)
+            began, busy, count = time.perf_counter(), time.process_time(), 0
+            while time.perf_counter() - began < seconds:
+                count += next(batches).image.shape[0]
+            self.rates.append(count / (time.perf_counter() - began))
+            self.own.append((time.process_time() - busy) / count)
 
 
 def main(argv: list[str]) -> None:
-    """Prepares, reads, prints."""
+    """Prepares, reads in turns, prints."""
     del argv
     logging.set_verbosity(logging.WARNING)
-    chosen = DATASETS[DATASET.value]
+    data = DATASETS[DATASET.value]
     with tempfile.TemporaryDirectory() as folder:
-        source = chosen.prepare(folder).sources['train']
-        split = Split(source, chosen.tasks, chosen.batch_size)
-        batch = next(split.epochs(0, 1))
+        source = data.prepare(folder).sources['train']
+        batch = next(Split(source, data.tasks, data.batch_size).epochs(0, 1))
         megabytes = sum(x.nbytes for x in jax.tree.leaves(batch)) / 1e6
-        print(f'{DATASET.value}: batch {chosen.batch_size} of {megabytes:.1f} MB\n')
-        print('| workers | threads | examples/s | range | MB/s | first batch (s) |')
-        print('| ---: | ---: | ---: | ---: | ---: | ---: |')
-        for workers, threads in itertools.product(WORKERS.value, THREADS.value):
-            rates, first = measure(
-                Split(source, chosen.tasks, chosen.batch_size, read_threads=int(threads), read_workers=int(workers))
-            )
-            median = statistics.median(rates)
-            print(
-                f'| {workers} | {threads} | {median:.0f} | {min(rates):.0f} to {max(rates):.0f} | '
-                f'{median * megabytes / chosen.batch_size:.0f} | {first:.1f} |',
-                flush=True,
-            )
+        print(f'{DATASET.value}: batch {data.batch_size} of {megabytes:.1f} MB\n')
+        choices = itertools.product(WORKERS.value, THREADS.value)
+        rows = [Row(int(workers), int(threads)) for workers, threads in choices]
+        for _, row in itertools.product(range(TURNS), rows):
+            row.measure(source, data, SECONDS.value / TURNS)
+    print('| workers | threads | examples/s | range | ÷ first row | own CPU (ms/example) | first batch (s) |')
+    print('| ---: | ---: | ---: | ---: | ---: | ---: | ---: |')
+    for row in rows:
+        ratio = median(own / first for own, first in zip(row.rates, rows[0].rates, strict=True))
+        print(
+            f'| {row.workers} | {row.threads} | {median(row.rates):.0f} | '
+            f'{min(row.rates):.0f} to {max(row.rates):.0f} | {ratio:.2f} | '
+            f'{1000 * median(row.own):.2f} | {median(row.first):.1f} |'
+        )
 
 
 if __name__ == '__main__':

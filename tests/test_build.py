@@ -548,3 +548,13 @@ def test_traditional_kd_takes_its_teacher_from_the_vanilla_stage(rooms, tmp_path
     assert 'traditional_kd (student)' in report
     _, variables = load_model(tmp_path / 'stages' / 'traditional_kd' / 'model')
     assert not [name for name in variables['params'] if name.startswith('teacher')]
+
+
+@pytest.mark.parametrize('name', ['rooms', 'nyuv2', 'glyphs', 'svhn_omniglot'])
+def test_who_reads_does_not_decide_what_is_learned(name):
+    config = read(name)
+    before = build.data.data_settings(config)
+    config.data.read_threads, config.data.read_workers = 3, 2
+    assert build.data.data_settings(config) == before
+    config.data.validation_fraction = 0.5
+    assert build.data.data_settings(config) != before
