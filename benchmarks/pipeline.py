@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 import jax
@@ -22,8 +23,12 @@ import numpy as np
 from absl import app, flags, logging
 
 from mtkd_jax import tasks
-from mtkd_jax.data import builders
+from mtkd_jax.data import builders, cityscapes_files, taskonomy_files
+from mtkd_jax.data.builders.base import quiet
+from mtkd_jax.data.builders.cityscapes import Cityscapes, CityscapesConfig
+from mtkd_jax.data.builders.taskonomy import Taskonomy, TaskonomyConfig
 from mtkd_jax.data.frames import Frame
+from mtkd_jax.data.nyuv2_files import class_names
 from mtkd_jax.data.pipeline import Source, Split
 from mtkd_jax.data.reading import AHEAD
 from mtkd_jax.tasks import Task
@@ -44,31 +49,50 @@ class DataSet:
 
 
 class RandomFrames:
-    """A reader of frames that are noise, in the stored conventions."""
+    """A reader of frames that are noise, in the stored conventions, with the given targets."""
 
     skipped = ()
 
-    def __init__(self, size: tuple[int, int], count: int) -> None:
-        self.size, self.splits = size, {'train': count, 'test': 1}
-        self.metadata = {'source': 'random', 'normals': 'random', 'resampling': 'none'}
+    def __init__(self, size: tuple[int, int], count: int, classes: Sequence[str], targets: Sequence[str]) -> None:
+        self.size, self.splits, self.classes, self.targets = size, {'train': count, 'test': 1}, tuple(classes), targets
+        self.metadata = {'source': 'random', 'resampling': 'none'}
+
+    def files(self, split: str, i: int) -> Sequence[Path]:
+        """See `frames.Reader`."""
+        del split, i
+        return ()
 
     def read(self, split: str, i: int) -> Frame:
         """See `frames.Reader`."""
         del split
         rng = np.random.default_rng(i)
         normals = rng.standard_normal((*self.size, 3), np.float32)
-        return {
+        frame = {
             'image': rng.random((*self.size, 3), np.float32),
-            'segmentation': rng.integers(-1, 13, (*self.size, 1), np.int8),
+            'segmentation': rng.integers(0, len(self.classes), (*self.size, 1), np.int8),
             'depth': rng.random((*self.size, 1), np.float32) * 10,
             'normals': normals / np.linalg.norm(normals, axis=-1, keepdims=True),
-            'index': np.array(i, np.int32),
+            'keypoints': rng.random((*self.size, 1), np.float32),
+            'edges': rng.random((*self.size, 1), np.float32),
         }
+        return {**{name: frame[name] for name in ('image', *self.targets)}, 'index': np.array(i, np.int32)}
 
 
 def nyuv2(folder: str) -> builders.Prepared:
     """Frames of 288×384 pixels."""
-    return builders.prepare_nyuv2(RandomFrames((288, 384), 64), folder)
+    return builders.prepare_nyuv2(RandomFrames((288, 384), 64, class_names(), NAMES[:3]), folder)
+
+
+def cityscapes(folder: str) -> builders.Prepared:
+    """Frames of 128×256 pixels."""
+    reader = RandomFrames((128, 256), 128, cityscapes_files.CATEGORIES, NAMES[:2])
+    return builders.prepare_frames(Cityscapes, CityscapesConfig(), reader, folder, quiet, overwrite=False)
+
+
+def taskonomy(folder: str) -> builders.Prepared:
+    """Frames of 256×256 pixels with five targets, stored as whole numbers."""
+    reader = RandomFrames((256, 256), 64, taskonomy_files.CLASSES, NAMES)
+    return builders.prepare_frames(Taskonomy, TaskonomyConfig(classes=18), reader, folder, quiet, overwrite=False)
 
 
 def rooms(folder: str) -> builders.Prepared:
@@ -81,10 +105,13 @@ def glyphs(folder: str) -> builders.Prepared:
     return builders.prepare_glyphs(folder, height=64, width=64, train=1024, test=10, characters=100)
 
 
-DENSE = (tasks.segmentation(13), tasks.depth(), tasks.normals())
+NAMES = ('segmentation', 'depth', 'normals', 'keypoints', 'edges')
+DENSE = (tasks.segmentation(18), tasks.depth(), tasks.normals(), tasks.keypoints(), tasks.edges())
 DATASETS = {
-    'nyuv2': DataSet(nyuv2, DENSE, 2),
-    'rooms': DataSet(rooms, DENSE, 4),
+    'nyuv2': DataSet(nyuv2, DENSE[:3], 2),
+    'cityscapes': DataSet(cityscapes, DENSE[:2], 8),
+    'taskonomy': DataSet(taskonomy, DENSE, 4),
+    'rooms': DataSet(rooms, DENSE[:3], 4),
     # With the batch size of SVHN & Omniglot, too.
     'glyphs': DataSet(glyphs, (tasks.classification('digits', 10), tasks.classification('characters', 100)), 512),
 }
