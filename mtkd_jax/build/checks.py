@@ -47,7 +47,8 @@ def check(config: ConfigDict) -> None:
     needed = len(BACKBONES[config.backbone].widths)
     if len(config.widths) != needed or min(config.widths) < 1:
         raise UserError(f'`widths` is {config.widths}; {config.backbone} needs {needed} positive numbers.')
-    spec = model_spec(config, config.tasks, config.method)
+    data = config.data.to_dict()
+    spec = {'classes': data['classes'], 'depth_maximum': data.get('depth_maximum', 1.0), 'data': data}
     for name in config.tasks:
         per_image = build_task(name, spec).words is not None
         if per_image != predicts_images(config.backbone):

@@ -35,7 +35,7 @@ def test_what_the_diagrams_show():
     assert [len(row) for row in curves._rows(shown)] == [4, 3, 4, 4, 3]
     assert titles[:3] == [
         'segmentation loss: cross-entropy (nats), training',
-        'depth loss: absolute error (m), training',
+        'depth loss: absolute error, training',
         'normals loss: 1 - cosine, training',
     ]
     assert 'mIoU (%), test' in titles
