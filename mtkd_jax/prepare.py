@@ -13,6 +13,8 @@ stopped, with the same command. Beside the data a picture of some examples of ev
 """
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -68,6 +70,10 @@ def prepare(progress: SplitProgress) -> builders.Prepared:
         raise UserError(f'`dataset` is {dataset!r}; there are {", ".join(builders.DATASETS)}.')
     size = command.parse_size(SIZE.value) if SIZE.value else None
     if dataset in FROM_FILES and VERIFY.value and not SOURCE.value:
+        if OVERWRITE.value:
+            raise UserError(
+                '--overwrite prepares again, which needs --source=...; give that, or leave out --overwrite.'
+            )
         return builders.prepared(dataset, DATA_DIR.value, **_made_with(dataset, size))
     return {
         'rooms': _rooms,
@@ -130,22 +136,26 @@ def main() -> None:
     try:
         with SplitProgress() as progress:
             data = prepare(progress)
-        sheets = [] if not progress.examples and _sheets(data) else write_sheets(data, _tasks(data))
+        sheets = write_sheets(data, _tasks(data)) if progress.began or not (VERIFY.value or _sheets(data)) else []
+        _tell(data, progress.began, sheets)
+        if VERIFY.value:
+            with SplitProgress() as progress:
+                builders.verify(data, progress)
+            print(f'Verified: {", ".join(f"{n} examples of {split}" for split, n in data.counts.items())}.')
     except KeyboardInterrupt as interrupt:
         said = ' '.join(getattr(interrupt, '__notes__', ['nothing was kept.']))
         print(f'Interrupted: {said}', file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def _tell(data: builders.Prepared, written: bool, sheets: Sequence[Path]) -> None:
     print(describe(data).rstrip())
-    if progress.examples:
+    if written:
         print(f'Written to {data.path}')
     elif not VERIFY.value:
         print(f'Already prepared in {data.path}; nothing was done. --overwrite prepares it again.')
     for sheet in sheets:
         print(f'Some examples: {sheet}')
-    if VERIFY.value:
-        with SplitProgress() as progress:
-            builders.verify(data, progress)
-        print(f'Verified: {", ".join(f"{n} examples of {split}" for split, n in data.counts.items())}.')
 
 
 def _tasks(data: builders.Prepared) -> list[Task]:

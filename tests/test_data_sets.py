@@ -66,7 +66,9 @@ def test_cityscapes_runs(data_dir, tmp_path):
 
 
 def test_cityscapes_has_metric_depth_and_19_classes(data_dir, tmp_path):
-    config = load('cityscapes', data_dir, 'method=uniform', data__classes=19, data__depth='metric')
+    config = load(
+        'cityscapes', data_dir, 'method=uniform', data__classes=19, data__depth='metric', data__depth_maximum=80.0
+    )
     experiment = build.experiment(config, tmp_path, lambda *what: None)
     assert {t.name: t.channels for t in experiment.tasks} == {'segmentation': 19, 'depth': 1}
     assert 'depth_abs' in experiment.tasks[1].metrics.directions
@@ -93,6 +95,40 @@ def test_every_method_and_backbone_builds(data_dir, tmp_path, name):
     for recipe in [*recipes, *(f'method={method}' for method in methods), 'method=sd_mtcnn,objective=eq6']:
         experiment = build.experiment(load(name, data_dir, recipe), tmp_path, lambda *what: None)
         assert len(experiment.tasks) == (2 if name == 'cityscapes' else 5)
+
+
+@pytest.mark.parametrize(
+    ('name', 'fields', 'message'),
+    [
+        ('cityscapes', {'data__depth': 'metrc'}, "`data.depth` is 'metrc'; choose one of inverse, metric"),
+        (
+            'cityscapes',
+            {'data__depth': 'metric', 'data__depth_maximum': 0.2},
+            r'`data.depth_maximum` is 0\.2, but ',
+        ),
+        ('cityscapes', {'data__classes': 8}, '`data.classes` is 8; cityscapes has 7 or 19'),
+        ('taskonomy', {'data__classes': 13}, '`data.classes` is 13; taskonomy has 17 or 18'),
+    ],
+)
+def test_fields_of_data_that_do_not_fit_are_named(data_dir, tmp_path, name, fields, message):
+    with pytest.raises(UserError, match=message):
+        build.experiment(load(name, data_dir, **fields), tmp_path, lambda *what: None)
+
+
+def test_what_is_in_the_data_is_part_of_a_stages_identity(data_dir, tmp_path):
+    """Data of one name, of which one lacks a view: nothing trained on one is taken for trained on the other."""
+
+    def made(folder):
+        config = load('taskonomy', str(folder), 'tasks=depth+normals')
+        return build.experiment(config, tmp_path, lambda *what: None).stages[0].settings['data']['made']
+
+    tree = taskonomy_source.write(tmp_path / 'tree')
+    taskonomy_source.file_of(tree, 'depth', 'hanson', 2, 1).unlink()
+    builders.prepare_taskonomy(str(tree), str(tmp_path / 'out'), (32, 64))
+    fewer, whole = made(tmp_path / 'out'), made(data_dir)
+    assert fewer['examples'] == {**whole['examples'], 'train': 3}
+    assert 'excluded' in fewer
+    assert 'excluded' not in whole
 
 
 def test_a_task_whose_domain_was_not_there_is_refused(data_dir, tmp_path):

@@ -71,6 +71,16 @@ def test_every_kind_of_method_builds(example, tmp_path):
         assert build.experiment(config, tmp_path, lambda *what: None).stages[-1].name.startswith(method)
 
 
+def test_evaluating_gives_the_module_what_training_gave(example, tmp_path, monkeypatch):
+    spheres, seen = __import__('spheres'), []
+    given = spheres.sources
+    monkeypatch.setattr(spheres, 'sources', lambda data: seen.append(data['data_dir']) or given(data))
+    config = tiny(example, 'tasks=depth+shading', data__data_dir='here')
+    stage = build.experiment(config, tmp_path, lambda *what: None).stages[0]
+    build.opened(stage.model_spec['data'], 'there')
+    assert seen == ['here', 'there']
+
+
 def test_what_does_not_fit_is_named(example, tmp_path, monkeypatch):
     def error(argument='', **fields):
         with pytest.raises(UserError) as raised:
@@ -85,6 +95,10 @@ def test_what_does_not_fit_is_named(example, tmp_path, monkeypatch):
     small_ones = {split: spheres.Spheres(4, 0, 16, 64) for split in ('train', 'test')}
     monkeypatch.setattr(spheres, 'sources', lambda data: small_ones)
     assert "'image' of an example of train of spheres is (16, 64, 3); give 32×64×channels." in error()
+    plain = spheres.Spheres(4, 0, 32, 64)
+    bright = [{**plain[i], 'image': np.full((32, 64, 3), 200.0)} for i in range(4)]
+    monkeypatch.setattr(spheres, 'sources', lambda data: {'train': bright, 'test': bright})
+    assert 'give three channels, uint8 or floats in [0, 1].' in error()
     monkeypatch.setattr(spheres, 'TASKS', {'depth': spheres.TASKS['shading']})
     assert "`TASKS` of spheres has 'depth': " in error('tasks=depth')
     monkeypatch.delattr(spheres, 'TASKS')

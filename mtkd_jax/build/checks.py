@@ -15,6 +15,7 @@ from mtkd_jax.build.networks import (
 )
 from mtkd_jax.build.stages import DIRECTIONS, METHODS, OBJECTIVES, SELF_DISTILLED, WITH_SINGLE_TASK_TEACHERS, model_spec
 from mtkd_jax.build.weightings import NAMES, check_weighting
+from mtkd_jax.data import cityscapes_files
 from mtkd_jax.data.augment import PRESETS
 from mtkd_jax.training import selection
 from mtkd_jax.types import UserError
@@ -40,6 +41,7 @@ def check(config: ConfigDict) -> None:
             raise UserError(f'`tasks` has {name!r}; {config.data.dataset} offers {", ".join(has)}.')
     if len(set(config.tasks)) != len(config.tasks) or not config.tasks:
         raise UserError(f'`tasks` is {config.tasks}; name each task once, at least one.')
+    _check_data(config)
     stride = BACKBONES[config.backbone].STRIDE
     for field in ('height', 'width'):
         if config.data[field] < stride or config.data[field] % stride:
@@ -71,6 +73,19 @@ def check(config: ConfigDict) -> None:
     _check_distillation(config)
     _check_selection(config)
     _check_augment(config)
+
+
+def _check_data(config: ConfigDict) -> None:
+    data = config.data
+    if data.dataset == 'cityscapes':
+        choice('data.depth', data.depth, cityscapes_files.DEPTHS)
+        if data.depth == 'metric' and data.depth_maximum < 5:
+            raise UserError(
+                f"`data.depth_maximum` is {data.depth_maximum}, but `data.depth` is 'metric'; give metres, such as 80."
+            )
+    allowed = {'cityscapes': (7, 19), 'taskonomy': (17, 18)}.get(data.dataset)
+    if allowed and data.classes not in allowed:
+        raise UserError(f'`data.classes` is {data.classes}; {data.dataset} has {allowed[0]} or {allowed[1]}.')
 
 
 def _check_unread(config: ConfigDict) -> None:

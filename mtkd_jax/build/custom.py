@@ -5,6 +5,7 @@
 - `TASKS`: task name → `Task`; those of `mtkd_jax.tasks`, or new ones;
 - `sources(data)`: the config's `data` → split → random access to its examples: `train`, `test` and, where there is one,
   `validation`. An example is a mapping of arrays: `image` [h w 3], uint8 or floats in [0, 1], and one [h w c] per task.
+  (`evaluate` calls it without `read_threads`, `read_workers` and `depth_maximum`; `data_dir` is its own flag.)
 """
 
 import functools
@@ -13,6 +14,8 @@ import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mtkd_jax.data import builders
 from mtkd_jax.data.sources import Source
@@ -62,6 +65,12 @@ def prepared(dataset: str, data: Mapping[str, Any]) -> builders.Prepared:
                 raise UserError(
                     f'{name!r} of an example of {split} of {dataset} {has}; give {size[0]}×{size[1]}×channels.'
                 )
+        image = np.asarray(example['image'])
+        if image.shape[-1] != 3 or (image.dtype != np.uint8 and not (image.min() >= 0 and image.max() <= 1)):
+            raise UserError(
+                f"'image' of an example of {split} of {dataset} is {image.dtype} {image.shape} from {image.min():g} to "
+                f'{image.max():g}; give three channels, uint8 or floats in [0, 1].'
+            )
     file = Path(str(module.__file__))
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
     return builders.Prepared(file, sources, {'source': f'{dataset} ({digest})'})
@@ -69,6 +78,8 @@ def prepared(dataset: str, data: Mapping[str, Any]) -> builders.Prepared:
 
 @functools.cache
 def _module(dataset: str) -> Any:
+    if not dataset or dataset.startswith('.'):
+        raise UserError(f'`data.dataset` is {dataset!r}; give one of {", ".join(builders.DATASETS)}, or a module.')
     try:
         module = importlib.import_module(dataset)
     except ModuleNotFoundError as error:

@@ -1,6 +1,8 @@
 """Prepared data, and the splits that stages read."""
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +19,7 @@ from mtkd_jax.training.stage import StageData
 from mtkd_jax.types import UserError
 
 # Entries of the metadata that tell data apart.
-MADE = ('source', 'normals', 'resampling', 'depth', 'test_split', 'parts')
+MADE = ('source', 'normals', 'resampling', 'depth', 'test_split', 'parts', 'targets', 'missing_buildings')
 # What the builder of glyphs calls fields of `data`.
 GLYPHS = {'train': 'digits_train', 'test': 'digits_test', 'seed': 'glyph_seed'}
 # Further fields of `data` that tell prepared data apart, or say how they are read.
@@ -51,7 +53,7 @@ def opened(data: Mapping[str, Any], data_dir: str | None) -> builders.Prepared:
         DataNotPrepared: it is not in `data_dir`.
     """
     if is_custom(data['dataset']):
-        return custom.prepared(data['dataset'], data)
+        return custom.prepared(data['dataset'], {**data, 'data_dir': data_dir or ''})
     return builders.prepared(data['dataset'], data_dir, **data_arguments(data))
 
 
@@ -114,8 +116,17 @@ def stage_data(config: ConfigDict, all_tasks: Sequence[Task], data: builders.Pre
         train=training,
         test=split(data.sources['test'], config.eval_batch_size),
         validation=split(_held_out(rule, held_out, data), config.eval_batch_size) if rule.needs_validation else None,
-        made={key: data.metadata[key] for key in MADE if key in data.metadata},
+        made=_made(data),
     )
+
+
+def _made(data: builders.Prepared) -> dict[str, Any]:
+    """What tells prepared data of the same name apart."""
+    made = {key: data.metadata[key] for key in MADE if key in data.metadata}
+    excluded = data.metadata.get('excluded', {})
+    if excluded:
+        made['excluded'] = hashlib.sha256(json.dumps(excluded, sort_keys=True).encode()).hexdigest()[:12]
+    return made | {'examples': data.counts}
 
 
 def _held_out(rule: selection.Rule, source: pipeline.Source | None, data: builders.Prepared) -> pipeline.Source:

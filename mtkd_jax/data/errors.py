@@ -7,6 +7,10 @@ class DataError(UserError):
     """A user's data files are not what they should be."""
 
 
+class DamagedFile(DataError):  # noqa: N818 - the name says what it is
+    """A file was read, but what is in it cannot be understood."""
+
+
 class FrameExcluded(DataError):  # noqa: N818 - the name says what it is
     """One frame cannot be used; its data set goes on without it."""
 

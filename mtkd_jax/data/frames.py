@@ -56,16 +56,27 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class ReadSplit:
-    """Reads frames of a split, in whichever process; of an excluded one, why."""
+    """Reads frames of a split, in whichever process: the stamp of its files, and the frame, or why it is excluded."""
 
     reader: Reader
     split: str
 
-    def __call__(self, i: int) -> Frame | str:
+    def __call__(self, i: int) -> tuple[str, Frame | str]:
+        # Before reading: a file that is changed afterwards must not look as if this were made of it.
+        found = stamp(self.reader, self.split, i)
         try:
-            return self.reader.read(self.split, i)
+            return found, self.reader.read(self.split, i)
         except FrameExcluded as error:
-            return str(error)
+            return found, str(error)
+
+
+def stamp(reader: Reader, split: str, i: int) -> str:
+    """Names, sizes and times of the files that a frame is made of."""
+    found = []
+    for file in reader.files(split, i):
+        state = file.stat() if file.is_file() else None
+        found.append(f'{file} {state and (state.st_size, state.st_mtime_ns)}')
+    return ' '.join(found)
 
 
 def check_frame(frame: Frame, names: Mapping[str, str], size: tuple[int, int], classes: int) -> Frame:

@@ -16,12 +16,17 @@ FEW = 16  # items that are done sooner than processes start
 _work: Any = None
 
 
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
 def ordered_map(work: Callable[[Any], Any], items: Iterable[Any], count: int) -> Generator[Any, None, None]:
     """`work` of each of the `count` items, in order; on all cores where there are many items.
 
     `work` is sent to every process once.
     """
-    workers = min(os.cpu_count() or 1, count)
+    workers = min(cores(), count)
     if count <= FEW or workers == 1:
         yield from map(work, items)
         return

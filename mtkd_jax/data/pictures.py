@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from mtkd_jax.data.errors import DataError
+from mtkd_jax.data.errors import DamagedFile, DataError
 
 # Pillow's modes of files that hold what is asked for.
 MODES = {'rgb': ('RGB', 'RGBA', 'L'), 'uint8': ('L', 'P'), 'uint16': ('I;16', 'I;16B', 'I')}
@@ -16,7 +16,8 @@ def read(file: Path, kind: str) -> np.ndarray:
     """The numbers of a picture: `rgb` uint8 [h w 3], `uint8` or `uint16` [h w].
 
     Raises:
-        DataError: it is missing, damaged, or holds something else.
+        DamagedFile: it is no whole picture.
+        DataError: it is missing, cannot be read at all, or holds something else.
     """
     try:
         with Image.open(file) as image:
@@ -25,8 +26,13 @@ def read(file: Path, kind: str) -> np.ndarray:
             array = np.asarray(image.convert('RGB') if kind == 'rgb' else image)
     except FileNotFoundError as error:
         raise DataError(f'{file} is missing.') from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise DataError(f'{file} cannot be read as a picture ({error}); download it again.') from error
+    except (OSError, SyntaxError, ValueError) as error:
+        # The system's own errors have a number: a disk or a network that is gone says nothing about the file.
+        if getattr(error, 'errno', None) is not None:
+            raise DataError(
+                f'{file} cannot be read ({error}); see whether its disk is there, and try again.'
+            ) from error
+        raise DamagedFile(f'{file} cannot be read as a picture ({error}); download it again.') from error
     if kind == 'uint16':
         return array.astype(np.uint16)
     return array

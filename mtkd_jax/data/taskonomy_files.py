@@ -12,7 +12,7 @@ of the files' numbers p:
 | keypoints | keypoints2d | p / 65,535 | |
 | edges | edge_texture | p / 65,535 | |
 
-Prepared data hold the same whole numbers (`encode`), after resizing: an eighth of their size as floats, and exactly the
+Prepared data hold the same whole numbers (`encode`), after resizing: less than half the size of floats, and exactly the
 files' numbers at the files' size (normals to within one step, for they are brought to unit length).
 """
 
@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtkd_jax.data import pictures
-from mtkd_jax.data.errors import DataError, FrameExcluded
+from mtkd_jax.data.errors import DamagedFile, DataError, FrameExcluded
 from mtkd_jax.data.frames import Frame, check_frame
 from mtkd_jax.data.surfaces import resize_defined, unit
 
@@ -140,7 +140,7 @@ class Tree:
         names = dict(zip(self._roots, self.files(split, i), strict=True))
         try:
             raw = {target: pictures.read(file, DOMAINS[target].kind) for target, file in names.items()}
-        except DataError as error:
+        except DamagedFile as error:
             raise FrameExcluded(str(error)) from error
         for target, array in raw.items():
             if array.shape[:2] != raw['image'].shape[:2]:

@@ -108,9 +108,13 @@ class SplitProgress:
     """Shows one progress line per split. Use as a context manager."""
 
     def __init__(self) -> None:
-        self.examples = 0
         self._split = ''
         self._stack = ExitStack()
+
+    @property
+    def began(self) -> bool:
+        """Whether anything was written."""
+        return bool(self._split)
 
     def __enter__(self) -> 'SplitProgress':
         return self
@@ -124,8 +128,6 @@ class SplitProgress:
             self._split = split
             self._stack.close()
             self._shown = self._stack.enter_context(Progress(split, total, unit='example', before=''))
-        else:
-            self.examples += 1
         self._shown.update(done, None, None)
 
 

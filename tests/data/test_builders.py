@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -236,6 +237,56 @@ def test_the_next_run_goes_on_where_one_was_stopped(tmp_path, monkeypatch):
             assert_same(whole.sources[split][i], data.sources[split][i])
 
 
+def test_a_part_is_not_taken_for_newer_than_what_was_read(tmp_path):
+    source, data_dir = nyuv2_source.write_folder(tmp_path / 'files'), str(tmp_path / 'prepared')
+
+    class Changing(NpyFolder):
+        """Frame 0 is written anew after it was read, and the last frame of all fails."""
+
+        def read(self, split, i):
+            frame = super().read(split, i)
+            if (split, i) == ('train', 0):
+                np.save(source / 'train/depth/0.npy', np.full((32, 64, 1), 3.0))
+            if (split, i) == ('test', 2):
+                raise DataError('stop')
+            return frame
+
+    def prepare(frames):
+        reader, config = frames(source, nyuv2_files.layout()), Nyuv2Config(height=32, width=64)
+        return builders.prepare_frames(Nyuv2, config, reader, data_dir, lambda *what: None, False)
+
+    with pytest.raises(DataError, match='stop'):
+        prepare(Changing)
+    data = prepare(NpyFolder)
+    assert (data.sources['train'][0]['depth'] == 3).all()
+
+
+def test_parts_outlive_what_fails_after_them(tmp_path, source, monkeypatch):
+    def fail(*paths):
+        raise OSError(28, 'No space left on device')
+
+    def prepare():
+        reader = builders.open_source(str(source), None)
+        return builders.prepare_nyuv2(reader, str(tmp_path), lambda *what: told.append(what))
+
+    told = []
+    replace = writing._replace
+    monkeypatch.setattr(writing, '_replace', fail)
+    with pytest.raises(OSError, match='No space') as raised:
+        prepare()
+    monkeypatch.setattr(writing, '_replace', replace)
+    assert raised.value.__notes__[0].startswith('8 examples are kept in ')
+    kept = tmp_path / 'nyuv2/32x64/unfinished.1.0.0'
+    (kept / 'test.part0.json').write_text('')  # as after a power cut: this part alone is made again
+    told.clear()
+    # Room for what is left, not for all of it.
+    room = shutil._ntuple_diskusage(10**9, 10**9, 4 * 60_000)
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: room)
+    assert prepare().counts == {'train': 5, 'test': 3}
+    assert told == [('train', 5, 5), *(('test', i, 3) for i in range(4))]
+    assert not kept.exists()
+
+
 def assert_same(found, true):
     assert set(found) == set(true)
     for name, array in true.items():
@@ -322,8 +373,6 @@ def test_an_old_data_set_survives_a_kill_between_the_renames(tmp_path, source):
 
 
 def test_a_full_disk_is_found_out_before_writing(tmp_path, source, monkeypatch):
-    import shutil
-
     monkeypatch.setattr(shutil, 'disk_usage', lambda path: shutil._ntuple_diskusage(10**6, 10**6, 10**5))
     with pytest.raises(DataError, match=r'0\.0 GB free; preparing needs'):
         builders.prepare_nyuv2(builders.open_source(str(source), None), str(tmp_path / 'prepared'))

@@ -199,6 +199,13 @@ def test_what_cannot_be_opened_is_named(folder, arguments, message):
         open_source(place, *arguments[1:])
 
 
+def test_labels_of_another_kind_are_warned_of(tmp_path):
+    """Seven categories in a folder called label/, read as nineteen classes."""
+    folder = source.write_folder(tmp_path / 'files', classes=7, label='label')
+    data = builders.prepare_cityscapes(str(folder), str(tmp_path / 'out'), classes=19)
+    assert data.metadata['notes'][-1].startswith('WARNING: 12 of 19 classes never occur in train: traffic sign, ')
+
+
 def test_configs_that_cannot_be_are_named():
     for options in ({'classes': 8}, {'depth': 'far'}):
         with pytest.raises(UserError, match=f'`{next(iter(options))}` of cityscapes is'):

@@ -1,7 +1,6 @@
 """Work in other processes: in order, a few items ahead and no further."""
 
 import operator
-import os
 
 import pytest
 
@@ -10,7 +9,7 @@ from mtkd_jax.data import parallel
 
 @pytest.mark.parametrize('count', [1, parallel.FEW, 60])
 def test_results_are_in_order_and_items_are_taken_as_needed(count, monkeypatch):
-    monkeypatch.setattr(os, 'cpu_count', lambda: 2)
+    monkeypatch.setattr(parallel, 'cores', lambda: 2)
     taken = []
 
     def items():

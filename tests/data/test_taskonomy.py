@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtkd_jax.data import builders, taskonomy_files
-from mtkd_jax.data.errors import DataError
+from mtkd_jax.data import builders, pictures, taskonomy_files
+from mtkd_jax.data.errors import DataError, FrameExcluded
 from mtkd_jax.data.taskonomy_files import Tree
 from mtkd_jax.types import UserError
 from tests.data import taskonomy_source as source
@@ -127,6 +127,23 @@ def test_damaged_files_are_left_out_and_listed(tree, tmp_path):
     first, second = data.metadata['excluded']['train']
     assert first.startswith(f'{whole} cannot be read as a picture')
     assert second == f'{small} is (8, 8), its image (32, 64).'
+
+
+@pytest.mark.parametrize('lost', ['missing', 'disk'])
+def test_files_that_are_lost_stop_it(tree, monkeypatch, lost):
+    """A disk or a network that is gone half-way must not make a smaller data set."""
+    reader = Tree(tree, source.SIZE)
+    if lost == 'missing':
+        source.file_of(tree, 'depth', 'hanson', 2, 1).unlink()
+    else:
+
+        def fail(file):
+            raise OSError(5, 'Input/output error')
+
+        monkeypatch.setattr(pictures.Image, 'open', fail)
+    with pytest.raises(DataError, match='is missing' if lost == 'missing' else 'see whether its disk is') as raised:
+        reader.read('train', 1)
+    assert not isinstance(raised.value, FrameExcluded)
 
 
 def test_a_split_of_which_nothing_can_be_used(tree, tmp_path):

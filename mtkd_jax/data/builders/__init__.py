@@ -208,7 +208,7 @@ def prepare_frames(
 
     builder = make(base.root(data_dir))
     if overwrite or not base.is_complete(Path(builder.data_dir)):
-        check_space(builder, base.root(data_dir))
+        check_space(builder, base.root(data_dir), writing.kept(Path(builder.data_dir)))
     return writing.write(make, data_dir, overwrite)
 
 

@@ -1,7 +1,6 @@
 """What builders of dense data sets share: frames of a reader, summed up, written by all cores, in parts that last."""
 
 import hashlib
-import itertools
 import json
 import shutil
 from collections.abc import Generator, Mapping, Sequence
@@ -14,7 +13,7 @@ import tensorflow_datasets as tfds
 
 from mtkd_jax.data.builders import base, parts
 from mtkd_jax.data.errors import DataError
-from mtkd_jax.data.frames import Frame, Reader, ReadSplit
+from mtkd_jax.data.frames import Frame, Reader, ReadSplit, stamp
 from mtkd_jax.data.parallel import ordered_map
 from mtkd_jax.data.summary import Summary, merged
 
@@ -67,7 +66,17 @@ class FramesBuilder(base.LocalBuilder):
             infos.append(
                 tfds.core.SplitInfo(split, *parts.move_parts(self.unfinished, split, done, template), template)
             )
+        self.info.metadata['notes'] += self._absent()
         return infos
+
+    def _absent(self) -> list[str]:
+        """A warning where most classes never occur: then the labels are probably of another kind."""
+        shares = self.info.metadata['splits']['train']['class_percent']
+        absent = [name for name, share in zip(self.classes(), shares, strict=True) if not share]
+        if 2 * len(absent) < len(shares):
+            return []
+        shown = ', '.join(absent[:3]) + _more(absent)
+        return [f'WARNING: {len(absent)} of {len(shares)} classes never occur in train: {shown}']
 
     def _split_generators(self, dl_manager: Any) -> Any:
         raise AssertionError('Frames are written in parts, by `_generate_splits`.')
@@ -97,26 +106,24 @@ class _Material:
     count: int
 
     def signature(self, first: int, last: int) -> str:
-        builder = self.builder
-        reader, digest = builder.reader, hashlib.sha256()
-        digest.update(json.dumps([builder.name, str(builder.version), reader.metadata, self.split]).encode())
-        digest.update(builder.builder_config.name.encode())
-        for file in itertools.chain.from_iterable(reader.files(self.split, i) for i in range(first, last)):
-            found = file.stat() if file.is_file() else None
-            digest.update(f'{file} {found and (found.st_size, found.st_mtime_ns)}'.encode())
-        return digest.hexdigest()
+        return self.sign([stamp(self.builder.reader, self.split, i) for i in range(first, last)])
 
-    def records(self, first: int) -> Generator[tuple[bytes, Summary] | str, None, None]:
+    def sign(self, stamps: Sequence[str]) -> str:
+        builder = self.builder
+        made_by = [builder.name, str(builder.version), builder.builder_config.name, builder.reader.metadata, self.split]
+        return hashlib.sha256(json.dumps([made_by, list(stamps)]).encode()).hexdigest()
+
+    def records(self, first: int) -> Generator[parts.Record, None, None]:
         builder, classes = self.builder, len(self.builder.classes())
         read, decode = ReadSplit(builder.reader, self.split), builder.decoder()
-        for frame in ordered_map(read, range(first, self.count), self.count - first):
+        for found, frame in ordered_map(read, range(first, self.count), self.count - first):
             if isinstance(frame, str):
-                yield frame
+                yield parts.Record(found, excluded=frame)
             else:
                 stored = builder.encode(frame)
                 # As it is read back: what is stored may be coarser.
                 example = decode(stored) if decode else stored
-                yield builder.info.features.serialize_example(stored), Summary.of(example, classes)
+                yield parts.Record(found, builder.info.features.serialize_example(stored), Summary.of(example, classes))
 
 
 def notes(reader: Reader, official: Mapping[str, int]) -> list[str]:
@@ -141,15 +148,15 @@ def _more(names: Sequence[str]) -> str:
     return ', ...' if len(names) > 3 else ''
 
 
-def check_space(builder: FramesBuilder, folder: Path) -> None:
-    """Refuses to begin what the disk cannot hold.
+def check_space(builder: FramesBuilder, folder: Path, kept: int) -> None:
+    """Refuses to begin what the disk cannot hold; `kept` examples of it are there already.
 
     Raises:
         DataError: there is too little free space.
     """
     features = builder.info.features.get_tensor_info()
     each = sum(int(np.prod(info.shape)) * np.dtype(info.np_dtype).itemsize for info in features.values())
-    needed = sum(builder.reader.splits.values()) * each
+    needed = max(sum(builder.reader.splits.values()) - kept, 0) * each
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(existing).free
     if free < needed:

@@ -6,10 +6,11 @@ made from. Parts whose signature no longer fits are made again.
 
 import contextlib
 import json
-from collections.abc import Callable, Generator
+import os
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from array_record.python.array_record_module import ArrayRecordWriter
 
@@ -27,7 +28,8 @@ class Part:
     Attributes:
         first: number of the first frame it was made from; `next`: of the first frame after it.
         signature: of what it was made from.
-        examples, bytes: in its file; without examples there is no file.
+        examples, bytes: in its file, before compression; without examples there is no file.
+        size: of its file.
         summary: of its examples.
         excluded: why frames among them are left out.
     """
@@ -37,8 +39,18 @@ class Part:
     signature: str
     examples: int = 0
     bytes: int = 0
+    size: int = 0
     summary: Summary = field(default_factory=Summary)
     excluded: list[str] = field(default_factory=list)
+
+
+class Record(NamedTuple):
+    """What became of a frame: `stamp` of its files; how it is written and its summary, or why it is `excluded`."""
+
+    stamp: str
+    content: bytes = b''
+    summary: Summary | None = None
+    excluded: str = ''
 
 
 @runtime_checkable
@@ -54,8 +66,12 @@ class Material(Protocol):
         """Changes when anything that frames `first` to `last` - 1 are made from changes."""
         ...
 
-    def records(self, first: int) -> Generator[tuple[bytes, Summary] | str, None, None]:
-        """From frame `first` on: each as it is written and its summary, or why it is left out."""
+    def sign(self, stamps: Sequence[str]) -> str:
+        """The signature of frames with these stamps."""
+        ...
+
+    def records(self, first: int) -> Generator[Record, None, None]:
+        """What becomes of each frame from `first` on."""
         ...
 
 
@@ -73,13 +89,10 @@ def write_parts(folder: Path, split: str, material: Material, progress: Callable
         writer = _Writer(folder, split, len(parts), first, material)
         with contextlib.closing(writer):
             for number, record in enumerate(records, start=first):
-                if isinstance(record, str):
-                    writer.part.excluded.append(record)
-                else:
-                    writer.add(*record)
-                    # At once, not before the next record: that one may fail, and this part is whole.
-                    if not writer.has_room(len(record[0])):
-                        parts.append(writer.finish(number + 1))
+                writer.add(record)
+                # At once, not before the next record: that one may fail, and this part is whole.
+                if record.content and not writer.has_room(len(record.content)):
+                    parts.append(writer.finish(number + 1))
                 progress(split, number + 1, material.count)
             if writer.part.first < material.count:
                 parts.append(writer.finish(material.count))
@@ -88,7 +101,8 @@ def write_parts(folder: Path, split: str, material: Material, progress: Callable
 
 def kept(folder: Path) -> int:
     """How many examples wait in `folder` for the rest."""
-    return sum(_read(file).examples for file in folder.glob('*.json')) if folder.is_dir() else 0
+    found = [(file, _read(file)) for file in folder.glob('*.json')] if folder.is_dir() else []
+    return sum(part.examples for file, part in found if part is not None and file.with_suffix('').is_file())
 
 
 def _fitting(folder: Path, split: str, material: Material) -> list[Part]:
@@ -98,8 +112,9 @@ def _fitting(folder: Path, split: str, material: Material) -> list[Part]:
         part = _read(record)
         first = parts[-1].next if parts else 0
         if (
-            (part.first, part.next) != (first, min(part.next, material.count))
-            or (part.examples and not file_of(folder, split, len(parts)).is_file())
+            part is None
+            or (part.first, part.next) != (first, min(part.next, material.count))
+            or part.size != _size(file_of(folder, split, len(parts)))
             or part.signature != material.signature(part.first, part.next)
         ):
             break
@@ -115,9 +130,17 @@ def _record(folder: Path, split: str, number: int) -> Path:
     return folder / f'{split}.part{number}.json'
 
 
-def _read(file: Path) -> Part:
-    tree = json.loads(file.read_text())
-    return Part(**{**tree, 'summary': Summary.read(tree['summary'])})
+def _read(file: Path) -> Part | None:
+    """A record; None where it is damaged, as after a power cut: then its part is made again."""
+    try:
+        tree = json.loads(file.read_text())
+        return Part(**{**tree, 'summary': Summary.read(tree['summary'])})
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.is_file() else 0
 
 
 class _Writer:
@@ -126,6 +149,7 @@ class _Writer:
     def __init__(self, folder: Path, split: str, number: int, first: int, material: Material) -> None:
         self._folder, self._split, self._number, self._material = folder, split, number, material
         self._writer: Any = None
+        self._stamps: list[str] = []
         self.part = Part(first, first, '')
 
     def has_room(self, size: int) -> bool:
@@ -133,20 +157,25 @@ class _Writer:
         limit = min(most, max(least, size * self._material.count // PARTS))
         return self.part.bytes + size <= limit
 
-    def add(self, record: bytes, summary: Summary) -> None:
+    def add(self, record: Record) -> None:
+        self._stamps.append(record.stamp)
+        if record.summary is None:
+            self.part.excluded.append(record.excluded)
+            return
         if self._writer is None:
             # One record per group: any example is read without its neighbours.
             self._writer = ArrayRecordWriter(str(file_of(self._folder, self._split, self._number)), 'group_size:1')
-        self._writer.write(record)
+        self._writer.write(record.content)
         self.part.examples += 1
-        self.part.bytes += len(record)
-        self.part.summary.add(summary)
+        self.part.bytes += len(record.content)
+        self.part.summary.add(record.summary)
 
     def finish(self, following: int) -> Part:
         """Ends the part before frame `following`; the next one begins there."""
         self.close()
         done = self.part
-        done.next, done.signature = following, self._material.signature(done.first, following)
+        done.next, done.signature = following, self._material.sign(self._stamps)
+        done.size, self._stamps = _size(file_of(self._folder, self._split, self._number)), []
         write_json(_record(self._folder, self._split, self._number), asdict(done))
         self._number += 1
         self.part = Part(following, following, '')
@@ -163,5 +192,6 @@ def move_parts(folder: Path, split: str, parts: list[Part], template: Any) -> tu
     filled = [(number, part) for number, part in enumerate(parts) if part.examples]
     for place, (number, _) in enumerate(filled):
         name = template.sharded_filepath(shard_index=place, num_shards=len(filled))
-        file_of(folder, split, number).rename(name)
+        # Linked, not moved: should the last steps fail, the parts are still where the next run looks for them.
+        os.link(file_of(folder, split, number), name)
     return [part.examples for _, part in filled], sum(part.bytes for _, part in filled)

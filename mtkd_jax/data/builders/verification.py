@@ -1,6 +1,5 @@
 """Reading prepared data again, to see that it is what its metadata say."""
 
-import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,8 +9,9 @@ import numpy as np
 from mtkd_jax.data.builders.base import Prepared, Progress, quiet
 from mtkd_jax.data.errors import DataError
 from mtkd_jax.data.frames import check_frame
+from mtkd_jax.data.parallel import cores
 from mtkd_jax.data.sources import Example, Parts, Source
-from mtkd_jax.data.summary import Summary, merged
+from mtkd_jax.data.summary import Summary
 
 TOLERANCE = 1e-6  # of means, whose sums are taken in another order
 
@@ -37,15 +37,15 @@ def verify(data: Prepared, progress: Progress = quiet) -> None:
 
 
 def _dense(data: Prepared, split: str, progress: Progress) -> Mapping[str, Any]:
-    summaries = []
+    total = Summary()
     for i, example in enumerate(_examples(data, split, progress)):
         image = example['image']
         arrays = {**example, 'image': image / np.float32(255) if image.dtype == np.uint8 else image}
         arrays.pop('index')
         names = {key: f'{data.path}: {split}, example {i}, {key}' for key in arrays}
         check_frame(arrays, names, (image.shape[0], image.shape[1]), len(data.classes))
-        summaries.append(Summary.of(example, len(data.classes)))
-    return merged(summaries).as_dict()
+        total.add(Summary.of(example, len(data.classes)))
+    return total.as_dict()
 
 
 def _labelled(data: Prepared, split: str, progress: Progress) -> Mapping[str, Any]:
@@ -69,7 +69,7 @@ def _labelled(data: Prepared, split: str, progress: Progress) -> Mapping[str, An
 
 def _examples(data: Prepared, split: str, progress: Progress) -> Iterator[Example]:
     """All examples in order, read by several threads that are never far ahead."""
-    source, threads = data.sources[split], os.cpu_count() or 1
+    source, threads = data.sources[split], cores()
     total = len(source)
     progress(split, 0, total)
     with ThreadPoolExecutor(threads) as pool:
@@ -92,9 +92,9 @@ def _read(data: Prepared, source: Source, split: str, i: int) -> Example:
 
 def _difference(found: Any, recorded: Any, where: str = '') -> str:
     """The first place in which two trees of JSON differ, in words; '' if there is none."""
-    if isinstance(recorded, Mapping):
+    if isinstance(recorded, Mapping) and isinstance(found, Mapping):
         pairs = [(key, found.get(key), value) for key, value in recorded.items()]
-    elif isinstance(recorded, list | tuple) and len(recorded) == len(found):
+    elif isinstance(recorded, list | tuple) and isinstance(found, list | tuple) and len(recorded) == len(found):
         pairs = [(i, a, b) for i, (a, b) in enumerate(zip(found, recorded, strict=True))]
     else:
         number = isinstance(found, int | float) and isinstance(recorded, int | float)

@@ -35,7 +35,7 @@ def write(make: Callable[[Path], LocalBuilder], data_dir: str | None, overwrite:
     with _alone(place):
         _remove_leftovers(target)
         if overwrite or not is_complete(target):
-            staging, unfinished = target.parent / f'{UNFINISHED}new', target.with_name(f'{KEPT}{target.name}')
+            staging, unfinished = target.parent / f'{UNFINISHED}new', _unfinished(target)
             try:
                 _generate(make(staging), unfinished)
                 _replace(target, staging / target.relative_to(place))
@@ -52,6 +52,15 @@ def write(make: Callable[[Path], LocalBuilder], data_dir: str | None, overwrite:
                 _remove_leftovers(target)
                 _remove_empty(target.parent, place)
     return open_prepared(make(place))
+
+
+def kept(target: Path) -> int:
+    """How many examples of the data set in `target` an interrupted run has left to the next."""
+    return parts.kept(_unfinished(target))
+
+
+def _unfinished(target: Path) -> Path:
+    return target.with_name(f'{KEPT}{target.name}')
 
 
 def _generate(builder: LocalBuilder, unfinished: Path) -> None:
