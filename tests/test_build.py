@@ -359,16 +359,19 @@ def test_nyuv2_runs_every_method_for_two_steps(nyuv2, tmp_path, method):
 
 def test_every_stage_trains_with_the_augmentation_and_settings_say_so(rooms, tmp_path):
     """Teachers, too; a stage trained with another one is not taken for this one."""
-    argument = 'method=kd_mtl,tasks=normals'
-    config = load('rooms', argument, data__data_dir=rooms, data__augment='scale_crop_flip')
-    assert 'data.augment' in main.run(config, tmp_path).read_text()
-    results = {p.parent.name: json.loads(p.read_text()) for p in sorted((tmp_path / 'stages').glob('*/results.json'))}
-    assert list(results) == ['kd_mtl', 'stl_normals']
-    assert {r['settings']['data']['augment'] for r in results.values()} == {'scale_crop_flip'}
-    assert all(np.isfinite(list(r['results'].values())).all() for r in results.values())
-    stages = build.experiment(config, tmp_path, lambda *what: None).stages
-    assert [stage.augment for stage in stages] == ['scale_crop_flip'] * 2
-    plain = load('rooms', argument, data__data_dir=rooms)
+    augmented = {'data__data_dir': rooms, 'data__augment': 'scale_crop_flip'}
+    assert 'data.augment' in main.run(load('rooms', 'method=stl,tasks=normals', **augmented), tmp_path).read_text()
+    results = json.loads((tmp_path / 'stages' / 'stl_normals' / 'results.json').read_text())
+    assert np.isfinite(list(results['results'].values())).all()
+    with_teacher = load('rooms', 'method=kd_mtl,tasks=normals', **augmented)
+    stages = build.experiment(with_teacher, tmp_path, lambda *what: None).stages
+    assert [(stage.name, stage.augment) for stage in stages] == [
+        ('stl_normals', 'scale_crop_flip'),
+        ('kd_mtl', 'scale_crop_flip'),
+    ]
+    assert json.loads(json.dumps(stages[0].settings)) == results['settings']
+    assert stages[1].settings['data']['augment'] == 'scale_crop_flip'
+    plain = load('rooms', 'method=stl,tasks=normals', data__data_dir=rooms)
     with pytest.raises(UserError, match=r"other settings: `data.augment` was 'scale_crop_flip', is None"):
         main.run(plain, tmp_path)
     # Folders from before there was an augmentation stay what they are.
