@@ -9,7 +9,7 @@ does with the real data. Recipes: `--config=configs/glyphs.py:method=uniform`; a
 from ml_collections import ConfigDict
 
 from mtkd_jax import recipe
-from mtkd_jax.weighting.registry import hyperparameters
+from mtkd_jax.build import sections
 
 TASKS = ('digits', 'characters')
 RECIPE = {'method': 'kd_mtl', 'backbone': 'lenet_mtl', 'weighting': 'uniform', 'tasks': 'digits+characters'}
@@ -48,17 +48,9 @@ def get_config(argument: str = '') -> ConfigDict:
     c.distillation.teacher_batch_stats = False  # no batch normalisation here: it changes nothing
     c.teachers = ConfigDict(dict.fromkeys(TASKS, ''))  # model folders; '' = train it here
 
-    c.weighting = ConfigDict(hyperparameters())  # of every weighting: docs/weightings.md
+    c.weighting = sections.weighting(chosen)  # of every weighting: docs/weightings.md
     c.weighting.stch.warmup_steps = 200  # the default is for longer schedules
-    c.weighting.name = chosen['weighting']  # of methods that are not a weighting themselves
-    c.weighting.gramian_of = 'parameters'  # or features: cheaper, an approximation
-
-    c.bam = ConfigDict()
-    c.bam.weight = 1.0  # λ, before annealing
-    c.bam.annealing = True  # from the teachers to the labels over the training; False: both throughout
-    c.bam.distances = ConfigDict(dict.fromkeys(TASKS, 'kl'))  # (spec A5)
-    c.bam.kl_direction = 'teacher_student'  # KL(teacher ‖ network), as the soft cross-entropy of Clark et al. (2019)
-    c.bam.squared = True  # l2 without its root: the squared error
+    c.bam = sections.bam(dict.fromkeys(TASKS, 'kl'))  # (spec A5)
 
     c.learning_rate = 2e-3  # Adam; four times that of svhn_omniglot, for a fiftieth of its steps
     c.halve_at_epochs = ()

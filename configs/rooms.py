@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from mtkd_jax import recipe
-from mtkd_jax.weighting.registry import hyperparameters
+from mtkd_jax.build import sections
 
 TASKS = ('segmentation', 'depth', 'normals', 'keypoints', 'edges')
 RECIPE = {
@@ -68,29 +68,11 @@ def get_config(argument: str = '', names: Sequence[str] = TASKS) -> ConfigDict:
     c.distillation.teacher_batch_stats = False  # True: teachers normalise with batch statistics (spec A2)
     c.teachers = ConfigDict(dict.fromkeys(names, ''))  # model folders; '' = train it here
 
-    c.weighting = ConfigDict(hyperparameters())  # of every weighting: docs/weightings.md
+    c.weighting = sections.weighting(chosen)  # of every weighting: docs/weightings.md
     c.weighting.stch.warmup_steps = 120  # the default is for longer schedules
-    c.weighting.name = chosen['weighting']  # of methods that are not a weighting themselves
-    c.weighting.gramian_of = 'parameters'  # or features: cheaper, an approximation
-
-    c.bam = ConfigDict()
-    c.bam.weight = 1.0  # λ, before annealing
-    c.bam.annealing = True  # from the teachers to the labels over the training; False: both throughout
-    c.bam.distances = ConfigDict({**dict.fromkeys(names, 'l2'), 'segmentation': 'kl'})  # (spec A5)
-    c.bam.kl_direction = 'teacher_student'  # KL(teacher ‖ network), as the soft cross-entropy of Clark et al. (2019)
-    c.bam.squared = True  # l2 without its root: the squared error
-
-    c.self_distillation = ConfigDict()
-    c.self_distillation.objective = chosen['objective']  # eq5 | eq6 (spec B4)
-    c.self_distillation.weight = 1.0  # λ (spec B4)
-    # kl | l2 (spec B3)
-    c.self_distillation.distances = ConfigDict({**dict.fromkeys(names, 'l2'), 'segmentation': 'kl'})
-    c.self_distillation.kl_direction = 'student_teacher'  # KL(student ‖ teacher), or teacher_student (spec B3)
-    c.self_distillation.squared = False  # True: l2 without its root (spec B3)
-    c.self_distillation.stop_teacher_gradient = False  # True: distillation moves the student only (spec B3)
-    c.self_distillation.renormalise_normals = False  # True: eq. 6's mean of two normals is brought to unit length
-    c.self_distillation.attention = recipe.switch(chosen, 'attention')  # in the teacher's decoders (spec B1)
-    c.self_distillation.student_widths = (32, 24, 16, 12)  # channels of the student's transposed convolutions
+    distances = {**dict.fromkeys(names, 'l2'), 'segmentation': 'kl'}  # (spec A5, B3)
+    c.bam = sections.bam(distances)
+    c.self_distillation = sections.self_distillation(chosen, distances, student_widths=(32, 24, 16, 12))
 
     c.learning_rate = 1e-3  # Adam; the paper's 1e-4 is for 80,000 steps, this budget has a thousand
     c.halve_at_epochs = (6.0, 7.0)  # the learning rate is halved from these epochs on

@@ -14,7 +14,7 @@ challenge's 72, as is usual there.
 from ml_collections import ConfigDict
 
 from mtkd_jax import recipe
-from mtkd_jax.weighting.registry import hyperparameters
+from mtkd_jax.build import sections
 
 TASKS = ('svhn', 'omniglot')
 RECIPE = {'method': 'kd_mtl', 'backbone': 'lenet_mtl', 'weighting': 'uniform', 'tasks': 'svhn+omniglot'}
@@ -51,16 +51,8 @@ def get_config(argument: str = '') -> ConfigDict:
     c.distillation.teacher_batch_stats = False  # no batch normalisation here: it changes nothing
     c.teachers = ConfigDict(dict.fromkeys(TASKS, ''))  # model folders; '' = train it here
 
-    c.weighting = ConfigDict(hyperparameters())  # of every weighting: docs/weightings.md
-    c.weighting.name = chosen['weighting']  # of methods that are not a weighting themselves
-    c.weighting.gramian_of = 'parameters'  # or features: cheaper, an approximation
-
-    c.bam = ConfigDict()
-    c.bam.weight = 1.0  # λ, before annealing
-    c.bam.annealing = True  # from the teachers to the labels over the training; False: both throughout
-    c.bam.distances = ConfigDict(dict.fromkeys(TASKS, 'kl'))  # (spec A5)
-    c.bam.kl_direction = 'teacher_student'  # KL(teacher ‖ network), as the soft cross-entropy of Clark et al. (2019)
-    c.bam.squared = True  # l2 without its root: the squared error
+    c.weighting = sections.weighting(chosen)  # of every weighting: docs/weightings.md
+    c.bam = sections.bam(dict.fromkeys(TASKS, 'kl'))  # (spec A5)
 
     c.learning_rate = 5e-4  # Adam (see above)
     c.halve_at_epochs = ()

@@ -13,7 +13,7 @@ of its table cannot stand beside ours (docs/data.md).
 from ml_collections import ConfigDict
 
 from mtkd_jax import recipe
-from mtkd_jax.weighting.registry import hyperparameters
+from mtkd_jax.build import sections
 
 TASKS = ('segmentation', 'depth', 'normals', 'keypoints', 'edges')
 RECIPE = {
@@ -63,28 +63,10 @@ def get_config(argument: str = '') -> ConfigDict:
     c.distillation.teacher_batch_stats = False  # True: the authors' code (spec A2)
     c.teachers = ConfigDict(dict.fromkeys(TASKS, ''))  # model folders; '' = train it here
 
-    c.weighting = ConfigDict(hyperparameters())  # of every weighting: docs/weightings.md
-    c.weighting.name = chosen['weighting']  # of methods that are not a weighting themselves
-    c.weighting.gramian_of = 'parameters'  # or features: cheaper, an approximation
-
-    c.bam = ConfigDict()
-    c.bam.weight = 1.0  # λ, before annealing
-    c.bam.annealing = True  # from the teachers to the labels over the training; False: both throughout
-    c.bam.distances = ConfigDict({**dict.fromkeys(TASKS, 'l2'), 'segmentation': 'kl'})  # (spec A5)
-    c.bam.kl_direction = 'teacher_student'  # KL(teacher ‖ network), as the soft cross-entropy of Clark et al. (2019)
-    c.bam.squared = True  # l2 without its root: the squared error
-
-    c.self_distillation = ConfigDict()
-    c.self_distillation.objective = chosen['objective']  # eq5 | eq6 (spec B4)
-    c.self_distillation.weight = 1.0  # λ (spec B4)
-    # kl | l2 (spec B3)
-    c.self_distillation.distances = ConfigDict({**dict.fromkeys(TASKS, 'l2'), 'segmentation': 'kl'})
-    c.self_distillation.kl_direction = 'student_teacher'  # KL(student ‖ teacher), or teacher_student (spec B3)
-    c.self_distillation.squared = False  # True: l2 without its root (spec B3)
-    c.self_distillation.stop_teacher_gradient = False  # True: distillation moves the student only (spec B3)
-    c.self_distillation.renormalise_normals = False  # True: eq. 6's mean of two normals is brought to unit length
-    c.self_distillation.attention = recipe.switch(chosen, 'attention')  # in the teacher's decoders (spec B1)
-    c.self_distillation.student_widths = (256, 128, 64, 32)  # channels of the student's transposed convolutions
+    c.weighting = sections.weighting(chosen)  # of every weighting: docs/weightings.md
+    distances = {**dict.fromkeys(TASKS, 'l2'), 'segmentation': 'kl'}  # (spec A5, B3)
+    c.bam = sections.bam(distances)
+    c.self_distillation = sections.self_distillation(chosen, distances, student_widths=(256, 128, 64, 32))
 
     c.learning_rate = 1e-4  # Adam (spec A4)
     c.halve_at_epochs = () if self_distilled else (100.0,)  # (spec A4, B5)

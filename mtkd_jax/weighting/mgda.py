@@ -9,9 +9,8 @@ J.-A. Désidéri, "Multiple-gradient descent algorithm (MGDA) for multiobjective
 `solver='frank_wolfe'` is Sener and Koltun's Algorithm 2 from equal weights, with the usual stop of reference
 implementations: when a step is below 1e-3, or after 100. It stops up to a few percent short of the minimiser;
 `residual` says how far: the relative gap (wᵀGw − min_t (Gw)_t) / wᵀGw, 0 at the minimiser; `converged`, that it
-stopped by itself. Gradients of very
-different length, or nearly dependent, want `solver='exact'`, an interior point. The authors' own solver starts from
-the best pair of tasks.
+stopped by itself. Gradients of very different length, or nearly dependent, want `solver='exact'`, an interior point.
+The authors' own solver starts from the best pair of tasks.
 
 As in the authors' code, gradients are divided by the normaliser to find w, and w then weighs the losses as they are.
 A task with a zero gradient (or normaliser) has weight 0: otherwise it alone would stop all learning.
