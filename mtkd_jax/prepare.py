@@ -61,13 +61,30 @@ PARTIAL = flags.DEFINE_bool(
 INTERRUPTED = 130  # what a shell reports of a process that Ctrl-C ended
 Size = tuple[int, int] | None
 FROM_FILES = ('nyuv2', 'cityscapes', 'taskonomy', 'svhn_omniglot')
+ONLY_FOR: tuple[tuple[flags.FlagHolder[Any], tuple[str, ...]], ...] = (
+    (SOURCE, FROM_FILES),
+    (TRAIN, ('rooms', 'glyphs')),
+    (TEST, ('rooms', 'glyphs')),
+    (SEED, ('rooms', 'glyphs')),
+    (CHARACTERS, ('glyphs',)),
+    (CLASSES, ('cityscapes',)),
+    (DEPTH, ('cityscapes',)),
+    (PARTIAL, ('svhn_omniglot',)),
+)
 
 
 def prepare(progress: SplitProgress) -> builders.Prepared:
-    """Prepares what the flags ask for; or opens it, where it is only to be verified."""
+    """Prepares what the flags ask for; or opens it, where it is only to be verified.
+
+    Raises:
+        UserError: a flag is missing, or given to a data set that has no use for it.
+    """
     dataset = command.value(DATASET)
     if dataset not in builders.DATASETS:
         raise UserError(f'`dataset` is {dataset!r}; there are {", ".join(builders.DATASETS)}.')
+    for flag, datasets in ONLY_FOR:
+        if not flags.FLAGS[flag.name].using_default_value and dataset not in datasets:
+            raise UserError(f'--{flag.name} is for {", ".join(datasets)}; {dataset} has no use for it: leave it out.')
     size = command.parse_size(SIZE.value) if SIZE.value else None
     if dataset in FROM_FILES and VERIFY.value and not SOURCE.value:
         if OVERWRITE.value:

@@ -248,9 +248,14 @@ def test_sizes_are_height_by_width():
         ({}, r'--dataset=\.\.\. is missing'),
         ({'dataset': 'nyuv2'}, r'--source=\.\.\. is missing'),
         ({'dataset': 'nyu'}, "`dataset` is 'nyu'; there are nyuv2, cityscapes, taskonomy, rooms"),
+        ({'dataset': 'nyuv2', 'source': 'x', 'classes': 19}, '--classes is for cityscapes; nyuv2 has no use for it'),
+        ({'dataset': 'taskonomy', 'source': 'x', 'depth': 'metric'}, '--depth is for cityscapes; taskonomy has no'),
+        ({'dataset': 'rooms', 'source': 'x'}, '--source is for nyuv2, cityscapes, taskonomy, svhn_omniglot; rooms has'),
+        ({'dataset': 'rooms', 'characters': 60}, '--characters is for glyphs; rooms has no use for it'),
+        ({'dataset': 'cityscapes', 'source': 'x', 'train': 0}, '--train is for rooms, glyphs; cityscapes has no use'),
     ],
 )
-def test_missing_flags_are_named(arguments, message):
+def test_missing_and_useless_flags_are_named(arguments, message):
     absl_flags.FLAGS.mark_as_parsed()
     with flagsaver.flagsaver(**arguments), pytest.raises(UserError, match=message), prepare.SplitProgress() as progress:
         prepare.prepare(progress)
