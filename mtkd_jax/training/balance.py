@@ -20,13 +20,13 @@ class Backward:
     """Backward passes of one forward pass; what is not read is not computed.
 
     Attributes:
-        tasks: weights [T] → gradient of Σ_t w_t ℓ_t, and its gradient with respect to the shared feature map.
+        task: number of a task → gradient of its ℓ_t, and its gradient with respect to the shared feature map.
         whole: weights [T] → gradient of what is minimised: the labels' share of Σ_t w_t ℓ_t, and the distillation.
         mixed: direction of the shared parameters for Σ_t w_t ℓ_t → the labels' share of it, and the gradient of the
             distillation where there is one.
     """
 
-    tasks: Callable[[Array], tuple[Parts, Any]]
+    task: Callable[[int], tuple[Parts, Any]]
     whole: Callable[[Array], Parts]
     mixed: Callable[[Any], Any]
 
@@ -45,10 +45,10 @@ def balance(
     count = losses.shape[0]
     own = backward.whole(own_weights(weighting, losses)).own
     if weighting.needs == 'gramian' and gramian_of == 'features':
-        products = gradients.gramian(gradients.rows(lambda w: backward.tasks(w)[1], count))
+        products = gradients.gramian(gradients.rows(backward.task(i)[1] for i in range(count)))
         weights, state = weighting.update(state, losses, products)
         return Parts(backward.whole(weights).shared, own), weights, state
-    jacobian = gradients.rows(lambda w: backward.tasks(w)[0].shared, count)
+    jacobian = gradients.rows(backward.task(i)[0].shared for i in range(count))
     if weighting.needs == 'gramian':
         weights, state = weighting.update(state, losses, gradients.gramian(jacobian))
         direction = gradients.combine(weights, jacobian)

@@ -11,7 +11,7 @@ from mtkd_jax.data.augment import NONE, Augment
 from mtkd_jax.methods import Method
 from mtkd_jax.training import gradients, sharding
 from mtkd_jax.training.state import TrainState
-from mtkd_jax.training.step import Objective, objective
+from mtkd_jax.training.step import objective, task_gradient
 from mtkd_jax.types import Batch, Variables
 
 Diagnose = Callable[[TrainState, Variables, Batch], dict[str, Array]]
@@ -28,9 +28,8 @@ def diagnosis(method: Method, mesh: Mesh, augment: Augment = NONE) -> Diagnose:
     def compute(state: TrainState, frozen: Variables, batch: Batch) -> dict[str, Array]:
         batch = augment(state.step, batch)
         of_parts = objective(method, state, frozen, batch)
-        found, pull, _ = jax.vjp(lambda p: of_parts(p, {}), gradients.split(state.params, names), has_aux=True)
-        untaught = jax.tree.map(jnp.zeros_like, found.distillation)
-        jacobian = gradients.rows(lambda w: pull(Objective(w, untaught))[0].shared, len(names))
+        _, linear, _ = gradients.linearise(lambda p: of_parts(p, {}), gradients.split(state.params, names))
+        jacobian = gradients.rows(task_gradient(linear, i)[0].shared for i in range(len(names)))
         products = gradients.gramian(jacobian)
         norms, cosines = jnp.sqrt(jnp.diag(products)), gradients.cosines(products)
         scalars = {f'gradient/{name}': norms[i] for i, name in enumerate(names)}

@@ -1,6 +1,6 @@
 """Gradients of every task by itself, over the parameters that tasks share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -41,9 +41,35 @@ def size(shared: Tree) -> int:
     return sum(x.size for x in jax.tree.leaves(shared))
 
 
-def rows(pull: Callable[[Array], Tree], count: int) -> Tree:
-    """One gradient per output, stacked along a new first axis: a single batched backward pass."""
-    return jax.vmap(pull)(jnp.eye(count))
+class Linear(NamedTuple):
+    """A function's linear part at one point: what `jax.vjp` knows, open to questions about some of its outputs."""
+
+    push: Callable[..., Any]
+    at: tuple[Any, ...]
+
+    def pull(self, select: Callable[[Any], Any], cotangent: Any) -> tuple[Any, ...]:
+        """Gradients of `cotangent` · select(outputs), one for each argument.
+
+        Runs back through nothing but what reaches the selected outputs: the others' cotangents are no zeros to be
+        multiplied, they are not there.
+        """
+        return tuple(jax.linear_transpose(lambda *tangents: select(self.push(*tangents)), *self.at)(cotangent))
+
+
+def linearise(function: Callable[..., tuple[Any, Any]], *at: Any) -> tuple[Any, Linear, Any]:
+    """(outputs, their linear part, what is beside them) of a function that returns outputs and something beside."""
+    outputs, push, beside = jax.linearize(function, *at, has_aux=True)
+    return outputs, Linear(push, at), beside
+
+
+def rows(gradients: Iterable[Tree]) -> Tree:
+    """One gradient per task, stacked along a new first axis.
+
+    One backward pass each, one after the other. In one pass for all, batched over the tasks, the gradients of
+    convolution kernels would be grouped convolutions, which are slow, and the intermediate values of all tasks would be
+    in memory together (docs/performance.md).
+    """
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *gradients)
 
 
 def gramian(jacobian: Tree) -> Float[Array, 't t']:

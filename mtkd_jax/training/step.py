@@ -14,7 +14,7 @@ from mtkd_jax.methods import Method
 from mtkd_jax.methods.base import Mixture
 from mtkd_jax.training import gradients, sharding
 from mtkd_jax.training.balance import Backward, balance, own_weights
-from mtkd_jax.training.gradients import Parts
+from mtkd_jax.training.gradients import Linear, Parts
 from mtkd_jax.training.state import TrainState
 from mtkd_jax.types import Batch, Variables
 from mtkd_jax.weighting import Weighting
@@ -24,9 +24,9 @@ TrainStep = Callable[[TrainState, Variables, Batch], tuple[TrainState, Scalars]]
 
 
 class Objective(NamedTuple):
-    """Before any weight: `task`, the losses ℓ [T] that the weighting balances; `distillation`, d_t by task."""
+    """Before any weight: `task`, the losses ℓ_t that the weighting balances; `distillation`, d_t by task."""
 
-    task: Array
+    task: list[Array]
     distillation: dict[str, Array]
 
 
@@ -38,7 +38,7 @@ def objective(
     def compute(parts: Parts, shift: Any) -> tuple[Objective, tuple[Scalars, Any]]:
         variables = {**state._replace(params=gradients.join(parts)).variables, 'perturbations': shift}
         losses, batch_stats = method.losses(variables, frozen, batch)
-        task = jnp.stack([losses.task[t.name] for t in method.tasks])
+        task = [losses.task[t.name] for t in method.tasks]
         scalars = {
             **{f'loss/{name}': value for name, value in losses.task.items()},
             **{f'distillation/{name}': value for name, value in losses.distillation.items()},
@@ -49,21 +49,24 @@ def objective(
     return compute
 
 
-def backward_passes(pull: Callable[[Objective], tuple[Parts, Any]], found: Objective, mixture: Mixture) -> Backward:
-    """What `balance` may ask for, from the pull-back of the objective."""
+def task_gradient(linear: Linear, i: int) -> tuple[Any, ...]:
+    """Gradient of ℓ_i alone with respect to everything the objective was linearised in."""
+    return linear.pull(lambda o: o.task[i], jnp.ones(()))
+
+
+def backward_passes(linear: Linear, found: Objective, mixture: Mixture) -> Backward:
+    """What `balance` may ask for, from the objective's linearisation."""
     taught = {name: mixture.distillation[name] * jnp.ones_like(d) for name, d in found.distillation.items()}
-    untaught = jax.tree.map(jnp.zeros_like, taught)
 
     def mixed(direction: Any) -> Any:
         direction = jax.tree.map(lambda x: mixture.labels * x, direction)
-        # Nothing is pulled back where nothing is distilled: of zeros it would be a whole backward pass, too.
         if not taught:
             return direction
-        return jax.tree.map(jnp.add, direction, pull(Objective(jnp.zeros_like(found.task), taught))[0].shared)
+        return jax.tree.map(jnp.add, direction, linear.pull(lambda o: o.distillation, taught)[0].shared)
 
     return Backward(
-        tasks=lambda w: pull(Objective(w, untaught)),
-        whole=lambda w: pull(Objective(mixture.labels * w, taught))[0],
+        task=lambda i: task_gradient(linear, i),
+        whole=lambda w: linear.pull(lambda o: o, Objective(list(mixture.labels * w), taught))[0],
         mixed=mixed,
     )
 
@@ -106,9 +109,9 @@ def train_step(
         # Only a Gramian of features reads the shift's gradient; elsewhere it is not computed.
         shift = method.shared_shift(batch.image) if gramian_of == 'features' else {}
         parts = gradients.split(state.params, names)
-        found, pull, (scalars, batch_stats) = jax.vjp(compute, parts, shift, has_aux=True)
-        losses = jax.lax.stop_gradient(found.task)
-        backward = backward_passes(pull, found, mixture)
+        found, linear, (scalars, batch_stats) = gradients.linearise(compute, parts, shift)
+        losses = jnp.stack(found.task)
+        backward = backward_passes(linear, found, mixture)
         parts_gradient, weights, weighting_state = balance(
             weighting, gramian_of, state.weighting_state, losses, parts.shared, backward
         )

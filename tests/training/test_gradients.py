@@ -172,9 +172,9 @@ def test_weightings_see_what_the_labels_say_whatever_their_share(needs, done):
     [
         # Forward 4; with respect to every head's kernel and input, and the trunk's kernel, 7.
         ('losses', 'parameters', 11),
-        # The same, in another order: inputs and trunk in one batch for all tasks.
-        ('gramian', 'parameters', 11),
-        ('gradients', 'parameters', 11),
+        # The trunk once for every task; of the heads, each its own once.
+        ('gramian', 'parameters', 13),
+        ('gradients', 'parameters', 13),
         # Through the heads once more.
         ('gramian', 'features', 14),
     ],
