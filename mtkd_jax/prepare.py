@@ -83,7 +83,8 @@ def prepare(progress: SplitProgress) -> builders.Prepared:
     if dataset not in builders.DATASETS:
         raise UserError(f'`dataset` is {dataset!r}; there are {", ".join(builders.DATASETS)}.')
     for flag, datasets in ONLY_FOR:
-        if not flags.FLAGS[flag.name].using_default_value and dataset not in datasets:
+        given = not flags.FLAGS[flag.name].using_default_value and flag.value != ''
+        if given and dataset not in datasets:
             raise UserError(f'--{flag.name} is for {", ".join(datasets)}; {dataset} has no use for it: leave it out.')
     size = command.parse_size(SIZE.value) if SIZE.value else None
     if dataset in FROM_FILES and VERIFY.value and not SOURCE.value:

@@ -22,13 +22,12 @@ class Backward:
     Attributes:
         task: number of a task → gradient of its ℓ_t, and its gradient with respect to the shared feature map.
         whole: weights [T] → gradient of what is minimised: the labels' share of Σ_t w_t ℓ_t, and the distillation.
-        mixed: direction of the shared parameters for Σ_t w_t ℓ_t → the labels' share of it, and the gradient of the
-            distillation where there is one.
+        mixed: what stands for the gradient of Σ_t w_t ℓ_t → the labels' share of it, and the distillation's gradient.
     """
 
     task: Callable[[int], tuple[Parts, Any]]
     whole: Callable[[Array], Parts]
-    mixed: Callable[[Any], Any]
+    mixed: Callable[[Parts], Parts]
 
 
 def balance(
@@ -42,13 +41,13 @@ def balance(
     if weighting.needs == 'losses':
         weights, state = weighting.update(state, losses, None)
         return backward.whole(weights), weights, state
-    count = losses.shape[0]
-    own = backward.whole(own_weights(weighting, losses)).own
+    factors, tasks = own_weights(weighting, losses), range(losses.shape[0])
     if weighting.needs == 'gramian' and gramian_of == 'features':
-        products = gradients.gramian(gradients.rows(backward.task(i)[1] for i in range(count)))
+        products = gradients.gramian(gradients.rows(backward.task(i)[1] for i in tasks))
         weights, state = weighting.update(state, losses, products)
-        return Parts(backward.whole(weights).shared, own), weights, state
-    jacobian = gradients.rows(backward.task(i)[0].shared for i in range(count))
+        return Parts(backward.whole(weights).shared, backward.whole(factors).own), weights, state
+    of_task = [backward.task(i)[0] for i in tasks]
+    jacobian = gradients.rows(parts.shared for parts in of_task)
     if weighting.needs == 'gramian':
         weights, state = weighting.update(state, losses, gradients.gramian(jacobian))
         direction = gradients.combine(weights, jacobian)
@@ -56,7 +55,7 @@ def balance(
         weights = None
         flat, state = weighting.update(state, losses, gradients.matrix(jacobian))
         direction = ravel_pytree(shared)[1](flat)
-    return Parts(backward.mixed(direction), own), weights, state
+    return backward.mixed(Parts(direction, gradients.total(factors, [parts.own for parts in of_task]))), weights, state
 
 
 def own_weights(weighting: Weighting, losses: Float[Array, 't']) -> Float[Array, 't']:

@@ -42,7 +42,7 @@ def size(shared: Tree) -> int:
 
 
 class Linear(NamedTuple):
-    """A function's linear part at one point: what `jax.vjp` knows, open to questions about some of its outputs."""
+    """A function's linear part at the point `at`: as of `jax.vjp`, but outputs can be asked about one by one."""
 
     push: Callable[..., Any]
     at: tuple[Any, ...]
@@ -50,8 +50,7 @@ class Linear(NamedTuple):
     def pull(self, select: Callable[[Any], Any], cotangent: Any) -> tuple[Any, ...]:
         """Gradients of `cotangent` · select(outputs), one for each argument.
 
-        Runs back through nothing but what reaches the selected outputs: the others' cotangents are no zeros to be
-        multiplied, they are not there.
+        Runs back through nothing but what the selected outputs depend on; zeros for the others would be run back, too.
         """
         return tuple(jax.linear_transpose(lambda *tangents: select(self.push(*tangents)), *self.at)(cotangent))
 
@@ -62,14 +61,14 @@ def linearise(function: Callable[..., tuple[Any, Any]], *at: Any) -> tuple[Any, 
     return outputs, Linear(push, at), beside
 
 
-def rows(gradients: Iterable[Tree]) -> Tree:
+def rows(found: Iterable[Tree]) -> Tree:
     """One gradient per task, stacked along a new first axis.
 
-    One backward pass each, one after the other. In one pass for all, batched over the tasks, the gradients of
-    convolution kernels would be grouped convolutions, which are slow, and the intermediate values of all tasks would be
-    in memory together (docs/performance.md).
+    Each comes from a backward pass of its own. In one pass batched over the tasks, gradients of convolution kernels
+    would be grouped convolutions, which are slow, and all tasks' intermediate values in memory at once
+    (docs/performance.md).
     """
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *gradients)
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
 
 
 def gramian(jacobian: Tree) -> Float[Array, 't t']:
@@ -87,8 +86,17 @@ def matrix(jacobian: Tree) -> Float[Array, 't p']:
 
 
 def combine(weights: Float[Array, 't'], jacobian: Tree) -> Tree:
-    """Σ_t w_t g_t."""
+    """Σ_t w_t g_t of the rows of a Jacobian."""
     return jax.tree.map(lambda leaf: jnp.tensordot(weights.astype(leaf.dtype), leaf, axes=1), jacobian)
+
+
+def total(weights: Float[Array, 't'], found: Sequence[Tree]) -> Tree:
+    """Σ_t w_t g_t of gradients that are not stacked, because nearly all of them are zeros."""
+
+    def add(*leaves: Array) -> Array:
+        return sum((w.astype(x.dtype) * x for w, x in zip(weights, leaves, strict=True)), jnp.zeros_like(leaves[0]))
+
+    return jax.tree.map(add, *found)
 
 
 def cosines(products: Float[Array, 't t']) -> Float[Array, 't t']:

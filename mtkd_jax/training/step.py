@@ -38,7 +38,7 @@ def objective(
     def compute(parts: Parts, shift: Any) -> tuple[Objective, tuple[Scalars, Any]]:
         variables = {**state._replace(params=gradients.join(parts)).variables, 'perturbations': shift}
         losses, batch_stats = method.losses(variables, frozen, batch)
-        task = [losses.task[t.name] for t in method.tasks]
+        task = [losses.task[t.name].astype(jnp.float32) for t in method.tasks]
         scalars = {
             **{f'loss/{name}': value for name, value in losses.task.items()},
             **{f'distillation/{name}': value for name, value in losses.distillation.items()},
@@ -58,11 +58,11 @@ def backward_passes(linear: Linear, found: Objective, mixture: Mixture) -> Backw
     """What `balance` may ask for, from the objective's linearisation."""
     taught = {name: mixture.distillation[name] * jnp.ones_like(d) for name, d in found.distillation.items()}
 
-    def mixed(direction: Any) -> Any:
-        direction = jax.tree.map(lambda x: mixture.labels * x, direction)
+    def mixed(gradient: Parts) -> Parts:
+        gradient = jax.tree.map(lambda x: mixture.labels * x, gradient)
         if not taught:
-            return direction
-        return jax.tree.map(jnp.add, direction, linear.pull(lambda o: o.distillation, taught)[0].shared)
+            return gradient
+        return jax.tree.map(jnp.add, gradient, linear.pull(lambda o: o.distillation, taught)[0])
 
     return Backward(
         task=lambda i: task_gradient(linear, i),
