@@ -12,103 +12,28 @@ of its table cannot stand beside ours (docs/data.md).
 
 from ml_collections import ConfigDict
 
-from mtkd_jax import recipe
-from mtkd_jax.build import sections
-
-TASKS = ('segmentation', 'depth', 'normals', 'keypoints', 'edges')
-RECIPE = {
-    'method': 'sd_mtcnn',
-    'backbone': '',  # segnet, or segnet_sd where the method needs teacher and student branches
-    'weighting': 'uniform',
-    'tasks': '+'.join(TASKS),
-    'objective': 'eq5',
-    'attention': 'on',
-}
+from mtkd_jax.configs import base
+from mtkd_jax.configs.base import COMPARED, SD_MTCNN, paper_rows
 
 
 def get_config(argument: str = '') -> ConfigDict:
-    """Every field, with its unit and source."""
-    chosen = recipe.with_backbone(recipe.parse(argument, RECIPE))
-    self_distilled = chosen['backbone'].endswith('_sd')
-    doubled = self_distilled or chosen['backbone'] == 'split_wide'  # the last of the widths
-    c = ConfigDict()
-    c.recipe = ConfigDict(chosen)  # what fields below follow; to change the backbone, change it there
+    """See `base.get_config`."""
+    return base.get_config(argument, dataset='taskonomy', chosen={'method': 'sd_mtcnn'}, change=change)
 
-    c.data = ConfigDict()
-    c.data.dataset = 'taskonomy'
-    c.data.data_dir = ''  # where prepared data lie; '' = $TFDS_DATA_DIR or ~/tensorflow_datasets
-    c.data.height, c.data.width = 256, 256  # pixels (spec B5)
-    c.data.classes = 18  # as in the paper's count; 17: "uncertain" is void instead of a class
-    c.data.depth_maximum = 10.0  # metres; scales pictures and the bins of the baseline
-    c.data.augment = 'none'  # of training batches: none, the papers (spec A4) | scale_crop_flip
-    c.data.validation_fraction = 0.0  # share of the training set held out; 0: the validation split of the data
-    c.data.read_threads = 8  # that read batches ahead of the step
-    c.data.read_workers = 0  # processes that share these threads; 0: they are the training process's own
 
-    # stl | kd_mtl | bam | a weighting (uniform, mgda, ...: docs/weightings.md), or with segnet_sd and unet_sd:
-    # sd_mtcnn | no_distillation | traditional_kd
-    c.method = chosen['method']
-    # segnet | mtan | cross_stitch | dense | split_standard | split_wide | split_deep | segnet_sd | unet_sd
-    c.backbone = chosen['backbone']
-    c.tasks = tuple(chosen['tasks'].split('+'))
-    c.widths = (64, 128, 256, 512, 1024 if doubled else 512)  # channels of the encoder blocks (spec A6, B1)
-    c.compute_dtype = 'float32'  # or bfloat16; parameters stay float32
-    c.seed = 0  # of initialisation and data order
+def change(c: ConfigDict) -> None:
+    """What differs from `base.py`. A validation_fraction of 0 leaves the data set's own validation split."""
+    if not base.self_distilled(c):
+        base.differ(c, 'kd_mtl', points=('last',))  # the paper has no Taskonomy
+        base.differ(c, 'steps', halve_at_epochs=(100.0,))  # (spec A4)
+    c.batch_size = c.eval_batch_size = 4  # (spec B5)
 
-    c.task_weights = ConfigDict(dict.fromkeys(TASKS, 1.0))  # w_t (spec A3)
 
-    c.distillation = ConfigDict()
-    c.distillation.points = ('mid',) if self_distilled else ('last',)  # (spec A2)
-    c.distillation.weights = ConfigDict(dict.fromkeys(TASKS, 1.0))  # λ_t; the paper has no Taskonomy
-    c.distillation.teacher_batch_stats = False  # True: the authors' code (spec A2)
-    c.teachers = ConfigDict(dict.fromkeys(TASKS, ''))  # model folders; '' = train it here
-
-    c.weighting = sections.weighting(chosen)  # of every weighting: docs/weightings.md
-    distances = {**dict.fromkeys(TASKS, 'l2'), 'segmentation': 'kl'}  # (spec A5, B3)
-    c.bam = sections.bam(distances)
-    c.self_distillation = sections.self_distillation(chosen, distances, student_widths=(256, 128, 64, 32))
-
-    c.learning_rate = 1e-4  # Adam (spec A4)
-    c.halve_at_epochs = () if self_distilled else (100.0,)  # (spec A4, B5)
-    c.decay_every_epochs, c.decay_factor = 0.0, 1.0  # further: times the factor after every so many; 0 = never
-    c.adaptor_learning_rate = 0.1  # Adam, constant (spec A4)
-    c.adaptor_l2 = 5e-4  # added to the adaptors' gradient (spec A4)
-    c.epochs = 200  # of every stage (spec A4)
-    c.batch_size = 4  # images per step, over all devices (spec B5)
-    c.eval_batch_size = 4
-    c.devices = 1  # the paper's batch of 4 fits one device; 0 = all
-
-    c.selection = 'last'  # last | last10_mean | last20_median | best_validation (spec C)
-    c.evaluate_every_epochs = 1
-    c.log_every_steps = 50
-    c.checkpoint_every_steps = 0  # besides the end of every epoch; 0 = only there
-    c.diagnose_every_steps = 0  # task gradients' cosines and norms, CKA with teachers; costs T + 1 passes; 0 = never
-    c.panel_images = 4  # test images in the prediction panels
-
-    # The paper's row stands beside ours only where all of this holds.
-    c.paper = ConfigDict()
-    known = self_distilled or chosen['backbone'] in ('mtan', 'cross_stitch', 'dense', 'split_wide', 'split_deep')
-    c.paper.table, c.paper.prefix = 'sdmtcnn_table4_taskonomy_5task' if known else '', ''
-    common = {
-        'data': {'height': 256, 'width': 256, 'classes': 18, 'validation_fraction': 0.0, 'augment': 'none'},
-        'compute_dtype': 'float32',
-        'tasks': TASKS,
-        'task_weights': dict.fromkeys(TASKS, 1.0),
-        'epochs': 200,
-        'batch_size': 4,
-        'learning_rate': 1e-4,
-        'halve_at_epochs': () if self_distilled else (100.0,),
-        'widths': (64, 128, 256, 512, 1024 if doubled else 512),
-    }
-    own = {
-        'self_distillation': {
-            'weight': 1.0,
-            'distances': {**dict.fromkeys(TASKS, 'l2'), 'segmentation': 'kl'},
-            'kl_direction': 'student_teacher',
-            'squared': False,
-            'stop_teacher_gradient': False,
-            'renormalise_normals': False,
-        },
-    }
-    c.paper.protocol = ConfigDict({**common, **(own if self_distilled else {})})
-    return c
+PAPERS = (
+    *paper_rows('sdmtcnn_table4_taskonomy_5task', 'segnet_sd', SD_MTCNN),
+    *(
+        row
+        for name in COMPARED
+        for row in paper_rows('sdmtcnn_table4_taskonomy_5task', name, {'uniform': 'method=uniform'})
+    ),
+)

@@ -6,11 +6,12 @@ several can be imported together.
 
 import re
 import sys
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from absl import app, flags, logging
 
+from mtkd_jax.names import suggestion
 from mtkd_jax.types import UserError
 
 T = TypeVar('T')
@@ -31,8 +32,25 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def start(command: Callable[[], None], errors: tuple[type[Exception], ...] = ()) -> None:
-    """Parses the flags and runs `command`; a `UserError` (or one of `errors`) is printed, exit status 1."""
+def flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+    """Every field of a config by its dotted name."""
+    found: dict[str, Any] = {}
+    for name, field in tree.items():
+        found |= flat(field, f'{prefix}{name}.') if isinstance(field, Mapping) else {prefix + name: field}
+    return found
+
+
+def start(
+    command: Callable[[], None],
+    errors: tuple[type[Exception], ...] = (),
+    usage: Callable[[], str] | None = None,
+    prepare: Callable[[list[str]], tuple[list[str], Mapping[str, Any]]] | None = None,
+) -> None:
+    """Parses the flags and runs `command`; a `UserError` (or one of `errors`) is printed, exit status 1.
+
+    `usage`: what `--help` says above the flags, instead of the module's docstring. `prepare`: arguments → arguments as
+    absl is to see them, and the fields that `--config.FIELD` may set, by name.
+    """
     # Libraries announce every checkpoint they write; what a user must know is printed by us.
     logging.set_verbosity(logging.WARNING)
 
@@ -48,13 +66,27 @@ def start(command: Callable[[], None], errors: tuple[type[Exception], ...] = ())
             sys.exit(1)
 
     def parse(argv: list[str]) -> list[str]:
+        if usage is not None and {'--help', '-help', '--helpfull', '--helpshort'} & set(argv):
+            sys.modules['__main__'].__doc__ = usage()
+        fields: Mapping[str, Any] = {}
         try:
-            return app.parse_flags_with_usage(argv)
+            if prepare is not None:
+                argv, fields = prepare(argv)
+            return flags.FLAGS(argv)
         except UserError as error:
             print(f'error: {error}', *getattr(error, '__notes__', []), sep='\n', file=sys.stderr)
-        except AttributeError as error:
-            # What a config raises of a field it does not have.
-            print(f'error: the config has no such field: {" ".join(str(error).split())}', file=sys.stderr)
+        except flags.UnrecognizedFlagError as error:
+            print(f'error: {_unknown(error, fields)}', file=sys.stderr)
+        except flags.Error as error:
+            print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
         sys.exit(1)
 
     app.run(main, flags_parser=parse)
+
+
+def _unknown(error: flags.UnrecognizedFlagError, fields: Mapping[str, Any]) -> str:
+    name = error.flagname
+    ends = [field for field in fields if field.rpartition('.')[2] == name]
+    if ends:
+        return f'--{name} is a field of the config; set it with --config.{ends[0]}=...'
+    return f'there is no flag --{name}.{suggestion(name, list(flags.FLAGS))} --help lists all.'

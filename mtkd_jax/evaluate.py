@@ -48,19 +48,6 @@ CLASSES = flags.DEFINE_integer(
 )
 
 
-def evaluate_model(folder: Path, split: str, data_dir: str | None, batch_size: int) -> dict[str, float]:
-    """Metrics of a model folder on a split of the prepared data it was made for."""
-    spec, variables = load_model(folder)
-    network, tasks = build.build_network(spec)
-    data = build.opened(spec['data'], data_dir)
-    if split not in data.sources:
-        raise UserError(f'`split` is {split!r}; the data set has {", ".join(data.sources)}.')
-    mesh = sharding.make_mesh(1)
-    evaluator = Evaluator(functools.partial(models.predict, network), tasks, mesh)
-    batches = Split(data.sources[split], tuple(tasks), batch_size).ordered()
-    return evaluator(sharding.replicate(variables, mesh), batches)
-
-
 def score(predictions: Path, targets: Path, classes: int) -> dict[str, float]:
     """Metrics of predictions from any framework.
 

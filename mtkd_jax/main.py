@@ -1,95 +1,112 @@
-"""Trains, evaluates and reports: `python -m mtkd_jax.main --config=configs/rooms.py --workdir=runs/rooms`."""
+"""Trains, evaluates and reports: `python -m mtkd_jax.main --config=configs/rooms.py --workdir=runs/rooms`.
+
+    --config=NAME:name=value,...     a config that comes with the package, from any directory
+    --config=FILE.py:name=value,...  a file with `get_config`
+    --config.FIELD=VALUE             any field; `--show` prints them all, `configs/base.py` explains them
+"""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from mtkd_jax import build, command
-from mtkd_jax.data.pipeline import first_examples
-from mtkd_jax.files import write_json
-from mtkd_jax.reporting.curves import draw_workdir
-from mtkd_jax.reporting.panels import prediction_panel
-from mtkd_jax.reporting.progress import Progress, SplitProgress
-from mtkd_jax.reporting.report import write_report
-from mtkd_jax.reporting.writers import MetricWriter
-from mtkd_jax.training.folder import load_model
-from mtkd_jax.training.given import evaluate_given
-from mtkd_jax.training.predict import make_predictor
-from mtkd_jax.training.run import finished_results, run_stage, stage_folder
-from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
+from mtkd_jax import command, configs, datasets, methods, models, recipe
+from mtkd_jax.experiment.run import run
+from mtkd_jax.names import suggestion
+from mtkd_jax.training.stop import NonFiniteLossError, StoppedError
 from mtkd_jax.types import UserError
+from mtkd_jax.weighting.registry import CONSTRUCTORS
 
 CONFIG = config_flags.DEFINE_config_file(
-    'config',
-    None,
-    'The config, such as configs/rooms.py; a recipe may follow a colon: FILE:method=kd_mtl,tasks=depth+normals.',
+    'config', None, 'The config: a name such as rooms, or a file; a recipe may follow a colon.'
 )
 WORKDIR = flags.DEFINE_string(
     'workdir', None, 'Where the run keeps everything; the same command continues it.', allow_override=True
 )
+SHOW = flags.DEFINE_bool('show', False, 'Print the config with all its fields, and run nothing.')
 
 STOPPED = 143  # what a shell reports of a process that SIGTERM ended
 
 
-def run(config: ConfigDict, workdir: Path) -> Path:
-    """Runs every stage that is not finished yet and writes the report, whose path is returned."""
-    with SplitProgress() as rendering:
-        experiment = build.experiment(config, workdir, rendering)
-    planned = [(teacher.name, teacher.settings) for teacher in experiment.given]
-    planned += [(stage.name, stage.settings) for stage in experiment.stages]
-    for name, settings in planned:
-        # Raises before anything is written, when the workdir holds a stage of that name with other settings.
-        finished_results(workdir, name, settings)
-    with StopRequest() as stop:
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_json(workdir / 'config.json', config.to_dict())
-        for teacher in experiment.given:
-            evaluate_given(teacher, experiment.mesh, workdir)
-        for stage in experiment.stages:
-            run_stage(stage, experiment.mesh, workdir, MetricWriter, Progress, stop)
-            draw_panel(workdir, stage.name, experiment, config.panel_images)
-    draw_workdir(workdir)
-    return write_report(workdir, {task.name: task for task in experiment.tasks}, note=experiment.paper_note)
+def usage() -> str:
+    """What `--help` says above the flags."""
+    tasks = '; '.join(f'{name}: {", ".join(datasets.named(name).task_names)}' for name in datasets.NAMES)
+    return f"""{__doc__}
+A recipe takes {', '.join(recipe.CHOICES)}, and settings of what it chose.
+
+Configs: {', '.join(configs.NAMES)}.
+Methods: {', '.join(methods.NAMES)}; or a weighting, which stands for method=mtl with it.
+Weightings: {', '.join(CONSTRUCTORS)} (docs/weightings.md).
+Backbones: {', '.join(models.BACKBONES)} (docs/networks.md).
+Data sets and their tasks (joined with +): {tasks} (docs/data.md).
+Methods, weightings, backbones and data sets of your own are named by their modules (CONTRIBUTING.md).
+"""
 
 
-def draw_panel(workdir: Path, stage: str, experiment: build.Experiment, images: int) -> None:
-    """Draws truth and predictions of a finished stage for the first test images, once."""
-    file, results = workdir / 'figures' / f'{stage}.png', stage_folder(workdir, stage) / 'results.json'
-    # A stage that was removed and trained again has newer results than its old picture.
-    if images == 0 or (file.exists() and file.stat().st_mtime_ns >= results.stat().st_mtime_ns):
-        return
-    spec, variables = load_model(stage_folder(workdir, stage) / 'model')
-    network, tasks = build.build_network(spec)
-    source = experiment.data.test.source
-    batch = first_examples(source, tasks, min(images, len(source)))
-    image = np.asarray(batch.image)
-    prediction_panel(
-        images=image,
-        truths={name: np.asarray(target.value) for name, target in batch.targets.items()},
-        masks={name: np.asarray(target.mask) for name, target in batch.targets.items()},
-        predictions=make_predictor(network, variables)(image),
-        tasks=tasks,
-        path=file,
-        title=stage,
-    )
+def show(config: ConfigDict) -> str:
+    """Every field and its value, a line each."""
+    return '\n'.join(f'{name} = {value!r}' for name, value in command.flat(config.to_dict()).items())
+
+
+def prepared(argv: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """The arguments with `--config` as a file, and all fields of that config; refuses fields that it does not have.
+
+    Raises:
+        UserError: there is no such config or field; says which one was probably meant.
+    """
+    found = list(argv)
+    fields: dict[str, Any] = {}
+    for i, argument in enumerate(argv):
+        flag, equals, text = argument.lstrip('-').partition('=')
+        if not argument.startswith('-') or flag != 'config' or (not equals and i + 1 == len(argv)):
+            continue
+        name, colon, chosen = (text if equals else argv[i + 1]).partition(':')
+        place = f'{configs.path(name)}{colon}{chosen}'
+        found[i if equals else i + 1] = f'--config={place}' if equals else place
+        fields = command.flat(configs.load(place).to_dict())
+    for argument in argv:
+        name = argument.partition('=')[0].lstrip('-').removeprefix('config.')
+        if fields and argument.lstrip('-').startswith('config.') and not _has(fields, name):
+            raise UserError(f'The config has no field {name!r}.{_meant(name, fields)} --show prints all.')
+    return found, fields
+
+
+def _has(fields: Mapping[str, Any], name: str) -> bool:
+    plain = name.partition('[')[0]
+    return plain in fields or any(field.startswith(f'{plain}.') for field in fields)
+
+
+def _meant(name: str, fields: Mapping[str, Any]) -> str:
+    last = name.rpartition('.')[2]
+    same = [field for field in fields if field.rpartition('.')[2] == last]
+    return f' Did you mean {same[0]!r}?' if same else suggestion(name, fields)
 
 
 def _config() -> ConfigDict:
     config = command.value(CONFIG)
-    # A file that is not there becomes an object that raises as soon as it is used.
-    if not isinstance(config, ConfigDict):
-        file = config_flags.get_config_filename(flags.FLAGS['config'])
-        raise UserError(f'--config={file}: there is no such file that has `get_config`.')
+    changed = config_flags.get_override_values(flags.FLAGS['config'])
+    for field in recipe.CHOICES:
+        if field in changed:
+            given = changed[field]
+            text = '+'.join(given) if isinstance(given, tuple | list) else given
+            raise UserError(
+                f'--config.{field}={text}: other fields follow `{field}`, so it is chosen in the recipe: '
+                f'--config={Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem}:{field}={text}.'
+            )
     return config
 
 
 def main() -> None:
     """Runs, and prints where the report is."""
+    config = _config()
+    if SHOW.value:
+        print(show(config))
+        return
     try:
-        report = run(_config(), Path(command.value(WORKDIR)))
+        report = run(config, Path(command.value(WORKDIR)))
     except StoppedError as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(STOPPED)
@@ -97,4 +114,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    command.start(main, errors=(NonFiniteLossError,))
+    command.start(main, errors=(NonFiniteLossError,), usage=usage, prepare=prepared)

@@ -4,9 +4,10 @@ import difflib
 import functools
 import hashlib
 import importlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from mtkd_jax.types import UserError
 
@@ -47,12 +48,21 @@ def module(field: str, name: str, needed: tuple[str, ...], options: tuple[str, .
             f'`{field}` is {name!r}, which is none of {have}, nor a Python module that can be imported from here '
             f'({Path.cwd()}).{suggestion(name, options)}'
         ) from error
-    lacking = [attribute for attribute in needed if not hasattr(found, attribute)]
-    if lacking:
-        raise UserError(f'{found.__file__}, given as `{field}`, has no {lacking[0]!r}; it needs {", ".join(needed)}.')
-    return found
+    return having(found, f'{found.__file__}, given as `{field}`,', needed)
 
 
 def digest(found: ModuleType) -> str:
     """What tells a user's module from another of the same name: the beginning of its file's SHA-256."""
     return hashlib.sha256(Path(str(found.__file__)).read_bytes()).hexdigest()[:12]
+
+
+def having(found: Any, what: str, needed: Sequence[str]) -> Any:
+    """`found`, when it has all of `needed`.
+
+    Raises:
+        UserError: it lacks one; `what` is what to call it.
+    """
+    lacking = [name for name in needed if not hasattr(found, name)]
+    if lacking:
+        raise UserError(f'{what} has no {lacking[0]!r}; it needs {", ".join(needed)}.')
+    return found

@@ -1,47 +1,49 @@
-"""The part of `--config=FILE:name=value,...` behind the colon."""
+"""The part of `--config=NAME:name=value,...` behind the colon."""
 
-import difflib
-from collections.abc import Mapping
+from typing import Any
 
 from mtkd_jax.types import UserError
 
+CHOICES = ('method', 'weighting', 'backbone', 'tasks', 'optimizer', 'schedule')
 
-def parse(argument: str | None, defaults: Mapping[str, str]) -> dict[str, str]:
-    """`defaults` updated from `name=value,name=value`.
+
+def parse(argument: str | None) -> dict[str, str]:
+    """`name=value,name=value` as a mapping.
 
     Raises:
-        UserError: a part is no `name=value`, or its name is not in `defaults`.
+        UserError: a part is no `name=value`, or a name comes twice.
     """
-    recipe = dict(defaults)
+    found: dict[str, str] = {}
+    last = ''
     for part in filter(None, (argument or '').split(',')):
-        name, equals, value = part.partition('=')
-        if not equals or not value:
+        name, equals, text = part.partition('=')
+        if not equals and last == 'tasks':
+            joined = '+'.join([found['tasks'], part])
+            raise UserError(f'{part!r} in the recipe is not name=value; tasks are joined with +: tasks={joined}.')
+        if not equals or not text:
             raise UserError(f'{part!r} in the recipe is not name=value; write it like method=kd_mtl.')
-        if name not in defaults:
-            close = difflib.get_close_matches(name, defaults, n=1)
-            hint = f' Did you mean {close[0]!r}?' if close else ''
-            raise UserError(f'The recipe has no {name!r}; it takes {", ".join(defaults)}.{hint}')
-        recipe[name] = value
-    return recipe
+        if name in found:
+            raise UserError(f'The recipe has {name!r} twice; leave one out.')
+        found[name], last = text, name
+    return found
 
 
-SELF_DISTILLED = ('sd_mtcnn', 'no_distillation', 'traditional_kd')  # methods that need teacher and student branches
-
-
-def with_backbone(recipe: Mapping[str, str]) -> dict[str, str]:
-    """`recipe` with the backbone that its method is about, where it names none."""
-    return {
-        **recipe,
-        'backbone': recipe['backbone'] or ('segnet_sd' if recipe['method'] in SELF_DISTILLED else 'segnet'),
-    }
-
-
-def switch(recipe: Mapping[str, str], name: str) -> bool:
-    """The value of a recipe's `name=on` or `name=off`.
+def value(name: str, text: str, like: Any) -> Any:
+    """`text` as a value of the type of `like`: on or off, a number, words, or several joined with +.
 
     Raises:
-        UserError: it is neither.
+        UserError: it is none.
     """
-    if recipe[name] not in ('on', 'off'):
-        raise UserError(f'{name}={recipe[name]} in the recipe; write {name}=on or {name}=off.')
-    return recipe[name] == 'on'
+    if isinstance(like, bool):
+        if text not in ('on', 'off'):
+            raise UserError(f'{name}={text} in the recipe; write {name}=on or {name}=off.')
+        return text == 'on'
+    if isinstance(like, tuple):
+        return tuple(value(name, part, like[0] if like else 0.0) for part in text.split('+'))
+    if isinstance(like, int | float):
+        try:
+            return type(like)(text)
+        except ValueError:
+            kind = 'a whole number' if isinstance(like, int) else 'a number'
+            raise UserError(f'{name}={text} in the recipe; give {kind}, such as {name}={like}.') from None
+    return text

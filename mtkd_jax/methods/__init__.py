@@ -1,8 +1,25 @@
-"""Methods: what is minimised."""
+"""Methods: what is minimised, in which stages. One file each, and its line below (`plan` says what such a file has)."""
 
-from mtkd_jax.methods.base import Method
-from mtkd_jax.methods.kd_mtl import KDMTL
-from mtkd_jax.methods.predictions import BAM, SelfDistillation, TraditionalKD
+from typing import Any
+
+from mtkd_jax import names
+from mtkd_jax.methods import bam, kd_mtl, mtl, no_distillation, sd_mtcnn, stl, traditional_kd
+from mtkd_jax.methods.method import Method
 from mtkd_jax.methods.supervised import Supervised
 
-__all__ = ['BAM', 'KDMTL', 'Method', 'SelfDistillation', 'Supervised', 'TraditionalKD']
+_MODULES = (stl, mtl, kd_mtl, bam, sd_mtcnn, no_distillation, traditional_kd)
+NAMES: dict[str, Any] = {module.__name__.rpartition('.')[2]: module for module in _MODULES}
+"""Every method by the name that configs use."""
+
+__all__ = ['NAMES', 'Method', 'Supervised', 'named']
+
+
+def named(name: str) -> Any:
+    """The module of a method: one of `NAMES`, or the user's module `name`; it has `Settings` and `stages`.
+
+    Raises:
+        UserError: there is none, or it lacks something.
+    """
+    if name in NAMES:
+        return NAMES[name]
+    return names.module('method', name, ('Settings', 'stages'), tuple(NAMES))

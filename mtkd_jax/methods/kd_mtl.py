@@ -1,18 +1,22 @@
-"""KD-MTL: a multi-task network that also learns to produce its single-task teachers' features (Li & Bilen 2020)."""
+"""`kd_mtl`: a multi-task network also learns to produce its single-task teachers' features (Li & Bilen 2020)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Bool, Float
 
 from mtkd_jax import models, ops
-from mtkd_jax.methods.base import Mixture, feature_similarity
+from mtkd_jax.methods import plan, stl
+from mtkd_jax.methods.method import Mixture, feature_similarity
+from mtkd_jax.methods.plan import Plan, Run, Stages
 from mtkd_jax.methods.supervised import Supervised
-from mtkd_jax.types import Batch, Features, Losses, Variables, feature_of
+from mtkd_jax.tasks import Task
+from mtkd_jax.types import Batch, Features, Losses, UserError, Variables, feature_of
 
 NORM_EPSILON = 1e-6  # inside the square root of the feature norm (spec A2)
 
@@ -32,6 +36,66 @@ def feature_distance(
 
 
 @dataclass(frozen=True, kw_only=True)
+class Settings(plan.Settings):
+    """KD-MTL's settings.
+
+    Attributes:
+        points: feature maps that are distilled, of `mid` and `last` (spec A2); the default is all that the network has.
+        weights: λ_t (spec A3).
+        teacher_batch_stats: True: teachers normalise with the batch's statistics, as the authors' code (spec A2).
+        adaptor_learning_rate: of the adaptors' Adam, constant (spec A4).
+        adaptor_l2: times the parameter is added to the adaptors' gradient (spec A4).
+        teachers: see `stl.Settings`.
+    """
+
+    points: Sequence[str]
+    weights: Mapping[str, float]
+    teacher_batch_stats: bool = False
+    adaptor_learning_rate: float = 0.1
+    adaptor_l2: float = 5e-4
+    teachers: Mapping[str, str]
+
+    @classmethod
+    def defaults(cls, tasks: Sequence[Task], backbone: Any) -> Self:
+        """See `plan.Settings.defaults`."""
+        names = [task.name for task in tasks]
+        return cls(points=backbone.POINTS, weights=dict.fromkeys(names, 1.0), teachers=dict.fromkeys(names, ''))
+
+    def check(self, run: Run) -> None:
+        """See `plan.Settings.check`."""
+        points, has = tuple(self.points), run.backbone.POINTS
+        if not points or set(points) - set(has):
+            raise UserError(f'`{plan.field_name("points")}` is {points}; the backbone has {", ".join(has)}.')
+        if len(set(points)) < len(points):
+            raise UserError(f'`{plan.field_name("points")}` is {points}; name each point once.')
+        plan.check_per_task('weights', self.weights, run)
+        plan.check_per_task('teachers', self.teachers, run)
+        for task, weight in self.weights.items():
+            plan.check_factor(f'weights.{task}', weight)
+        plan.check_factor('adaptor_l2', self.adaptor_l2)
+        plan.check_factor('adaptor_learning_rate', self.adaptor_learning_rate)
+
+
+def stages(settings: Settings, run: Run) -> Stages:
+    """The single-task stages, then the network that they teach."""
+    single = stl.single_task(settings.teachers, run)
+    teachers = stl.Teachers.of(single)
+    method = KDMTL(
+        network=run.network(run.tasks),
+        tasks=run.tasks,
+        adaptors=models.Adaptors(run.names, tuple(settings.points), run.dtype),
+        teachers=teachers.networks,
+        points=tuple(settings.points),
+        weights=dict(settings.weights),
+        teacher_batch_stats=settings.teacher_batch_stats,
+        adaptor_optimizer=(settings.adaptor_learning_rate, settings.adaptor_l2),
+    )
+    record = {**settings.record(), 'teachers': dict(teachers.record)}
+    own = Plan(name=run.named('kd_mtl'), kind='kd_mtl', method=method, teachers=teachers.places, settings=record)
+    return [*single, own]
+
+
+@dataclass(frozen=True, kw_only=True)
 class KDMTL(Supervised):
     """Σ_t w_t ℓ_t + λ_t ℓ^d(A_t(φ(x; θ^m)), φ(x; θ_t^s)) (Li & Bilen 2020, eq. 5).
 
@@ -44,6 +108,7 @@ class KDMTL(Supervised):
         weights: λ_t by task (spec A3).
         teacher_batch_stats: False, the paper's text: teachers normalise with their running statistics; True, the
             authors' code: with the statistics of the batch.
+        adaptor_optimizer: learning rate and L2 of the adaptors' Adam.
     """
 
     adaptors: nn.Module
@@ -51,6 +116,12 @@ class KDMTL(Supervised):
     points: Sequence[str]
     weights: Mapping[str, float]
     teacher_batch_stats: bool = False
+    adaptor_optimizer: tuple[float, float] = (0.1, 5e-4)
+
+    def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
+        """See `Method.optimizers`: Adam, with L2 in the gradient, not decoupled, as in the authors' code (spec A4)."""
+        rate, l2 = self.adaptor_optimizer
+        return {'adaptors': optax.chain(optax.add_decayed_weights(l2), optax.adam(rate))}
 
     def mixture(self, progress: Array) -> Mixture:
         """See `Method.mixture`: constant."""

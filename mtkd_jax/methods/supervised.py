@@ -1,17 +1,18 @@
 """Learning from labels alone: single-task learning and the plain multi-task network."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array
 
 from mtkd_jax import models
-from mtkd_jax.methods.base import Mixture
+from mtkd_jax.methods.method import Mixture
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import MAIN, Batch, Losses, Outputs, Variables
 
@@ -62,6 +63,15 @@ class Supervised:
 
     def similarity(self, variables: Variables, frozen: Variables, image: Array) -> dict[str, Array]:
         """See `Method.similarity`: no teacher."""
+        return {}
+
+    def shared(self, path: tuple[str, ...]) -> bool:
+        """See `Method.shared`: what the network says is no task's own."""
+        network: Any = self.network
+        return path[0] == 'network' and network.own(path[1:]) is None
+
+    def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
+        """See `Method.optimizers`: there is only the network."""
         return {}
 
     def network_variables(self, variables: Variables) -> dict[str, Any]:

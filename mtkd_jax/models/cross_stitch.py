@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mtkd_jax import ops
+from mtkd_jax.models.backbone import by_child
 from mtkd_jax.models.blocks import ConvBlock, narrower, predictions
 from mtkd_jax.models.segnet import WIDTHS, SegNet
 from mtkd_jax.tasks import Task
@@ -19,18 +20,23 @@ class CrossStitch(nn.Module):
 
     The weights of a mix are one learned number per tower, 1 at the start. (Misra et al. 2016 learn tasks × tasks.)
     Image, widths, dtype and predictions as in `SegNet`. Features are each task's own: `mid`, the tower's last pooling;
-    `last`, before the head. Shared by all tasks: whatever is mixed afterwards, that is `mix_encoder`, `mix_decoder`
-    and the towers up to their last mix, named by the task's position; not `decoder_0_<task>` and `head_<task>`.
+    `last`, before the head. All tasks share whatever is mixed afterwards: both mixes, and the towers up to the last one
+    (a tower is named by its task's position). A task's own are the last block of its tower and its head.
     """
 
     tasks: Sequence[Task]
     widths: Sequence[int] = WIDTHS
     dtype: Any = None
 
+    NAME: ClassVar[str] = 'cross_stitch'
     CONVS: ClassVar[tuple[int, ...]] = SegNet.CONVS
     POINTS: ClassVar[tuple[str, ...]] = ('mid', 'last')
     STRIDE: ClassVar[int] = 32
     SHARED_FEATURE: ClassVar[str | None] = None
+
+    def own(self, path: tuple[str, ...]) -> str | None:
+        """See `Backbone.own`: what comes after the last mix."""
+        return by_child(path, self.tasks, 'head', 'decoder_0')
 
     @nn.compact
     def __call__(self, image: Float[Array, 'b h w 3'], *, train: bool) -> Outputs:

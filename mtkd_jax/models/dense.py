@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mtkd_jax import ops
+from mtkd_jax.models.backbone import by_child
 from mtkd_jax.models.blocks import ConvBlock, narrower, predictions
 from mtkd_jax.models.segnet import WIDTHS, SegNet
 from mtkd_jax.tasks import Task
@@ -26,10 +27,16 @@ class Dense(nn.Module):
     widths: Sequence[int] = WIDTHS
     dtype: Any = None
 
+    NAME: ClassVar[str] = 'dense'
     CONVS: ClassVar[tuple[int, ...]] = SegNet.CONVS
     POINTS: ClassVar[tuple[str, ...]] = ('mid', 'last')
     STRIDE: ClassVar[int] = 32
     SHARED_FEATURE: ClassVar[str | None] = None
+
+    def own(self, path: tuple[str, ...]) -> str | None:
+        """See `Backbone.own`: towers and heads."""
+        towers = [f'{part}_{i}' for part in ('encoder', 'decoder') for i in range(len(self.widths))]
+        return by_child(path, self.tasks, 'head', *towers)
 
     @nn.compact
     def __call__(self, image: Float[Array, 'b h w 3'], *, train: bool) -> Outputs:

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mtkd_jax.models.backbone import by_child
 from mtkd_jax.models.blocks import XAVIER, perturbable
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import MAIN, Outputs
@@ -43,10 +44,15 @@ class LeNetMTL(nn.Module):
     widths: Sequence[int] = WIDTHS
     dtype: Any = None
 
+    NAME: ClassVar[str] = 'lenet_mtl'
     POINTS: ClassVar[tuple[str, ...]] = ('last',)
     STRIDE: ClassVar[int] = 16
     PER_IMAGE: ClassVar[bool] = True
     SHARED_FEATURE: ClassVar[str | None] = 'last'
+
+    def own(self, path: tuple[str, ...]) -> str | None:
+        """See `Backbone.own`: the heads."""
+        return by_child(path, self.tasks, 'head')
 
     @nn.compact
     def __call__(self, image: Float[Array, 'b h w 3'], *, train: bool) -> Outputs:

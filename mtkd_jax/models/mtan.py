@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mtkd_jax import ops
+from mtkd_jax.models.backbone import by_child
 from mtkd_jax.models.blocks import XAVIER, ConvBlock, batch_norm, narrower, predictions
 from mtkd_jax.models.segnet import WIDTHS, SegNet
 from mtkd_jax.tasks import Task
@@ -41,10 +42,17 @@ class MTAN(nn.Module):
     widths: Sequence[int] = WIDTHS
     dtype: Any = None
 
+    NAME: ClassVar[str] = 'mtan'
     CONVS: ClassVar[tuple[int, ...]] = SegNet.CONVS
     POINTS: ClassVar[tuple[str, ...]] = ('mid', 'last')
     STRIDE: ClassVar[int] = 32
     SHARED_FEATURE: ClassVar[str | None] = None
+
+    def own(self, path: tuple[str, ...]) -> str | None:
+        """See `Backbone.own`: masks and heads."""
+        levels = range(len(self.widths))
+        masks = [f'{part}_attention_{i}' for part in ('encoder', 'decoder') for i in levels]
+        return by_child(path, self.tasks, 'head', *masks)
 
     @nn.compact
     def __call__(self, image: Float[Array, 'b h w 3'], *, train: bool) -> Outputs:

@@ -7,6 +7,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from mtkd_jax import ops
+from mtkd_jax.models.backbone import by_child
 from mtkd_jax.models.blocks import ConvBlock, narrower, perturbable, predictions
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import MAIN, Features, Outputs
@@ -19,7 +20,7 @@ class SegNet(nn.Module):
 
     Image [b h w 3] in [0, 1], `h` and `w` multiples of 32. Features: `mid` [b h/32 w/32 widths[-1]], after the last
     pooling; `last` [b h w widths[0]], before the heads. Predictions are float32 whatever `dtype` computes in.
-    Shared by all tasks: everything but `head_<task>`; the last shared feature is `last`.
+    The last shared feature is `last`.
 
     Attributes:
         tasks: what to predict; a single-task network is one with a single task.
@@ -31,10 +32,15 @@ class SegNet(nn.Module):
     widths: Sequence[int] = WIDTHS
     dtype: Any = None
 
+    NAME: ClassVar[str] = 'segnet'
     CONVS: ClassVar[tuple[int, ...]] = (2, 2, 3, 3, 3)
     POINTS: ClassVar[tuple[str, ...]] = ('mid', 'last')
     STRIDE: ClassVar[int] = 32
     SHARED_FEATURE: ClassVar[str | None] = 'last'
+
+    def own(self, path: tuple[str, ...]) -> str | None:
+        """See `Backbone.own`: the heads."""
+        return by_child(path, self.tasks, 'head')
 
     @nn.compact
     def __call__(self, image: Float[Array, 'b h w 3'], *, train: bool) -> Outputs:
@@ -53,13 +59,23 @@ class SegNet(nn.Module):
         return Outputs({MAIN: predictions(self.tasks, x, self.widths[0], self.dtype)}, features)
 
 
+class SplitStandard(SegNet):
+    """What the MTAN code calls this SegNet."""
+
+    NAME = 'split_standard'
+
+
 class SplitWide(SegNet):
     """`split_wide` of the MTAN code: twice the channels in the last encoder block."""
+
+    NAME = 'split_wide'
 
     widths: Sequence[int] = (64, 128, 256, 512, 1024)
 
 
 class SplitDeep(SegNet):
     """`split_deep` of the MTAN code: twice the convolutions everywhere."""
+
+    NAME = 'split_deep'
 
     CONVS = (4, 4, 6, 6, 6)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mtkd_jax import ops
+from mtkd_jax.models.backbone import by_child
 from mtkd_jax.models.blocks import XAVIER, ConvBlock, Head, batch_norm, narrower, perturbable
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import ENSEMBLE, MAIN, STUDENT, TEACHER, Outputs
@@ -94,6 +95,8 @@ class SelfDistilled(nn.Module):
         dtype: compute type; parameters and batch statistics stay float32.
         branches: which of `teacher`, `student` and `ensemble` (the mean of the two, eq. 6); or `main` alone: the
             teacher as a network of its own (baseline 1).
+        renormalise: whether the ensemble's mean is made a prediction again, such as normals of unit length; eq. 6 as
+            printed does not.
         attention: whether the teacher's blocks have attention masks.
         student_widths: channels of the student's four transposed convolutions.
     """
@@ -102,13 +105,20 @@ class SelfDistilled(nn.Module):
     widths: Sequence[int] = WIDTHS
     dtype: Any = None
     branches: Sequence[str] = (TEACHER, STUDENT)
+    renormalise: bool = False
     attention: bool = True
     student_widths: Sequence[int] = STUDENT_WIDTHS
 
+    NAME: ClassVar[str]
     UNPOOLING: ClassVar[bool]
     POINTS: ClassVar[tuple[str, ...]] = ('mid',)
     STRIDE: ClassVar[int] = 16
     SHARED_FEATURE: ClassVar[str | None] = 'mid'
+    BRANCHES: ClassVar[tuple[str, ...]] = (MAIN, TEACHER, STUDENT, ENSEMBLE)
+
+    def own(self, path: tuple[str, ...]) -> str | None:
+        """See `Backbone.own`: both branches."""
+        return by_child(path, self.tasks, TEACHER, STUDENT)
 
     @nn.compact
     def __call__(self, image: Float[Array, 'b h w 3'], *, train: bool) -> Outputs:
@@ -136,18 +146,21 @@ class SelfDistilled(nn.Module):
         if asked & {STUDENT, ENSEMBLE}:
             found[STUDENT] = {t.name: student(t) for t in self.tasks}
         if ENSEMBLE in asked:
-            found[ENSEMBLE] = {t.name: t.blend(found[TEACHER][t.name], found[STUDENT][t.name]) for t in self.tasks}
+            mean = {t.name: t.blend(found[TEACHER][t.name], found[STUDENT][t.name]) for t in self.tasks}
+            found[ENSEMBLE] = {t.name: t.activate(mean[t.name]) for t in self.tasks} if self.renormalise else mean
         return Outputs({branch: found[branch] for branch in self.branches}, {'mid': x})
 
 
 class SegNetSD(SelfDistilled):
     """Teacher decoders that unpool to the encoder's argmaxes."""
 
+    NAME = 'segnet_sd'
     UNPOOLING = True
 
 
 class UNetSD(SelfDistilled):
     """Teacher decoders with transposed convolutions and skip connections, through which gradients pass `mid` by."""
 
+    NAME = 'unet_sd'
     UNPOOLING = False
     SHARED_FEATURE = None

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array
 
+from mtkd_jax import gradients
 from mtkd_jax.data.augment import NONE, Augment
 from mtkd_jax.methods import Method
-from mtkd_jax.training import gradients, sharding
+from mtkd_jax.training import sharding
 from mtkd_jax.training.state import TrainState
-from mtkd_jax.training.step import objective, task_gradient
+from mtkd_jax.training.step import method_terms
 from mtkd_jax.types import Batch, Variables
 
 Diagnose = Callable[[TrainState, Variables, Batch], dict[str, Array]]
@@ -27,9 +28,9 @@ def diagnosis(method: Method, mesh: Mesh, augment: Augment = NONE) -> Diagnose:
 
     def compute(state: TrainState, frozen: Variables, batch: Batch) -> dict[str, Array]:
         batch = augment(state.step, batch)
-        of_parts = objective(method, state, frozen, batch)
-        _, linear, _ = gradients.linearise(lambda p: of_parts(p, {}), gradients.split(state.params, names))
-        jacobian = gradients.rows(task_gradient(linear, i)[0].shared for i in range(len(names)))
+        terms = method_terms(method, jnp.zeros(()))
+        given = (state.batch_stats, frozen, batch)
+        jacobian, _ = gradients.task_jacobian(terms, state.params, names, *given, shared=method.shared)
         products = gradients.gramian(jacobian)
         norms, cosines = jnp.sqrt(jnp.diag(products)), gradients.cosines(products)
         scalars = {f'gradient/{name}': norms[i] for i, name in enumerate(names)}

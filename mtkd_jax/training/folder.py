@@ -16,7 +16,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from mtkd_jax.files import read_npz, write_json, write_npz
 from mtkd_jax.types import UserError
 
-FORMAT = 1
+FORMAT = 2
+"""Of model folders. Format 1 is read, too; what it says is brought into this form."""
 
 
 def save_model(folder: Path, spec: Mapping[str, Any], variables: Mapping[str, Any]) -> None:
@@ -47,10 +48,24 @@ def load_model(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         spec = json.loads(file.read_text())
     except json.JSONDecodeError as error:
         raise UserError(f'{file} is not valid JSON ({error}); write the model folder again.') from error
-    if spec.get('format') != FORMAT:
-        raise UserError(f'{file} has format {spec.get("format")!r}; this version reads {FORMAT}. Update mtkd_jax.')
+    if spec.get('format') not in (1, FORMAT):
+        raise UserError(f'{file} has format {spec.get("format")!r}; this version reads 1 and {FORMAT}. Update mtkd_jax.')
+    spec = _from_first_format(spec) if spec['format'] == 1 else spec
     arrays = read_npz(folder / 'weights.npz')
     return spec, unflatten_dict({tuple(name.split('/')): array for name, array in arrays.items()})
+
+
+def _from_first_format(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The same in format 2: options of the network in `network`, all that data sets read in `data`."""
+    known = {'branches': 'branches', 'attention': 'attention', 'student_widths': 'student_widths'}
+    known |= {'renormalise_normals': 'renormalise'}
+    moved = ('format', 'classes', 'depth_maximum', *known)
+    return {
+        **{name: value for name, value in spec.items() if name not in moved},
+        'format': FORMAT,
+        'network': {new: spec[old] for old, new in known.items() if old in spec},
+        'data': {'classes': spec['classes'], 'depth_maximum': spec['depth_maximum'], **spec['data']},
+    }
 
 
 def weights_digest(folder: Path) -> str:

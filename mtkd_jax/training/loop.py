@@ -47,6 +47,12 @@ class Progress(Protocol):
         ...
 
 
+def of_average(name: str) -> str:
+    """What a result is called when moving averages give it: `ema/miou`, of a branch `ema_student/miou`."""
+    branch, metric = split_branch(name)
+    return f'ema_{branch}/{metric}' if branch else f'ema/{metric}'
+
+
 class Loop:
     """Trains one stage in `folder`, from its newest checkpoint if it has one.
 
@@ -61,24 +67,37 @@ class Loop:
         self.stage, self.mesh, self.folder, self.stop = stage, mesh, folder, stop
         self.train = stage.data.train
         self.compile_seconds: float | None = None
-        optimizer = stage.optimizer(self.train.steps_per_epoch)
+        optimizer = stage.optimizer(self.train.steps_per_epoch, self.total_steps)
         weighting = stage.weighting(self.train.steps_per_epoch)
         augment = augmentation(stage.augment, stage.method.tasks, self.train.seed)
-        step = train_step(stage.method, weighting, optimizer, self.total_steps, stage.gramian_of, augment)
+        step = train_step(
+            stage.method,
+            weighting,
+            optimizer,
+            self.total_steps,
+            stage.gramian_of,
+            augment,
+            stage.factors,
+            stage.ema_decay,
+            stage.accumulate_steps,
+        )
         self._jitted = compile_step(step, mesh)
         self._diagnose = diagnosis(stage.method, mesh, augment)
         self._step: Any = None
         self._evaluator = Evaluator(stage.method.predict, stage.method.tasks, mesh)
         shape = self.train.image_shape
         self._fresh: Callable[[], TrainState] = lambda: sharding.replicate(
-            initial_state(stage.method, weighting, optimizer, jax.random.key(stage.seed), shape), mesh
+            initial_state(
+                stage.method, weighting, optimizer, jax.random.key(stage.seed), shape, ema=bool(stage.ema_decay)
+            ),
+            mesh,
         )
         self._pending: list[tuple[int, Any]] = []
 
     @property
     def total_steps(self) -> int:
         """Updates in the whole stage."""
-        return self.stage.schedule.epochs * self.train.steps_per_epoch
+        return self.stage.cadence.epochs * self.train.steps_per_epoch
 
     def __call__(
         self,
@@ -94,10 +113,10 @@ class Loop:
                     self._progress.message(f'{self.stage.name}: continuing from the checkpoint of step {start}')
                 frozen = self._frozen()
                 with closing(self._batches(position)) as batches:
-                    for epoch in range(position.epoch, self.stage.schedule.epochs):
+                    for epoch in range(position.epoch, self.stage.cadence.epochs):
                         first = position.batch if epoch == position.epoch else 0
                         state = self._epoch(state, frozen, epoch, first, batches)
-                        if self.stage.schedule.evaluates(epoch):
+                        if self.stage.cadence.evaluates(epoch):
                             self._evaluate(state, epoch)
         return state
 
@@ -127,20 +146,20 @@ class Loop:
         return sharding.replicate(variables, self.mesh)
 
     def _epoch(self, state: TrainState, frozen: Variables, epoch: int, first: int, batches: Batches) -> TrainState:
-        """Batches `first`, ... of an epoch; saves where it ends, and before where the schedule or a stop asks."""
-        schedule, per_epoch = self.stage.schedule, self.train.steps_per_epoch
+        """Batches `first`, ... of an epoch; saves where it ends, and before where the cadence or a stop asks."""
+        cadence, per_epoch = self.stage.cadence, self.train.steps_per_epoch
         step, self._window = epoch * per_epoch + first, time.monotonic()
         for batch in islice(batches, per_epoch - first):
-            if schedule.diagnose_every_steps and step % schedule.diagnose_every_steps == 0:
+            if cadence.diagnose_every_steps and step % cadence.diagnose_every_steps == 0:
                 self._write_diagnosis(state, frozen, batch, step)
             state, scalars = self._update(state, frozen, batch)
             step += 1
             self._pending.append((step, scalars))
-            due = schedule.checkpoint_every_steps and step % schedule.checkpoint_every_steps == 0
+            due = cadence.checkpoint_every_steps and step % cadence.checkpoint_every_steps == 0
             ends = step == (epoch + 1) * per_epoch
             # Read once: a signal may come at any time.
             stopping = self.stop.requested
-            if ends or due or stopping or step % schedule.log_every_steps == 0:
+            if ends or due or stopping or step % cadence.log_every_steps == 0:
                 self._log()
             if ends or due or stopping:
                 # Only after `_log` has found every loss up to here finite.
@@ -151,7 +170,7 @@ class Loop:
 
     def _batches(self, start: Position) -> Batches:
         """All that are left: the loader reads the next epoch while this one is evaluated."""
-        batches = self.train.epochs(start.epoch, self.stage.schedule.epochs, start.batch)
+        batches = self.train.epochs(start.epoch, self.stage.cadence.epochs, start.batch)
         return sharding.on_device(batches, self.mesh)
 
     def _update(self, state: TrainState, frozen: Variables, batch: Batch) -> tuple[TrainState, Any]:
@@ -233,7 +252,11 @@ class Loop:
         splits = {'test': data.test} if data.validation is None else {'validation': data.validation}
         for name, split in splits.items():
             results = self._evaluator(variables, self._unless_stopped(split.ordered(), step))
-            self._writer.write({'step': step, 'epoch': epoch + 1, 'split': name, **results})
+            averaged = {}
+            if state.ema:
+                found = self._evaluator(state.ema, self._unless_stopped(split.ordered(), step))
+                averaged = {of_average(key): value for key, value in found.items()}
+            self._writer.write({'step': step, 'epoch': epoch + 1, 'split': name, **results, **averaged})
             if name == 'validation':
                 self._keep_best(variables, validation_score(results), step)
 

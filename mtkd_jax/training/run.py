@@ -60,6 +60,9 @@ def run_stage(
         lambda start: make_progress(stage.name, loop.total_steps, start, loop.train.steps_per_epoch),
     )
     save_model(folder / 'model', stage.model_spec, _chosen_variables(stage, state, folder))
+    if state.ema:
+        averages = stage.method.network_variables(state.ema)
+        save_model(folder / 'model_ema', stage.model_spec, averages)
     results = _results(stage, loop, state, mesh, folder)
     # Written last: a stage that has it is finished.
     write_json(folder / 'results.json', results)
@@ -67,13 +70,13 @@ def run_stage(
 
 
 def _chosen_variables(stage: Stage, state: TrainState, folder: Path) -> Mapping[str, Any]:
-    if stage.schedule.selection.needs_validation:
+    if stage.cadence.selection.needs_validation:
         return load_model(folder / 'best')[1]
     return stage.method.network_variables(state.variables)
 
 
 def _results(stage: Stage, loop: Loop, state: TrainState, mesh: Mesh, folder: Path) -> dict[str, Any]:
-    rule = stage.schedule.selection
+    rule = stage.cadence.selection
     records = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
     if rule.needs_validation:
         chosen = _chosen_variables(stage, state, folder)
@@ -90,7 +93,7 @@ def _results(stage: Stage, loop: Loop, state: TrainState, mesh: Mesh, folder: Pa
     return {
         'stage': stage.name,
         'tasks': [task.name for task in tasks],
-        'epochs': stage.schedule.epochs,
+        'epochs': stage.cadence.epochs,
         'steps': int(state.step),
         'selection': {'rule': rule.name, 'split': 'test', 'note': rule.note},
         'results': results,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import optax
@@ -28,8 +28,8 @@ class StageData:
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """How long a stage trains, and how often it does what. Steps are updates.
+class Cadence:
+    """How long a stage trains, and how often it does what.
 
     `checkpoint_every_steps` 0: only where an epoch ends; `diagnose_every_steps` 0: never.
     """
@@ -54,10 +54,11 @@ class Stage:
     Attributes:
         name: its folder under `stages/`.
         method: what is minimised.
-        weighting: steps per epoch → how tasks are balanced; `gramian_of`: see `train_step`.
-        optimizer: steps per epoch → optimiser.
+        weighting: steps per epoch → how tasks are balanced; `gramian_of`, `factors`, `ema_decay`, `accumulate_steps`:
+            see `train_step`.
+        optimizer: (steps per epoch, steps in all) → optimiser.
         networks: the network by branch, each computing that branch alone: what deploying it costs.
-        schedule: how long, how often.
+        cadence: how long, how often.
         seed: of the initialisation.
         teachers: task (or `teacher`, of all tasks) → model folder whose variables the method gets as `frozen`.
         settings: everything that decides the outcome, as JSON; a finished stage is reused only if it has the same.
@@ -69,14 +70,17 @@ class Stage:
     name: str
     method: Method
     weighting: Callable[[int], Weighting]
-    optimizer: Callable[[int], optax.GradientTransformation]
+    optimizer: Callable[[int, int], optax.GradientTransformation]
     networks: Mapping[str, nn.Module]
     data: StageData
-    schedule: Schedule
+    cadence: Cadence
     seed: int
     teachers: Mapping[str, Path]
     settings: Mapping[str, Any]
     model_spec: Mapping[str, Any]
     facts: Mapping[str, Any]
-    gramian_of: str = 'parameters'
+    gramian_of: Literal['parameters', 'features'] = 'parameters'
+    factors: Mapping[str, float] | None = None
     augment: str = 'none'
+    ema_decay: float = 0.0
+    accumulate_steps: int = 1

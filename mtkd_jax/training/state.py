@@ -7,20 +7,28 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
+from mtkd_jax.gradients import task_gradients
 from mtkd_jax.methods import Method
-from mtkd_jax.training import balance
 from mtkd_jax.types import Variables
 from mtkd_jax.weighting import Weighting
 
 
 class TrainState(NamedTuple):
-    """`step`: updates made so far. `opt_state` holds every group's optimiser."""
+    """What a step changes.
+
+    Attributes:
+        step: steps made so far.
+        opt_state: every group's optimiser.
+        weighting_state: the weighting's own.
+        ema: moving averages of `params` and `batch_stats`; () where the run has none.
+    """
 
     step: Int[Array, '']
     params: Any
     batch_stats: Any
     opt_state: Any
     weighting_state: Any
+    ema: Any = ()
 
     @property
     def variables(self) -> Variables:
@@ -34,8 +42,11 @@ def initial_state(
     optimizer: optax.GradientTransformation,
     key: Array,
     image_shape: tuple[int, ...],
+    ema: bool = False,
 ) -> TrainState:
-    """The state before the first step; `image_shape` is [b h w 3]."""
+    """The state before the first step; `image_shape` is [b h w 3]; `ema`: with moving averages."""
+
+    balance = task_gradients(weighting, method.shared)
 
     def create(key: Array) -> TrainState:
         variables = method.init(key, jnp.zeros(image_shape, jnp.float32))
@@ -45,7 +56,8 @@ def initial_state(
             params=params,
             batch_stats=variables['batch_stats'],
             opt_state=optimizer.init(params),
-            weighting_state=balance.initial_state(weighting, params, [task.name for task in method.tasks]),
+            weighting_state=balance.init(params, [task.name for task in method.tasks]).weighting,
+            ema={'params': params, 'batch_stats': variables['batch_stats']} if ema else (),
         )
 
     return jax.jit(create)(key)

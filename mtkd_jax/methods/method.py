@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import optax
 from jaxtyping import Array
 
 from mtkd_jax import ops
@@ -66,6 +67,14 @@ class Method(Protocol):
 
     def similarity(self, variables: Variables, frozen: Variables, image: Array) -> dict[str, Array]:
         """`cka/<task>/<point>`: how alike network and teacher represent images; empty where there is no teacher."""
+        ...
+
+    def shared(self, path: tuple[str, ...]) -> bool:
+        """Whether the parameter at `path` (of `variables['params']`) is one that all tasks share."""
+        ...
+
+    def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
+        """Optimisers of groups beside `network`, by group; they follow no learning-rate schedule of the run."""
         ...
 
     def network_variables(self, variables: Variables) -> dict[str, Any]:

@@ -1,0 +1,230 @@
+"""Every field of a config once, with its unit and source. The other files here say what differs.
+
+A recipe, what stands behind the colon of `--config=NAME:name=value,...`, chooses `method`, `weighting`, `backbone`,
+`tasks`, `optimizer` and `schedule`. Fields follow these: only the chosen ones' settings are there to be set. A recipe may
+give those, too (`:method=sd_mtcnn,objective=eq6`); all others are flags (`--config.epochs=20`).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from mtkd_jax import datasets, methods, models, recipe
+from mtkd_jax.models import backbone as backbones
+from mtkd_jax.names import choice, suggestion
+from mtkd_jax.training import optimizer
+from mtkd_jax.types import MAIN, UserError
+from mtkd_jax.weighting import registry
+from mtkd_jax.weighting.registry import CONSTRUCTORS
+
+SECTIONS = ('method', 'weighting', 'backbone', 'optimizer', 'schedule')
+"""What is chosen in a recipe and has settings: `method_settings`, ..."""
+
+UNIFORM = 'uniform'
+
+Change = Callable[[ConfigDict], None]
+
+KD_MTL = {
+    'stl': 'method=stl',
+    **{name: f'method={name}' for name in ('uniform', 'uncertainty', 'mgda', 'gradnorm')},
+    'kdmtl': 'method=kd_mtl',
+}
+"""What the tables of Li & Bilen (2020) compare on every backbone: the table's name of a method → its recipe."""
+
+SD_MTCNN = {
+    'stl': 'method=stl',
+    'vanilla': 'method=uniform',
+    'sdmtcnn_eq5': 'method=sd_mtcnn',
+    'sdmtcnn_eq6': 'method=sd_mtcnn,objective=eq6',
+}
+"""The same of Jha et al. (2020)."""
+
+COMPARED = ('dense', 'cross_stitch', 'split_wide', 'split_deep', 'mtan')
+"""The backbones that Jha et al. (2020) compare with."""
+
+
+class PaperRow(NamedTuple):
+    """A row of a paper's table, and the recipe that is its protocol.
+
+    `table`: a file of `reporting/paper_tables`; `backbone`, `method`: what the table calls them; `prefix`: of the
+    columns for this data set; `layers`: the value of `distilled_layers`, in the table that has it.
+    """
+
+    recipe: str
+    table: str
+    backbone: str
+    method: str = ''
+    prefix: str = ''
+    layers: str = ''
+
+    @property
+    def place(self) -> dict[str, str]:
+        """Where the row is, as records keep it."""
+        place = {'table': self.table, 'prefix': self.prefix, 'backbone': self.backbone, 'method': self.method}
+        return place | ({'distilled_layers': self.layers} if self.layers else {})
+
+
+def get_config(
+    argument: str = '', *, dataset: str, chosen: Mapping[str, str] | None = None, change: Change | None = None
+) -> ConfigDict:
+    """The config of a recipe on a data set.
+
+    Args:
+        argument: the recipe.
+        dataset: one of `mtkd_jax.datasets`, or a module of one's own (docs/your_data.md).
+        chosen: what the recipe chooses where it says nothing.
+        change: sets what differs from here; the recipe's own settings come after it.
+
+    Raises:
+        UserError: the recipe names something that is not there.
+    """
+    found = datasets.named(dataset)
+    parts = recipe.parse(argument)
+    names = _chosen({**(chosen or {}), **parts}, found)
+    backbone = models.named(names['backbone'])
+    c = ConfigDict()
+
+    c.data = ConfigDict({'dataset': dataset, **found.defaults})
+    c.data.data_dir = ''  # where prepared data lie; '' = $TFDS_DATA_DIR or ~/tensorflow_datasets
+    if not found.per_image:
+        c.data.augment = 'none'  # of training batches: none, as in the papers (spec A4) | scale_crop_flip
+    c.data.validation_fraction = 0.0  # share of the training set held out; selection='best_validation' needs it
+    c.data.read_threads = 8  # that read batches ahead of the step
+    c.data.read_workers = 0  # processes that share these threads; 0: they are the training process's own
+
+    # From here to `dtype`: chosen in the recipe, with the settings of what was chosen.
+    c.method = names['method']
+    c.tasks = tuple(names['tasks'].split('+'))
+    offered = found.tasks(c.data.to_dict())
+    tasks = [offered[choice('tasks', name, tuple(offered))] for name in c.tasks]
+    c.method_settings = _section(methods.named(c.method).Settings.defaults(tasks, backbone).record())
+    if c.method != 'stl':  # one task needs no balance
+        c.weighting = names['weighting']
+        c.weighting_settings = _section(registry.settings(c.weighting))
+        c.task_weights = ConfigDict(dict.fromkeys(c.tasks, 1.0))  # w_t (spec A3); a weighting sees w_t ℓ_t
+    c.backbone = names['backbone']
+    c.widths = backbones.default_widths(backbone)  # channels of its blocks (spec A6, B1)
+    c.backbone_settings = _section(backbones.settings(backbone))
+    c.optimizer = names['optimizer']
+    c.optimizer_settings = _section(optimizer.settings(optimizer.OPTIMIZERS[c.optimizer]))
+    c.schedule = names['schedule']
+    c.schedule_settings = _section(optimizer.settings(optimizer.SCHEDULES[c.schedule]))
+
+    c.compute_dtype = 'float32'  # or bfloat16; parameters stay float32
+    c.seed = 0  # of initialisation and data order
+
+    c.learning_rate = 1e-4  # of the network (spec A4, B5)
+    c.clip_norm = 0.0  # the network's gradient is scaled down to this norm; 0 = never
+    c.accumulate_steps = 1  # steps whose gradients are averaged before an update
+    c.ema_decay = 0.0  # share of the old value in moving averages of the weights, evaluated as a branch; 0 = none
+    c.epochs = 200  # of every stage (spec A4, B5)
+    c.batch_size = 2  # images per step, over all devices
+    c.eval_batch_size = 2  # results do not depend on it
+    c.devices = 1  # 0 = all
+
+    c.selection = 'last'  # last | last10_mean | last20_median | best_validation (spec C)
+    c.evaluate_every_epochs = 1
+    c.log_every_steps = 50
+    c.checkpoint_every_steps = 0  # besides the end of every epoch; 0 = only there
+    c.diagnose_every_steps = 0  # task gradients' cosines and norms, CKA with teachers; costs T + 1 passes; 0 = never
+    c.panel_images = 4  # test images in the prediction panels
+
+    if change is not None:
+        change(c)
+    _set(c, {name: value for name, value in parts.items() if name not in recipe.CHOICES})
+    return c
+
+
+def paper_rows(
+    table: str, named: str, by_method: Mapping[str, str], more: str = '', prefix: str = '', backbone: str = ''
+) -> tuple[PaperRow, ...]:
+    """Rows of one table for one backbone.
+
+    `named`: what the table calls the backbone, and `backbone` what we call it, where that differs; `by_method`: the
+    table's name of a method → its recipe; `more`: further parts of all recipes; `prefix`: see `PaperRow`.
+    """
+    end = ''.join(f',{part}' for part in (f'backbone={backbone or named}', more) if part)
+    return tuple(PaperRow(start + end, table, named, method, prefix) for method, start in by_method.items())
+
+
+def self_distilled(c: ConfigDict) -> bool:
+    """Whether the config's networks have a teacher and a student branch."""
+    return backbones.branches(models.named(c.backbone)) != (MAIN,)
+
+
+def differ(c: ConfigDict, chosen: str, **settings: Any) -> None:
+    """Sets `settings` of the method, weighting, backbone, optimiser or schedule `chosen`, where the recipe chose that.
+
+    Of settings by task, the tasks that the recipe did not choose are passed over.
+
+    Raises:
+        UserError: it has no such setting.
+    """
+    for field in SECTIONS:
+        if c.get(field) != chosen:
+            continue
+        section = c[f'{field}_settings']
+        for name, value in settings.items():
+            if name not in section:
+                raise UserError(f'{chosen} has no setting {name!r}; it has {", ".join(section) or "none"}.')
+            by_task = value.items() if isinstance(value, Mapping) else ()
+            for task, of_task in by_task:
+                if task in section[name]:
+                    section[name][task] = of_task
+            if not isinstance(value, Mapping):
+                section[name] = value
+
+
+def _chosen(given: Mapping[str, str], dataset: Any) -> dict[str, str]:
+    """All of `recipe.CHOICES`, checked; `method=mgda` stands for `method=mtl,weighting=mgda`."""
+    names = {'optimizer': 'adam', 'schedule': 'steps', **given}
+    method, weighting = names.get('method', 'kd_mtl'), names.get('weighting', '')
+    if method in CONSTRUCTORS:
+        if weighting not in ('', UNIFORM, method):
+            raise UserError(
+                f'`weighting` is {weighting!r}, but `method` is {method!r}, a weighting itself; give one of them, or '
+                f'method=mtl,weighting={weighting}.'
+            )
+        method, weighting = 'mtl', method
+    elif method not in methods.NAMES:
+        close = suggestion(method, (*methods.NAMES, *CONSTRUCTORS))
+        _importable('method', method, f'{", ".join(methods.NAMES)}, or a weighting: {", ".join(CONSTRUCTORS)}', close)
+    if weighting and weighting not in CONSTRUCTORS:
+        _importable('weighting', weighting, ', '.join(CONSTRUCTORS), suggestion(weighting, CONSTRUCTORS))
+    if method == 'stl' and weighting not in ('', UNIFORM):
+        raise UserError(f"`weighting` is {weighting!r}, but `method` is 'stl': one task needs no weighting.")
+    own = getattr(methods.named(method), 'BACKBONE', 'lenet_mtl' if dataset.per_image else 'segnet')
+    choice('optimizer', names['optimizer'], tuple(optimizer.OPTIMIZERS))
+    choice('schedule', names['schedule'], tuple(optimizer.SCHEDULES))
+    return {
+        **names,
+        'method': method,
+        'weighting': weighting or UNIFORM,
+        'backbone': names.get('backbone') or own,
+        'tasks': names.get('tasks') or '+'.join(dataset.task_names),
+    }
+
+
+def _importable(field: str, name: str, have: str, close: str) -> None:
+    """Raises a UserError unless `name` can be a module of the user's."""
+    import importlib.util
+
+    if not all(part.isidentifier() for part in name.split('.')) or importlib.util.find_spec(name.partition('.')[0]) is None:
+        raise UserError(f'`{field}` is {name!r}; choose one of {have}; or name a Python module.{close}')
+
+
+def _section(settings: Mapping[str, Any]) -> ConfigDict:
+    plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in settings.items()}
+    return ConfigDict({name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()})
+
+
+def _set(c: ConfigDict, settings: Mapping[str, str]) -> None:
+    """Sets the recipe's settings, each in the section that has it."""
+    sections = [c[f'{field}_settings'] for field in SECTIONS if f'{field}_settings' in c]
+    known = {name: section for section in sections for name in section if not isinstance(section[name], ConfigDict)}
+    for name, text in settings.items():
+        if name not in known:
+            has = (*recipe.CHOICES, *known)
+            raise UserError(f'The recipe has no {name!r}; it takes {", ".join(has)}.{suggestion(name, has)}')
+        known[name][name] = recipe.value(name, text, known[name][name])

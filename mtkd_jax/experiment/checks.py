@@ -1,0 +1,151 @@
+"""What a config must satisfy before anything is built from it."""
+
+import math
+from collections.abc import Mapping
+
+from ml_collections import ConfigDict
+
+from mtkd_jax import datasets, models
+from mtkd_jax.data.augment import PRESETS
+from mtkd_jax.experiment import balance
+from mtkd_jax.experiment.models import DTYPES
+from mtkd_jax.experiment.plans import method_settings, run_of
+from mtkd_jax.models import backbone as backbones
+from mtkd_jax.names import choice
+from mtkd_jax.training import optimizer, selection
+from mtkd_jax.types import UserError
+
+LEAST = {
+    **dict.fromkeys(('epochs', 'evaluate_every_epochs', 'log_every_steps', 'accumulate_steps'), 1),
+    **dict.fromkeys(('seed', 'devices', 'panel_images', 'checkpoint_every_steps', 'diagnose_every_steps'), 0),
+}
+
+
+def check(config: ConfigDict) -> None:
+    """Raises a `UserError` that names the first field that does not fit, its value and the remedy."""
+    dataset = datasets.named(config.data.dataset)
+    if len(set(config.tasks)) != len(config.tasks) or not config.tasks:
+        raise UserError(f'`tasks` is {config.tasks}; name each task once, at least one.')
+    for name in config.tasks:
+        choice('tasks', name, dataset.task_names)
+    dataset.check(config.data.to_dict())
+    _check_sections(config)
+    _check_backbone(config)
+    choice('compute_dtype', config.compute_dtype, tuple(DTYPES))
+    for field, smallest in LEAST.items():
+        if config[field] < smallest:
+            raise UserError(f'`{field}` is {config[field]}; it must be at least {smallest}.')
+    _check_optimisation(config)
+    _check_task_weights(config)
+    run = run_of(config)
+    method_settings(config).check(run)
+    balance.check(config, run.backbone)
+    _check_selection(config, dataset.own_validation)
+    _check_augment(config)
+
+
+def _check_sections(config: ConfigDict) -> None:
+    """Sections follow what the recipe chose: after a change in Python they may be those of another choice."""
+    method_settings(config)
+    if ('weighting' in config) != (config.method != 'stl'):
+        raise UserError(
+            f'`method` is {config.method!r}, but the config was made for another; choose it in the recipe: '
+            f'--config=FILE:method={config.method}.'
+        )
+    expected = {
+        'backbone': backbones.settings(models.named(config.backbone)),
+        'optimizer': optimizer.settings(optimizer.OPTIMIZERS[choice('optimizer', config.optimizer, _optimizers())]),
+        'schedule': optimizer.settings(optimizer.SCHEDULES[choice('schedule', config.schedule, _schedules())]),
+    }
+    if 'weighting' in config:
+        expected['weighting'] = balance.settings(config.weighting)
+    for field, settings in expected.items():
+        if set(config[f'{field}_settings'].to_dict()) != set(settings):
+            raise UserError(
+                f'`{field}` is {config[field]!r}, but `{field}_settings` has the fields of another '
+                f'({", ".join(config[f"{field}_settings"]) or "none"}); choose it in the recipe: '
+                f'--config=FILE:{field}={config[field]}.'
+            )
+
+
+def _optimizers() -> tuple[str, ...]:
+    return tuple(optimizer.OPTIMIZERS)
+
+
+def _schedules() -> tuple[str, ...]:
+    return tuple(optimizer.SCHEDULES)
+
+
+def _check_backbone(config: ConfigDict) -> None:
+    backbone, data = models.named(config.backbone), config.data
+    for field in ('height', 'width'):
+        if data[field] < backbone.STRIDE or data[field] % backbone.STRIDE:
+            raise UserError(
+                f'`data.{field}` is {data[field]}; {config.backbone} needs a multiple of {backbone.STRIDE}.'
+            )
+    needed = len(backbones.default_widths(backbone))
+    if len(config.widths) != needed or min(config.widths, default=1) < 1:
+        raise UserError(f'`widths` is {config.widths}; {config.backbone} needs {needed} positive numbers.')
+    tasks = datasets.named(data.dataset).tasks(data.to_dict())
+    for name in config.tasks:
+        per_image = tasks[name].words is not None
+        if per_image != backbones.per_image(backbone):
+            fitting = [name for name, found in models.BACKBONES.items() if backbones.per_image(found) == per_image]
+            raise UserError(f'`backbone` is {config.backbone!r}; {name} needs one of {", ".join(fitting)}.')
+
+
+def _check_optimisation(config: ConfigDict) -> None:
+    if not (math.isfinite(config.learning_rate) and config.learning_rate > 0):
+        raise UserError(f'`learning_rate` is {config.learning_rate}; it must be positive and finite.')
+    for section in ('optimizer_settings', 'schedule_settings'):
+        optimizer.check(section, config[section].to_dict())
+    if not (math.isfinite(config.clip_norm) and config.clip_norm >= 0):
+        raise UserError(f'`clip_norm` is {config.clip_norm}; give a finite norm, or 0 for none.')
+    if not 0 <= config.ema_decay < 1:
+        raise UserError(f'`ema_decay` is {config.ema_decay}; give a share from 0 (no averages) to below 1.')
+
+
+def _check_task_weights(config: ConfigDict) -> None:
+    if 'task_weights' not in config:
+        return
+    weights: Mapping[str, float] = config.task_weights.to_dict()
+    if set(weights) != set(config.tasks):
+        raise UserError(
+            f'`task_weights` has entries for {", ".join(weights) or "no task"}; the tasks are '
+            f'{", ".join(config.tasks)}. Choose tasks in the recipe: --config=FILE:tasks={"+".join(config.tasks)}.'
+        )
+    for task, weight in weights.items():
+        if not (math.isfinite(weight) and weight >= 0):
+            raise UserError(f'`task_weights.{task}` is {weight}; give a finite number, 0 or more.')
+    if not any(weights.values()):
+        raise UserError('`task_weights` are all 0, so nothing would be learned; give at least one task a weight.')
+
+
+def _check_selection(config: ConfigDict, own_validation: bool) -> None:
+    rule = selection.rule_named(config.selection)
+    if config.epochs < rule.epochs:
+        raise UserError(
+            f'`selection` is {rule.name!r}, which reads {rule.epochs} epochs, but `epochs` is {config.epochs}; '
+            "train longer or choose selection='last'."
+        )
+    if rule.needs_validation and not config.data.validation_fraction and not own_validation:
+        raise UserError(
+            f'`selection` is {rule.name!r}, but `data.validation_fraction` is 0; set it, for example to 0.1.'
+        )
+    if rule.needs_validation and config.ema_decay:
+        raise UserError(
+            f'`selection` is {rule.name!r}, which keeps one epoch, but moving averages (`ema_decay` '
+            f"{config.ema_decay}) are kept of the last one only; choose selection='last', or ema_decay=0."
+        )
+
+
+def _check_augment(config: ConfigDict) -> None:
+    name = choice('data.augment', config.data.get('augment', 'none'), tuple(PRESETS))
+    tasks = datasets.named(config.data.dataset).tasks(config.data.to_dict())
+    still = [task for task in config.tasks if tasks[task].move is None]
+    if name != 'none' and still:
+        raise UserError(
+            f'`data.augment` is {name!r}, but a part of an image, or its mirror image, may have another answer in '
+            f"{', '.join(still)}; choose 'none'."
+        )
+

@@ -1,0 +1,104 @@
+"""From a config to the stages that its method plans: the tasks, the networks, the method's own settings."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+from ml_collections import ConfigDict
+
+from mtkd_jax import datasets, methods, models
+from mtkd_jax.experiment import balance
+from mtkd_jax.experiment.models import DTYPES, build_network, build_tasks, check_modules, make_network
+from mtkd_jax.experiment.settings import data_settings
+from mtkd_jax.methods.plan import Given, Run, Settings, Stages
+from mtkd_jax.models.backbone import per_image
+from mtkd_jax.names import choice
+from mtkd_jax.tasks import Task
+from mtkd_jax.training.folder import load_model, weights_digest
+from mtkd_jax.types import MAIN, UserError
+
+
+def plans(config: ConfigDict) -> Stages:
+    """The stages of the config's method in their order.
+
+    Raises:
+        UserError: a setting of the method does not fit, or a given teacher does not.
+    """
+    return methods.named(config.method).stages(method_settings(config), run_of(config))
+
+
+def method_settings(config: ConfigDict) -> Settings:
+    """The method's settings as its own class.
+
+    Raises:
+        UserError: they are those of another method.
+    """
+    kind = methods.named(config.method).Settings
+    fields, known = config.method_settings.to_dict(), kind.__dataclass_fields__
+    if set(fields) != set(known):
+        raise UserError(
+            f'`method` is {config.method!r}, but `method_settings` has the fields of another method '
+            f'({", ".join(fields) or "none"}); choose the method in the recipe: --config=FILE:method={config.method}.'
+        )
+    return kind(**fields)
+
+
+def tasks_of(config: ConfigDict) -> tuple[Task, ...]:
+    """The tasks that the config learns, in its order."""
+    offered = datasets.named(config.data.dataset).tasks(config.data.to_dict())
+    return tuple(offered[choice('tasks', name, tuple(offered))] for name in config.tasks)
+
+
+def run_of(config: ConfigDict) -> Run:
+    """What the config's method builds its stages from."""
+    backbone, dtype = models.named(config.backbone), DTYPES[config.compute_dtype]
+    own = config.backbone_settings.to_dict()
+
+    def network(tasks: Sequence[Task], **options: Any) -> nn.Module:
+        # Where a method says nothing, the network is one branch.
+        branch = {'branches': [MAIN]} if hasattr(backbone, 'BRANCHES') else {}
+        return make_network(backbone, tasks, config.widths, dtype, {**own, **branch, **options})
+
+    def given(task: Task, folder: Path) -> Given:
+        spec, _ = load_model(folder)
+        check_modules(spec, folder, (config.backbone, config.data.dataset))
+        _check_given(config, task, folder, spec)
+        network, _ = build_network({**spec, 'compute_dtype': config.compute_dtype}, [task.name])
+        return Given(folder, network, weights_digest(folder))
+
+    return Run(tasks_of(config), backbone, dtype, balance.name_of(config), network, given)
+
+
+def model_spec(config: ConfigDict, tasks: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model folder says of a network of the config: `options` are those that the method adds."""
+    data = config.data.to_dict()
+    free = {name: data[name] for name in datasets.named(config.data.dataset).free if name in data}
+    branch = {'branches': [MAIN]} if hasattr(models.named(config.backbone), 'BRANCHES') else {}
+    return {
+        'backbone': config.backbone,
+        'widths': list(config.widths),
+        'network': {**config.backbone_settings.to_dict(), **branch, **options},
+        'tasks': list(tasks),
+        'compute_dtype': config.compute_dtype,
+        'data': {**data_settings(config), **free},
+        'trained_with': {'method': config.method, 'weighting': balance.name_of(config)},
+    }
+
+
+def _check_given(config: ConfigDict, task: Task, folder: Path, spec: Mapping[str, Any]) -> None:
+    """Raises a UserError unless the model folder holds a single-task network of `task` for the config's images."""
+    field = f'`method_settings.teachers.{task.name}` is {folder}'
+    if spec['network'].get('branches', [MAIN]) != [MAIN]:
+        branches = ', '.join(spec['network']['branches'])
+        raise UserError(f'{field}, which has the branches {branches}; give a single-task network (method=stl).')
+    if spec['tasks'] != [task.name]:
+        raise UserError(
+            f'{field}, which predicts {", ".join(spec["tasks"])}; give a network of {task.name} alone.'
+        )
+    (own,) = build_tasks(spec)
+    if own.channels != task.channels:
+        raise UserError(f'{field}, a network for {own.channels} classes; the data has {task.channels}.')
+    sizes = [(data['height'], data['width']) for data in (spec['data'], config.data)]
+    if per_image(models.named(spec['backbone'])) and sizes[0] != sizes[1]:
+        raise UserError(f'{field}, a network for images of {sizes[0]}; the data has {sizes[1]}.')

@@ -1,0 +1,64 @@
+"""The results of any number of runs, as rows for a data frame."""
+
+import glob
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtkd_jax import records
+from mtkd_jax.types import UserError
+
+
+def results(patterns: str | Path | Sequence[str | Path]) -> list[dict[str, Any]]:
+    """A row for every branch of every finished stage, as plain dictionaries (`pandas.DataFrame(rows)`).
+
+    Columns (docs/library.md): `workdir`, `stage`, `branch` ('' where a network has one), `method`, `weighting`,
+    `backbone`, `dataset`, `tasks` (joined with +), `seed`, `epochs`, `steps`, `selection`, every setting as
+    `settings.NAME`, and every metric by its name.
+
+    Args:
+        patterns: workdirs, or patterns of them such as `'runs/*'`.
+
+    Raises:
+        UserError: nothing matches, no stage there is finished, or a results file is damaged.
+    """
+    given = [patterns] if isinstance(patterns, str | Path) else list(patterns)
+    rows = [row for workdir in workdirs(given) for row in _rows(workdir)]
+    if not rows:
+        raise UserError(f'{", ".join(map(str, given))} has no finished stage (stages/STAGE/results.json); train first.')
+    return rows
+
+
+def workdirs(patterns: Sequence[str | Path]) -> list[Path]:
+    """The folders that exist by these names, or match them as patterns.
+
+    Raises:
+        UserError: one of them matches nothing.
+    """
+    found: list[Path] = []
+    for pattern in map(str, patterns):
+        matches = [Path(pattern)] if Path(pattern).is_dir() else [Path(p) for p in glob.glob(pattern)]
+        folders = sorted(path for path in matches if path.is_dir())
+        if not folders:
+            raise UserError(f'`workdirs` has {pattern!r}, which matches no folder.')
+        found += [path for path in folders if path not in found]
+    return found
+
+
+def _rows(workdir: Path) -> Iterator[dict[str, Any]]:
+    for stage in records.finished_stages(workdir):
+        about = {name: stage.get(name) for name in ('stage', 'method', 'weighting', 'backbone', 'dataset')}
+        about |= {'tasks': '+'.join(stage['tasks']), 'seed': stage.get('seed')}
+        about |= {'epochs': stage.get('epochs'), 'steps': stage.get('steps')}
+        about['selection'] = (stage.get('selection') or {}).get('rule')
+        settings = {f'settings.{name}': value for name, value in _flat(stage.get('settings') or {})}
+        for branch, metrics in records.by_branch(stage['results']).items():
+            yield {'workdir': str(workdir), 'branch': branch, **about, **settings, **metrics}
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f'{prefix}{name}.')
+        else:
+            yield prefix + name, value

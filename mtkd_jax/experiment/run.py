@@ -1,0 +1,76 @@
+"""A whole run: every stage that is not finished, evaluated, drawn and reported."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from mtkd_jax import configs
+from mtkd_jax.data.pipeline import first_examples
+from mtkd_jax.experiment.models import open_model
+from mtkd_jax.experiment.stages import Experiment, experiment
+from mtkd_jax.files import write_json
+from mtkd_jax.reporting.curves import draw_workdir
+from mtkd_jax.reporting.panels import prediction_panel
+from mtkd_jax.reporting.progress import Progress, SplitProgress
+from mtkd_jax.reporting.report import write_report
+from mtkd_jax.reporting.writers import MetricWriter
+from mtkd_jax.training.given import GivenTeacher, evaluate_given
+from mtkd_jax.training.predict import make_predictor
+from mtkd_jax.training.run import finished_results, run_stage, stage_folder
+from mtkd_jax.training.stop import StopRequest
+
+
+def run(config: ConfigDict | str, workdir: str | Path) -> Path:
+    """Runs every stage that is not finished yet and writes the report, whose path is returned.
+
+    Args:
+        config: a config, or a name and recipe as `--config` takes them: `'rooms:method=mgda'`.
+        workdir: keeps everything; the same call continues what was stopped.
+
+    Raises:
+        UserError: a field does not fit, data are not prepared, or `workdir` holds stages with other settings.
+        StoppedError: SIGTERM asked to stop; the state is saved.
+        NonFiniteLossError: a loss or gradient is infinite or NaN.
+    """
+    config, workdir = configs.load(config) if isinstance(config, str) else config, Path(workdir)
+    with SplitProgress() as rendering:
+        made = experiment(config, workdir, rendering)
+    for stage in made.stages:
+        # Raises before anything is written, when the workdir holds a stage of that name with other settings.
+        finished_results(workdir, stage.name, stage.settings)
+    with StopRequest() as stop:
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_json(workdir / 'config.json', config.to_dict())
+        for stage in made.stages:
+            if isinstance(stage, GivenTeacher):
+                evaluate_given(stage, made.mesh, workdir)
+                continue
+            run_stage(stage, made.mesh, workdir, MetricWriter, Progress, stop)
+            _draw_panel(workdir, stage.name, made, config)
+    draw_workdir(workdir)
+    return write_report(workdir, {task.name: task for task in made.tasks}, note=made.paper_note)
+
+
+def _draw_panel(workdir: Path, stage: str, made: Experiment, config: ConfigDict) -> None:
+    """Draws truth and predictions of a finished stage for the first test images, once."""
+    images: Any = config.panel_images
+    file, results = workdir / 'figures' / f'{stage}.png', stage_folder(workdir, stage) / 'results.json'
+    # A stage that was removed and trained again has newer results than its old picture.
+    if images == 0 or (file.exists() and file.stat().st_mtime_ns >= results.stat().st_mtime_ns):
+        return
+    own = config.backbone, config.data.dataset
+    opened = open_model(stage_folder(workdir, stage) / 'model', allow_modules=own)
+    source = made.data.test.source
+    batch = first_examples(source, opened.tasks, min(images, len(source)))
+    image = np.asarray(batch.image)
+    prediction_panel(
+        images=image,
+        truths={name: np.asarray(target.value) for name, target in batch.targets.items()},
+        masks={name: np.asarray(target.mask) for name, target in batch.targets.items()},
+        predictions=make_predictor(opened.network, opened.variables)(image),
+        tasks=opened.tasks,
+        path=file,
+        title=stage,
+    )

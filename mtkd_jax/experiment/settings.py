@@ -1,0 +1,63 @@
+"""What decides the outcome of a stage, as JSON: recorded with it, compared before it is used again, and with papers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mtkd_jax import datasets, methods, models, names
+from mtkd_jax.experiment import balance
+from mtkd_jax.methods.plan import Plan
+from mtkd_jax.training import selection
+
+COMMON = ('backbone', 'widths', 'compute_dtype', 'seed', 'selection', 'epochs', 'batch_size')
+OPTIMISATION = ('optimizer', 'optimizer_settings', 'learning_rate', 'schedule', 'schedule_settings')
+# Recorded where they are on.
+SWITCHES = ('clip_norm', 'accumulate_steps', 'ema_decay')
+# Fields of `data` that do not change what is learned, besides a data set's own.
+FREE = ('data_dir', 'read_threads', 'read_workers')
+
+
+def data_settings(config: ConfigDict) -> dict[str, Any]:
+    """What identifies the data that a stage learns from."""
+    free = (*FREE, *datasets.named(config.data.dataset).free)
+    settings = {name: value for name, value in config.data.to_dict().items() if name not in free}
+    # Left out where it does nothing, as in data sets that have no such field.
+    if settings.get('augment') == 'none':
+        del settings['augment']
+    return settings
+
+
+def stage_settings(config: ConfigDict, plan: Plan, made: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that decides the outcome of a stage. Where data lie and how often things are logged does not.
+
+    `made`: how the data were prepared. NYUv2 prepared from different files is different data.
+    """
+    fields = config.to_dict()
+    settings = {
+        'method': plan.kind,
+        'method_settings': dict(plan.settings),
+        'tasks': [task.name for task in plan.method.tasks],
+        'data': {**data_settings(config), 'made': dict(made)},
+        'backbone_settings': fields['backbone_settings'],
+        **{name: fields[name] for name in (*COMMON, *OPTIMISATION)},
+        **{name: fields[name] for name in SWITCHES if fields[name] > (name == 'accumulate_steps')},
+        **balance.record(config, plan.balance),
+    }
+    if selection.rule_named(config.selection).needs_validation:
+        settings['evaluate_every_epochs'] = fields['evaluate_every_epochs']
+    used = modules(config)
+    return settings | ({'modules': used} if used else {})
+
+
+def modules(config: ConfigDict) -> dict[str, str]:
+    """The user's modules that a run is made with, by field, each with a digest of its file."""
+    found = balance.modules(config)
+    for field, named, inside, needed in (
+        ('method', config.method, methods.NAMES, ('Settings', 'stages')),
+        ('backbone', config.backbone, models.BACKBONES, ('Backbone',)),
+    ):
+        if named not in inside:
+            module = names.module(field, named, needed, tuple(inside))
+            found[field] = f'{named} ({names.digest(module)})'
+    return found

@@ -1,0 +1,141 @@
+"""From a config to an experiment: its stages, with their data, optimisers and settings."""
+
+import functools
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from mtkd_jax.datasets.storage.base import Progress
+from mtkd_jax.experiment import balance
+from mtkd_jax.experiment.checks import check
+from mtkd_jax.experiment.data import check_pools, only, prepared, stage_data
+from mtkd_jax.experiment.models import build_network
+from mtkd_jax.experiment.paper import difference_from_paper, paper_row
+from mtkd_jax.experiment.plans import model_spec, plans, tasks_of
+from mtkd_jax.experiment.settings import data_settings, stage_settings
+from mtkd_jax.methods.plan import GivenPlan, Plan, Stages, deployments
+from mtkd_jax.tasks import Task
+from mtkd_jax.training import optimizer, selection, sharding
+from mtkd_jax.training.given import GivenTeacher
+from mtkd_jax.training.run import stage_folder
+from mtkd_jax.training.stage import Cadence, Stage, StageData
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A run: its stages in order, and what they share.
+
+    A `GivenTeacher` among them is evaluated instead of trained. `paper_note` says why no paper's row stands beside.
+    """
+
+    stages: Sequence[Stage | GivenTeacher]
+    tasks: Sequence[Task]
+    mesh: Mesh
+    data: StageData
+    paper_note: str
+
+
+def experiment(config: ConfigDict, workdir: Any, progress: Progress) -> Experiment:
+    """Everything a run needs, checked; `progress` is told of examples that are rendered first.
+
+    Raises:
+        UserError: a field does not fit; names it, its value and the remedy.
+    """
+    check(config)
+    mesh = sharding.make_mesh(config.devices)
+    sharding.check_batch_size('batch_size', config.batch_size, mesh)
+    sharding.check_batch_size('eval_batch_size', config.eval_batch_size, mesh)
+    tasks, planned = tasks_of(config), plans(config)
+    data = stage_data(config, tasks, prepared(config, progress))
+    check_pools(config, data, mesh)
+    stages = [
+        _trained(config, plan, data, planned, workdir) if isinstance(plan, Plan) else _given(config, plan, data)
+        for plan in planned
+    ]
+    last = planned[-1]
+    note = difference_from_paper(config, last) if isinstance(last, Plan) else ''
+    return Experiment(stages, tasks, mesh, data, note)
+
+
+def _trained(config: ConfigDict, plan: Plan, data: StageData, planned: Stages, workdir: Any) -> Stage:
+    names = [task.name for task in plan.method.tasks]
+    spec = model_spec(config, names, plan.network)
+    of_run = {stage.name for stage in planned}
+    by_run = plan.balance == 'run'
+    return Stage(
+        name=plan.name,
+        method=plan.method,
+        weighting=balance.maker(config, plan.balance),
+        factors=None if plan.balance == 'none' else config.task_weights.to_dict(),
+        gramian_of=config.weighting_settings.get('gramian_of', 'parameters') if by_run else 'parameters',
+        optimizer=_optimizer(config, plan),
+        networks={
+            name: build_network(spec, branches=branches)[0] for name, branches in deployments(spec['network']).items()
+        },
+        data=only(data, plan.method.tasks),
+        cadence=Cadence(
+            config.epochs,
+            config.evaluate_every_epochs,
+            config.log_every_steps,
+            config.checkpoint_every_steps,
+            selection.rule_named(config.selection),
+            config.diagnose_every_steps,
+        ),
+        seed=_seed(config.seed, plan.name if plan.kind == 'stl' else 'multi_task'),
+        teachers={
+            key: stage_folder(workdir, place) / 'model' if place in of_run else place
+            for key, place in plan.teachers.items()
+        },
+        settings=stage_settings(config, plan, data.made),
+        model_spec=spec,
+        facts=_facts(config, plan.kind) | {'paper': paper_row(config, plan)},
+        augment=config.data.get('augment', 'none'),
+        ema_decay=config.ema_decay,
+        accumulate_steps=config.accumulate_steps,
+    )
+
+
+def _given(config: ConfigDict, plan: GivenPlan, data: StageData) -> GivenTeacher:
+    """The stand-in for the single-task stage of a task whose network is given as a model folder."""
+    given = plan.given
+    return GivenTeacher(
+        name=plan.name,
+        folder=given.folder,
+        network=given.network,
+        task=plan.task,
+        data=only(data, [plan.task]),
+        settings={'method': 'stl', 'given': given.digest, 'data': {**data_settings(config), 'made': dict(data.made)}},
+        facts=_facts(config, 'stl') | {'paper': None},
+    )
+
+
+def _facts(config: ConfigDict, method: str) -> dict[str, Any]:
+    return {
+        'method': method,
+        'weighting': 'none' if method == 'stl' else balance.name_of(config),
+        'backbone': config.backbone,
+        'dataset': config.data.dataset,
+        'seed': config.seed,
+    }
+
+
+def _optimizer(config: ConfigDict, plan: Plan) -> Any:
+    chosen = functools.partial(optimizer.OPTIMIZERS[config.optimizer], **config.optimizer_settings.to_dict())
+    schedule = functools.partial(optimizer.SCHEDULES[config.schedule], config.learning_rate)
+    return functools.partial(
+        optimizer.make_optimizer,
+        chosen,
+        functools.partial(schedule, **config.schedule_settings.to_dict()),
+        groups=plan.method.optimizers(),
+        clip_norm=config.clip_norm,
+        accumulate_steps=config.accumulate_steps,
+    )
+
+
+def _seed(seed: int, purpose: str) -> int:
+    """Teachers start from different points, and multi-task methods of one seed all from the same."""
+    return zlib.crc32(f'{seed}/{purpose}'.encode())

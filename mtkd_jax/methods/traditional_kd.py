@@ -1,0 +1,88 @@
+"""`traditional_kd`: the student learns from a teacher that was trained before (Jha et al. 2020, baseline 3)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import flax.linen as nn
+import jax
+
+from mtkd_jax import models
+from mtkd_jax.methods import plan, predictions
+from mtkd_jax.methods.plan import Plan, Run, Stages
+from mtkd_jax.methods.predictions import PredictionDistillation, branch_agreement
+from mtkd_jax.methods.sd_mtcnn import check_student_widths
+from mtkd_jax.methods.supervised import Supervised
+from mtkd_jax.models.self_distilled import STUDENT_WIDTHS
+from mtkd_jax.tasks import Task
+from mtkd_jax.types import MAIN, STUDENT, TEACHER, Batch, Losses, Variables
+
+VANILLA = 'uniform'  # the teacher's stage, which `method=mtl` has, too
+BACKBONE = 'segnet_sd'  # where a recipe names none
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(plan.Settings):
+    """Fields as of `sd_mtcnn.Settings`; there is no gradient to stop, because the teacher is not trained."""
+
+    student_widths: Sequence[int] = STUDENT_WIDTHS
+    weight: float = 1.0
+    distances: Mapping[str, str]
+    kl_direction: str = 'student_teacher'
+    squared: bool = False
+
+    @classmethod
+    def defaults(cls, tasks: Sequence[Task], backbone: Any) -> Self:
+        """See `plan.Settings.defaults`."""
+        return cls(distances=predictions.default_distances(tasks))
+
+    def check(self, run: Run) -> None:
+        """See `plan.Settings.check`."""
+        plan.check_branches(run, 'traditional_kd')
+        check_student_widths(self.student_widths)
+        plan.check_factor('weight', self.weight)
+        predictions.check_distances(self.distances, self.kl_direction, run)
+
+
+def stages(settings: Settings, run: Run) -> Stages:
+    """The vanilla network, which is the teacher; then the student."""
+    teacher = run.network(run.tasks)
+    vanilla = Plan(name=VANILLA, kind='mtl', method=Supervised(teacher, run.tasks), balance='uniform')
+    options = {'branches': [STUDENT], 'student_widths': list(settings.student_widths)}
+    method = TraditionalKD(
+        network=run.network(run.tasks, **options),
+        tasks=run.tasks,
+        supervised=(STUDENT,),
+        distances=predictions.chosen_distances(settings.distances, settings.kl_direction, settings.squared, run.tasks),
+        weights=dict.fromkeys(run.names, settings.weight),
+        teacher=teacher,
+    )
+    student = Plan(
+        name=run.named('traditional_kd'),
+        kind='traditional_kd',
+        method=method,
+        network=options,
+        teachers={TEACHER: VANILLA},
+        settings=settings.record(),
+    )
+    return [vanilla, student]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraditionalKD(PredictionDistillation):
+    """Jha et al. (2020), baseline 3: Σ_t ℓ_t(ŷ_S) + λ d(ŷ_S, ŷ_T) with a teacher network that was trained before.
+
+    The teacher predicts every task; its variables come as `frozen['teacher']` and it runs in evaluation mode.
+    """
+
+    teacher: nn.Module
+
+    def losses(self, variables: Variables, frozen: Variables, batch: Batch) -> tuple[Losses, Any]:
+        """See `Method.losses`."""
+        outputs, batch_stats = models.train_outputs(self.network, self.network_variables(variables), batch.image)
+        teacher = jax.lax.stop_gradient(models.predict(self.teacher, frozen[TEACHER], batch.image)).predictions[MAIN]
+        student = outputs.predictions[STUDENT]
+        agreement = branch_agreement(self.tasks, student, teacher)
+        return Losses(
+            self.task_losses(outputs, batch), self.distillation(student, teacher, batch), agreement
+        ), batch_stats
