@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from absl import app, flags
 from random_batch import random_batch
 
-from mtkd_jax import methods, models, tasks, weighting
+from mtkd_jax import distill, methods, models, tasks, weighting
 from mtkd_jax.training import device, sharding
 from mtkd_jax.training.optimizer import make_optimizer
 from mtkd_jax.training.state import initial_state
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> None:
     method = methods.KDMTL(
         network=models.SegNet(TASKS, dtype=dtype),
         tasks=TASKS,
-        adaptors=models.Adaptors(NAMES, POINTS, dtype),
+        adaptors=distill.Adaptors(NAMES, POINTS, dtype),
         teachers={name: models.SegNet((), dtype=dtype) for name in NAMES},
         points=POINTS,
         weights={'segmentation': 1.0, 'depth': 1.0, 'normals': 2.0},

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtkd_jax import methods, models, tasks, weighting
+from mtkd_jax import distill, methods, models, tasks, weighting
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.training import sharding
 from mtkd_jax.training.folder import save_model
@@ -53,7 +53,7 @@ def kd_mtl(points=('mid', 'last'), teacher_batch_stats=False, weights=(1.0, 1.0,
     return methods.KDMTL(
         network=network(dtype=dtype),
         tasks=TASKS,
-        adaptors=models.Adaptors(NAMES, points, dtype),
+        adaptors=distill.Adaptors(NAMES, points, dtype),
         teachers={name: network((), dtype) for name in NAMES},
         points=points,
         weights=dict(zip(NAMES, weights, strict=True)),

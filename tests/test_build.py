@@ -79,10 +79,10 @@ def nyuv2(tmp_path_factory):
     return str(folder)
 
 
-def model(folder, names, widths=small.WIDTHS, seed=0, classes=13):
-    """A model folder with an untrained SegNet."""
+def model(folder, names, widths=small.WIDTHS, seed=0, classes=13, backbone='segnet'):
+    """A model folder with an untrained network."""
     spec = {
-        'backbone': 'segnet',
+        'backbone': backbone,
         'widths': list(widths),
         'tasks': list(names),
         'classes': classes,
@@ -90,6 +90,8 @@ def model(folder, names, widths=small.WIDTHS, seed=0, classes=13):
         'compute_dtype': 'float32',
         'data': {'dataset': 'rooms', 'height': 32, 'width': 64},
     }
+    if backbone == 'segnet_sd':
+        spec |= {'branches': ['main'], 'attention': True, 'student_widths': [4, 4, 4, 4]}
     network, _ = build.build_network(spec)
     save_model(folder, spec, network.init(jax.random.key(seed), jnp.zeros((1, 32, 64, 3)), train=False))
     return str(folder)
@@ -311,17 +313,36 @@ def test_flags_that_do_not_fit_are_one_line(flags, message):
 def test_a_given_teacher_must_fit(rooms, tmp_path):
     wrong_task = model(tmp_path / 'a', ['normals'])
     several = model(tmp_path / 'b', ['depth', 'normals'])
-    wrong_size = model(tmp_path / 'c', ['depth'], widths=(4, 4, 4, 4, 8))
+    wrong_point = model(tmp_path / 'c', ['depth'], backbone='segnet_sd')
     wrong_classes = model(tmp_path / 'd', ['segmentation'], classes=40)
     for task, folder, message in (
         ('depth', wrong_task, 'predicts normals; give a network of depth alone'),
         ('depth', several, 'predicts depth, normals; give a network of depth alone'),
-        ('depth', wrong_size, 'of widths .*4, 8'),
+        ('depth', wrong_point, 'is a segnet_sd, which has features at mid and not at last'),
         ('segmentation', wrong_classes, 'for 40 classes; the data has 13'),
     ):
         config = load('rooms', data__data_dir=rooms, **{f'teachers__{task}': folder})
         with pytest.raises(UserError, match=message):
             build.experiment(config, tmp_path, lambda *what: None)
+
+
+def test_a_teacher_may_be_another_network_that_takes_the_same_images(rooms, tmp_path):
+    """Of other widths, another backbone and another stride; where it cannot take the images, the run says so."""
+    wide = model(tmp_path / 'wide', ['depth'], widths=(6, 4, 4, 4, 8))
+    other = model(tmp_path / 'other', ['normals'], widths=(4, 4, 4, 4, 8), backbone='segnet_sd')
+    chosen = {'teachers__depth': wide, 'teachers__normals': other, 'distillation__points': ('mid',)}
+    config = load('rooms', 'tasks=depth+normals', data__data_dir=rooms, diagnose_every_steps=1, **chosen)
+    main.run(config, tmp_path / 'run')
+    records = (tmp_path / 'run' / 'stages' / 'kd_mtl' / 'metrics.jsonl').read_text().splitlines()
+    measured = {key: value for record in records for key, value in json.loads(record).items()}
+    for task in ('depth', 'normals'):
+        assert 0 < measured[f'distillation/{task}'] < 4
+        assert 0 <= measured[f'cka/{task}/mid'] <= 1
+    reads = load('rooms', 'method=bam,tasks=depth+normals', data__data_dir=rooms, **chosen)
+    build.experiment(reads, tmp_path, lambda *what: None)
+    strided = {'data__data_dir': rooms, 'backbone': 'segnet_sd', 'data__height': 48, 'data__width': 48, **chosen}
+    with pytest.raises(UserError, match=r'`teachers.depth` is a segnet, for images in multiples of 32; the data has'):
+        build.experiment(load('rooms', 'tasks=depth+normals', **strided), tmp_path, lambda *what: None)
 
 
 def test_given_teachers_are_evaluated_used_and_left_as_they_are(rooms, tmp_path):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtkd_jax import methods, models, tasks, weighting
+from mtkd_jax import distill, methods, models, tasks, weighting
 from mtkd_jax.models import reference
 from mtkd_jax.training.evaluate import score_arrays
 from mtkd_jax.training.optimizer import make_optimizer
@@ -111,7 +111,7 @@ def step(variables, inputs, targets):
     method = methods.KDMTL(
         network=NETWORK,
         tasks=TASKS,
-        adaptors=models.Adaptors(NAMES, ('mid', 'last')),
+        adaptors=distill.Adaptors(NAMES, ('mid', 'last')),
         teachers=dict.fromkeys(NAMES, TRUNK),
         points=('mid', 'last'),
         weights={'segmentation': 1.0, 'depth': 1.0, 'normals': 2.0},

@@ -10,9 +10,17 @@ from typing import Any
 import flax.linen as nn
 from ml_collections import ConfigDict
 
-from mtkd_jax import methods, models
+from mtkd_jax import distill, methods
 from mtkd_jax.build.data import data_settings, only
-from mtkd_jax.build.networks import DTYPES, build_network, build_task, is_self_distilled, predicts_images
+from mtkd_jax.build.networks import (
+    BACKBONES,
+    DTYPES,
+    build_network,
+    build_task,
+    choice,
+    is_self_distilled,
+    predicts_images,
+)
 from mtkd_jax.build.paper import paper_row
 from mtkd_jax.build.weightings import make_weighting, weighting_name, weighting_settings
 from mtkd_jax.tasks import Task
@@ -141,12 +149,13 @@ def _supervised(config: ConfigDict, network: nn.Module, plan: Plan) -> methods.M
 def _kd_mtl(config: ConfigDict, network: nn.Module, plan: Plan) -> methods.Method:
     names = [task.name for task in plan.tasks]
     own = model_spec(config, [], 'stl')
-    specs = {name: _teacher_spec(plan.given[name], name, own) if name in plan.given else own for name in names}
-    distillation = config.distillation
+    distillation, given = config.distillation, plan.given
+    points = distillation.points
+    specs = {name: _teacher_spec(given[name], name, own, points) if name in given else own for name in names}
     return methods.KDMTL(
         network=network,
         tasks=tuple(plan.tasks),
-        adaptors=models.Adaptors(tuple(names), tuple(distillation.points), DTYPES[config.compute_dtype]),
+        adaptors=distill.Adaptors(tuple(names), tuple(distillation.points), DTYPES[config.compute_dtype]),
         teachers={name: build_network(spec, names=[name])[0] for name, spec in specs.items()},
         points=tuple(distillation.points),
         weights={name: distillation.weights[name] for name in names},
@@ -211,8 +220,8 @@ def _distances(section: ConfigDict, chosen: Sequence[Task]) -> dict[str, Any]:
     return {task.name: task.distances[kinds[section.distances[task.name]]] for task in chosen}
 
 
-def _teacher_spec(folder: Path, task: str, own: Mapping[str, Any]) -> dict[str, Any]:
-    """The teacher in `folder`; its features must have the size of the network's for adaptors to compare them."""
+def _teacher_spec(folder: Path, task: str, own: Mapping[str, Any], points: Sequence[str] = ()) -> dict[str, Any]:
+    """The teacher in `folder`: of any backbone and widths that take the images of `own` and have features `points`."""
     spec = {**load_model(folder)[0], 'compute_dtype': own['compute_dtype']}
     if spec.get('branches', [MAIN]) != [MAIN]:
         raise UserError(
@@ -227,12 +236,19 @@ def _teacher_spec(folder: Path, task: str, own: Mapping[str, Any]) -> dict[str, 
     if classes != known:
         raise UserError(f'`teachers.{task}` is {folder}, a network for {classes} classes; the data has {known}.')
     sizes = [(s['data']['height'], s['data']['width']) for s in (spec, own)]
+    teacher = BACKBONES[choice('backbone', spec['backbone'], tuple(BACKBONES))]
+    if any(pixels % teacher.STRIDE for pixels in sizes[1]):
+        raise UserError(
+            f'`teachers.{task}` is a {spec["backbone"]}, for images in multiples of {teacher.STRIDE}; the data has '
+            f'{sizes[1]}. Change `data.height` and `data.width`.'
+        )
     if predicts_images(own['backbone']) and sizes[0] != sizes[1]:
         raise UserError(f'`teachers.{task}` is {folder}, a network for images of {sizes[0]}; the data has {sizes[1]}.')
-    if tuple(spec['widths']) != tuple(own['widths']) or spec['backbone'] != own['backbone']:
+    lacking = [point for point in points if point not in teacher.POINTS]
+    if lacking:
         raise UserError(
-            f'`teachers.{task}` is a {spec["backbone"]} of widths {spec["widths"]}; the adaptors need features of the '
-            f"same size as the network's ({own['backbone']}, {own['widths']})."
+            f'`teachers.{task}` is a {spec["backbone"]}, which has features at {", ".join(teacher.POINTS)} and not at '
+            f'{", ".join(lacking)}; give another teacher or change `distillation.points`.'
         )
     return spec
 

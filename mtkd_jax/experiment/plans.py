@@ -99,6 +99,12 @@ def _check_given(config: ConfigDict, task: Task, folder: Path, spec: Mapping[str
     (own,) = build_tasks(spec)
     if own.channels != task.channels:
         raise UserError(f'{field}, a network for {own.channels} classes; the data has {task.channels}.')
+    teacher = models.named(spec['backbone'])
+    if config.data.height % teacher.STRIDE or config.data.width % teacher.STRIDE:
+        raise UserError(
+            f'{field}, a {spec["backbone"]}, for images in multiples of {teacher.STRIDE}; the data has '
+            f'{config.data.height}×{config.data.width}. Change `data.height` and `data.width`.'
+        )
     sizes = [(data['height'], data['width']) for data in (spec['data'], config.data)]
-    if per_image(models.named(spec['backbone'])) and sizes[0] != sizes[1]:
+    if per_image(teacher) and sizes[0] != sizes[1]:
         raise UserError(f'{field}, a network for images of {sizes[0]}; the data has {sizes[1]}.')

@@ -8,31 +8,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array
 
-from mtkd_jax import models, ops
+from mtkd_jax import distill, models
 from mtkd_jax.methods import plan, stl
 from mtkd_jax.methods.method import Mixture, feature_similarity
 from mtkd_jax.methods.plan import Plan, Run, Stages
 from mtkd_jax.methods.supervised import Supervised
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import Batch, Features, Losses, UserError, Variables, feature_of
-
-NORM_EPSILON = 1e-6  # inside the square root of the feature norm (spec A2)
-
-
-def feature_distance(
-    a: Float[Array, 'b h w c'], b: Float[Array, 'b h w c'], labelled: Bool[Array, 'b 1 1 1']
-) -> Float[Array, '']:
-    """ℓ^d of Li & Bilen (2020), eq. 4: ‖a/‖a‖₂ - b/‖b‖₂‖₂² in float32.
-
-    The norm is over channels at every position; the squared distance is summed over channels and averaged over batch
-    and positions (spec A2), over the images that are `labelled` for the task: eq. 3 sums over pairs (x, y_t).
-    """
-    a = ops.unit_normalise(a.astype(jnp.float32), NORM_EPSILON)
-    b = ops.unit_normalise(b.astype(jnp.float32), NORM_EPSILON)
-    squared = jnp.sum(jnp.square(a - b), axis=-1, keepdims=True)
-    return ops.masked_mean(squared, jnp.broadcast_to(labelled, squared.shape))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +64,17 @@ def stages(settings: Settings, run: Run) -> Stages:
     """The single-task stages, then the network that they teach."""
     single = stl.single_task(settings.teachers, run)
     teachers = stl.Teachers.of(single)
+    for task, network in teachers.networks.items():
+        lacking = [point for point in settings.points if point not in network.POINTS]
+        if lacking:
+            raise UserError(
+                f'The teacher of {task} has features at {", ".join(network.POINTS)} and not at {", ".join(lacking)}; '
+                f'give another teacher, or change `{plan.field_name("points")}`.'
+            )
     method = KDMTL(
         network=run.network(run.tasks),
         tasks=run.tasks,
-        adaptors=models.Adaptors(run.names, tuple(settings.points), run.dtype),
+        adaptors=distill.Adaptors(run.names, tuple(settings.points), run.dtype),
         teachers=teachers.networks,
         points=tuple(settings.points),
         weights=dict(settings.weights),
@@ -99,12 +90,13 @@ def stages(settings: Settings, run: Run) -> Stages:
 class KDMTL(Supervised):
     """Σ_t w_t ℓ_t + λ_t ℓ^d(A_t(φ(x; θ^m)), φ(x; θ_t^s)) (Li & Bilen 2020, eq. 5).
 
-    Where a network has features of its own for each task (MTAN), φ(x; θ^m) is the task's (spec A2).
+    Where a network has features of its own for each task (MTAN), φ(x; θ^m) is the task's (spec A2). A teacher may be of
+    another backbone, width or stride than the network: the adaptors bring the network's features to its shapes.
 
     Attributes:
         adaptors: A_t, learned with the network, used in training only.
         teachers: the frozen single-task network of each task; its variables come as `frozen[task]`.
-        points: distilled feature maps, `last` or `mid` and `last` (spec A2).
+        points: distilled feature maps, `last` or `mid` and `last` (spec A2); network and teachers have them all.
         weights: λ_t by task (spec A3).
         teacher_batch_stats: False, the paper's text: teachers normalise with their running statistics; True, the
             authors' code: with the statistics of the batch.
@@ -131,22 +123,23 @@ class KDMTL(Supervised):
         """See `Method.init`; adds `params/adaptors`."""
         # The network starts as `Supervised` would start it from this key, so that the two can be compared in pairs.
         variables = super().init(key, image)
-        features = jax.eval_shape(lambda: self.predict(variables, image).features)
-        blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), features)
-        variables['params']['adaptors'] = self.adaptors.init(jax.random.fold_in(key, 1), blank)['params']
+        own = jax.eval_shape(lambda: self.predict(variables, image).features)
+        taught = jax.eval_shape(lambda: {t.name: self._fresh_features(t.name, key, image) for t in self.tasks})
+        blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (own, taught))
+        variables['params']['adaptors'] = self.adaptors.init(jax.random.fold_in(key, 1), *blank)['params']
         return variables
 
     def losses(self, variables: Variables, frozen: Variables, batch: Batch) -> tuple[Losses, Any]:
         """See `Method.losses`."""
         outputs, batch_stats = models.train_outputs(self.network, self.network_variables(variables), batch.image)
-        adapted: Any = self.adaptors.apply({'params': variables['params']['adaptors']}, outputs.features)
+        taught = {t.name: self.teacher_features(t.name, frozen[t.name], batch.image) for t in self.tasks}
+        adapted: Any = self.adaptors.apply({'params': variables['params']['adaptors']}, outputs.features, taught)
         distillation = {}
-        for task in self.tasks:
-            features = self.teacher_features(task.name, frozen[task.name], batch.image)
-            labelled = batch.targets[task.name].labelled
-            pairs = [(adapted[task.name][p], feature_of(task.name, p, features)) for p in self.points]
-            distances = [feature_distance(own, taught, labelled) for own, taught in pairs]
-            distillation[task.name] = sum(distances[1:], distances[0])
+        for name in taught:
+            labelled = batch.targets[name].labelled
+            pairs = [(adapted[name][p], feature_of(name, p, taught[name])) for p in self.points]
+            distances = [distill.feature_distance(*pair, labelled) for pair in pairs]
+            distillation[name] = sum(distances[1:], distances[0])
         return Losses(self.task_losses(outputs, batch), distillation, {}), batch_stats
 
     def similarity(self, variables: Variables, frozen: Variables, image: Array) -> dict[str, Array]:
@@ -154,6 +147,10 @@ class KDMTL(Supervised):
         own = self.predict(variables, image).features
         taught = {t.name: self.teacher_features(t.name, frozen[t.name], image) for t in self.tasks}
         return feature_similarity(own, taught)
+
+    def _fresh_features(self, task: str, key: Array, image: Array) -> Features:
+        outputs: Any = self.teachers[task].init_with_output(key, image, train=False)[0]
+        return outputs.features
 
     def teacher_features(self, task: str, variables: Variables, image: Array) -> Features:
         """φ(x; θ_t^s) at every point; no gradient reaches the teacher."""

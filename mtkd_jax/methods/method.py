@@ -1,12 +1,13 @@
 """What the train step sees of a method."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import optax
 from jaxtyping import Array
 
-from mtkd_jax import ops
+from mtkd_jax import distill, ops
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import Batch, Features, Losses, Outputs, Variables, feature_of
 
@@ -19,11 +20,15 @@ class Mixture(NamedTuple):
 
 
 def feature_similarity(own: Features, taught: Mapping[str, Features]) -> dict[str, Array]:
-    """`cka/<task>/<point>` of a network's features and those of the teacher of every task."""
+    """`cka/<task>/<point>` of a network's features and those of the teacher of every task.
+
+    Of two sizes, the larger map is brought to the smaller.
+    """
 
     def alike(task: str, point: str) -> Array:
-        maps = (feature_of(task, point, features) for features in (own, taught[task]))
-        return ops.linear_cka(*(x.reshape(-1, x.shape[-1]) for x in maps))
+        maps = [feature_of(task, point, features) for features in (own, taught[task])]
+        height, width = min((x.shape[1:3] for x in maps), key=math.prod)
+        return ops.linear_cka(*(distill.resized(x, (height, width)).reshape(-1, x.shape[-1]) for x in maps))
 
     return {f'cka/{task}/{point}': alike(task, point) for task in taught for point in taught[task] if point in own}
 

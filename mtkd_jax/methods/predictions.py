@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mtkd_jax import ops
+from mtkd_jax import distill
 from mtkd_jax.methods import plan
 from mtkd_jax.methods.method import Mixture
 from mtkd_jax.methods.plan import Run
@@ -46,7 +46,7 @@ class PredictionDistillation(Supervised):
 
         def mean(task: str) -> Array:
             apart = self.distances[task](student[task], teacher[task])
-            return ops.masked_mean(apart, jnp.broadcast_to(batch.targets[task].labelled, apart.shape))
+            return distill.average(apart, batch.targets[task].labelled)
 
         return {task: mean(task) for task in self.distances}
 

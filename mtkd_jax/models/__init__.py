@@ -7,7 +7,6 @@ from typing import Any
 
 from mtkd_jax import names
 from mtkd_jax.models import backbone
-from mtkd_jax.models.adaptors import Adaptors
 from mtkd_jax.models.apply import predict, train_outputs
 from mtkd_jax.models.backbone import Backbone
 from mtkd_jax.models.cross_stitch import CrossStitch
@@ -19,7 +18,6 @@ from mtkd_jax.models.self_distilled import SegNetSD, SelfDistilled, UNetSD
 
 __all__ = [
     'MTAN',
-    'Adaptors',
     'Backbone',
     'CrossStitch',
     'Dense',

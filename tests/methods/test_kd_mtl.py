@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtkd_jax import models
+from mtkd_jax import distill, models
+from mtkd_jax.distill import feature_distance
 from mtkd_jax.methods import KDMTL, Supervised
-from mtkd_jax.methods.kd_mtl import feature_distance
 from tests import small
 
 FROZEN = {name: small.teacher_variables(i) for i, name in enumerate(small.NAMES)}
@@ -94,7 +94,7 @@ def test_features_of_each_tasks_own_are_distilled_into_it():
     method = KDMTL(
         network=models.MTAN(chosen, widths),
         tasks=chosen,
-        adaptors=models.Adaptors(tuple(names), ('mid', 'last')),
+        adaptors=distill.Adaptors(tuple(names), ('mid', 'last')),
         teachers={task.name: models.MTAN((task,), widths) for task in chosen},
         points=('mid', 'last'),
         weights=dict.fromkeys(names, 1.0),

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtkd_jax import methods, models, tasks
+from mtkd_jax import distill, methods, models, tasks
 from mtkd_jax.metrics import Accumulator
 from mtkd_jax.training.evaluate import constant_baselines, statistics
 from mtkd_jax.types import Batch, Target
@@ -73,7 +73,7 @@ def kd_mtl():
     return methods.KDMTL(
         network=models.LeNetMTL((DIGITS, CHARACTERS)),
         tasks=(DIGITS, CHARACTERS),
-        adaptors=models.Adaptors(names, ('last',)),
+        adaptors=distill.Adaptors(names, ('last',)),
         teachers=dict.fromkeys(names, models.LeNetMTL(())),
         points=('last',),
         weights=dict.fromkeys(names, 10.0),

@@ -8,7 +8,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from jax.interpreters import partial_eval
 
-from mtkd_jax import methods, models
+from mtkd_jax import distill, methods, models
 from mtkd_jax.training import gradients, sharding
 from mtkd_jax.training.diagnostics import diagnosis
 from mtkd_jax.training.state import TrainState, initial_state
@@ -32,7 +32,7 @@ def kd_mtl():
     return methods.KDMTL(
         network=tiny.Network(),
         tasks=tiny.TASKS,
-        adaptors=models.Adaptors(NAMES, ('last',)),
+        adaptors=distill.Adaptors(NAMES, ('last',)),
         teachers={name: tiny.Network() for name in NAMES},
         points=('last',),
         weights={'segmentation': 1.0, 'depth': 2.0, 'normals': 3.0},
