@@ -7,7 +7,6 @@
 Names and units are those of the metrics (docs/metrics.md): accuracies and IoU in %, depth in metres, angles in degrees.
 """
 
-import functools
 import json
 import math
 from pathlib import Path
@@ -16,8 +15,8 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from mtkd_jax import build, command, models
-from mtkd_jax.data.pipeline import Split
+from mtkd_jax import command
+from mtkd_jax.experiment.evaluation import evaluate
 from mtkd_jax.files import read_npz
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import sharding
@@ -131,13 +130,13 @@ def main() -> None:
     if PREDICTIONS.value:
         results: Any = score(Path(PREDICTIONS.value), Path(command.value(TARGETS)), CLASSES.value)
     elif MODEL.value:
-        results = evaluate_model(Path(MODEL.value), SPLIT.value, DATA_DIR.value, BATCH_SIZE.value)
+        results = _evaluate(Path(MODEL.value))
     else:
         models = sorted(Path(command.value(WORKDIR)).glob('stages/*/model/model.json'))
         if not models:
             raise UserError(f'{WORKDIR.value} has no finished stage; train first, or give --model=DIR.')
         results = {
-            file.parts[-3]: evaluate_model(file.parent, SPLIT.value, DATA_DIR.value, BATCH_SIZE.value)
+            file.parts[-3]: _evaluate(file.parent)
             for file in models
         }
     print(to_json(results))

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 from absl import flags
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from mtkd_jax import build, command
+from mtkd_jax import command
+from mtkd_jax.data.images import at_size, check, prepare
+from mtkd_jax.experiment.models import open_model
 from mtkd_jax.files import read_npz, write_json
+from mtkd_jax.inference import Model, Predictions
+from mtkd_jax.models.backbone import per_image
 from mtkd_jax.tasks import Task
-from mtkd_jax.training.folder import load_model
-from mtkd_jax.training.predict import Predictions, make_predictor
 from mtkd_jax.types import MAIN, UserError
 
 MODEL = flags.DEFINE_string('model', None, 'A model folder.', allow_override=True)
@@ -31,6 +33,12 @@ BRANCH = flags.DEFINE_string(
 )
 SAVE = flags.DEFINE_enum(
     'save', 'pictures', ['pictures', 'npz'], 'npz: also predictions.npz, arrays by task.', allow_override=True
+)
+ALLOW_MODULES = flags.DEFINE_bool(
+    'allow_modules',
+    False,
+    "Import a Python module that the model folder names (somebody's own backbone or data set), which runs its code.",
+    allow_override=True,
 )
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
@@ -61,28 +69,19 @@ def read_inputs(
     names = [file.stem for file in files]
     if len(set(names)) < len(names):
         raise UserError('`inputs` has two files of the same name; their pictures would overwrite each other.')
-    return names, np.stack([_read_image(file, height, width) for file in files])
-
-
-def _read_image(file: Path, height: int, width: int) -> np.ndarray:
-    try:
-        with Image.open(file) as image:
-            resized = image.convert('RGB').resize((width, height), Image.Resampling.BOX)
-    except (UnidentifiedImageError, OSError) as error:
-        raise UserError(f'{file} cannot be read as an image ({error}); convert it to PNG or JPEG.') from error
-    return np.asarray(resized, np.float32) / 255
+    return names, prepare(files, (height, width)).images
 
 
 def _read_npz(file: Path, stride: int) -> np.ndarray:
     arrays = read_npz(file)
     if 'image' not in arrays:
         raise UserError(f'{file} has no array `image`; it has {", ".join(arrays) or "none"}.')
-    images = arrays['image'].astype(np.float32)
-    if images.ndim != 4 or images.shape[-1] != 3 or images.shape[1] % stride or images.shape[2] % stride:
+    images = arrays['image']
+    check(f'{file}: `image`', images, (4,))
+    height, width = images.shape[1:3]
+    if height % stride or width % stride:
         raise UserError(f'{file}: `image` is {images.shape}; give [n h w 3] with h and w multiples of {stride}.')
-    if not len(images) or not (images.min() >= 0 and images.max() <= 1):
-        raise UserError(f'{file}: `image` is empty or leaves [0, 1]; divide 8-bit images by 255.')
-    return images
+    return np.stack([at_size(image, (height, width)) for image in images])
 
 
 def save(
@@ -116,13 +115,15 @@ def save(
 
 def main() -> None:
     """Reads, predicts, writes, and says what was written."""
-    spec, variables = load_model(Path(command.value(MODEL)))
-    network, tasks = build.build_network(spec, branches=[BRANCH.value] if BRANCH.value else None)
-    size, one_size = (spec['data']['height'], spec['data']['width']), build.predicts_images(spec['backbone'])
+    opened = open_model(Path(command.value(MODEL)), allow_modules=ALLOW_MODULES.value)
+    spec, network = opened.spec, opened.network
+    size, one_size = (spec['data']['height'], spec['data']['width']), per_image(type(network))
     names, images = read_inputs(INPUTS.value, *size, network.STRIDE, one_size)
-    predictions = make_predictor(network, variables)(images)
+    # Arrays keep their size, which may be another than the one that the network was trained at.
+    model = Model(network, opened.tasks, opened.variables, (images.shape[1], images.shape[2]))
+    predictions = model.by_branch(images, branch=BRANCH.value)
     out = Path(command.value(OUT))
-    save(names, images, predictions, tasks, out, SAVE.value == 'npz')
+    save(names, images, predictions, opened.tasks, out, SAVE.value == 'npz')
     print(f'{len(names)} images of {images.shape[1]}×{images.shape[2]}, tasks {", ".join(spec["tasks"])}: {out}')
 
 

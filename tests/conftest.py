@@ -17,3 +17,30 @@ from jaxtyping import install_import_hook  # noqa: E402
 # `is_pep484_tower`: an int where a float is expected, as everywhere in Python.
 CHECKER = 'beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))'
 install_import_hook(['mtkd_jax'], CHECKER)
+
+import pytest  # noqa: E402
+
+
+@pytest.fixture(scope='session')
+def rooms(tmp_path_factory):
+    """A folder with tiny rendered rooms."""
+    from mtkd_jax import datasets
+
+    folder = str(tmp_path_factory.mktemp('rooms'))
+    data = {'dataset': 'rooms', 'height': 32, 'width': 64, 'train_images': 8, 'test_images': 4}
+    known = datasets.named('rooms')
+    known.ready({**known.defaults, **data}, folder, datasets.quiet)
+    return folder
+
+
+@pytest.fixture(scope='session')
+def nyuv2(tmp_path_factory):
+    """A folder with a tiny prepared NYUv2: five and three frames."""
+    from mtkd_jax import datasets
+    from tests.datasets import nyuv2_source
+
+    folder = tmp_path_factory.mktemp('nyuv2')
+    source = nyuv2_source.write_folder(folder / 'files')
+    how = datasets.Preparation(source=str(source), data_dir=str(folder))
+    datasets.named('nyuv2').prepare({}, how)
+    return str(folder)

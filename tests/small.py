@@ -135,9 +135,9 @@ def train(loop, records=None):
     return loop(lambda start: as_context(records), lambda start: as_context(Silent()))
 
 
-def filled(shapes):
+def filled(shapes, seed=0):
     """Random variables of these shapes, which nothing is compiled for."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
 
     def fill(path, leaf):
         if path[-1].key in ('scale', 'var'):

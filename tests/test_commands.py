@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from mtkd_jax import build, convert, evaluate, predict
+from mtkd_jax.inference import make_predictor
 from mtkd_jax.training.folder import load_model, save_model
-from mtkd_jax.training.predict import make_predictor
 from mtkd_jax.types import MAIN, UserError
 from tests import golden_weights, small
 

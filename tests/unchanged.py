@@ -8,7 +8,6 @@ import os
 if __name__ == '__main__':
     from tests import conftest  # noqa: F401 - the same flags for XLA as in the tests
 
-import importlib.util
 import json
 import platform
 from pathlib import Path
@@ -19,16 +18,17 @@ import numpy as np
 import optax
 from flax.traverse_util import flatten_dict
 
-from mtkd_jax import build
-from mtkd_jax.build.weightings import NAMES
-from mtkd_jax.data import builders, pipeline
+from mtkd_jax import configs
+from mtkd_jax.data import pipeline
 from mtkd_jax.data.augment import augmentation
+from mtkd_jax.datasets import Prepared
+from mtkd_jax.experiment import stages as assembly
 from mtkd_jax.training.state import initial_state
 from mtkd_jax.training.step import train_step
+from mtkd_jax.weighting.registry import CONSTRUCTORS
 from tests import small
 
 FOLDER = Path(__file__).parent / 'golden' / 'unchanged'
-CONFIGS = Path(__file__).parents[1] / 'configs'
 KEPT = 24  # of an array
 DENSE = ('nyuv2', 'cityscapes', 'taskonomy', 'rooms')
 IMAGES = ('svhn_omniglot', 'glyphs')
@@ -55,15 +55,15 @@ TINY = {
     'devices': 1,
     'epochs': 2,
 }
-DENSE_TINY = {'widths': (4, 4, 4, 4, 4), 'halve_at_epochs': (0.5,)}
-SD_TINY = {**DENSE_TINY, 'self_distillation.student_widths': (4, 4, 4, 4)}
+DENSE_TINY = {'widths': (4, 4, 4, 4, 4), 'schedule_settings.halve_at_epochs': (0.5,)}
+SD_TINY = {**DENSE_TINY, 'method_settings.student_widths': (4, 4, 4, 4)}
 GLYPHS_TINY = {'widths': (3, 4, 8, 6), 'data.classes.characters': 20, 'selection': 'last'}
 RECIPES = {
     'single_task': ('rooms', 'method=stl,tasks=depth', DENSE_TINY),
     'kd_mtl': ('rooms', 'method=kd_mtl', DENSE_TINY),
     'uniform_augmented': ('rooms', 'method=uniform', {**DENSE_TINY, 'data.augment': 'scale_crop_flip'}),
     'mgda': ('rooms', 'method=mgda', {**DENSE_TINY, 'task_weights.depth': 2.0}),
-    'kd_mtl_features': ('rooms', 'method=kd_mtl,weighting=imtl', {**DENSE_TINY, 'weighting.gramian_of': 'features'}),
+    'kd_mtl_features': ('rooms', 'method=kd_mtl,weighting=imtl', {**DENSE_TINY, 'weighting_settings.gramian_of': 'features'}),
     'moco': ('rooms', 'method=moco', DENSE_TINY),
     'mtan': ('rooms', 'method=kd_mtl,backbone=mtan,tasks=depth+normals', DENSE_TINY),
     'sd_mtcnn': ('rooms', 'method=sd_mtcnn', SD_TINY),
@@ -76,7 +76,7 @@ RECIPES = {
 
 def recipes(name):
     """All recipes of a config whose stages' settings are recorded."""
-    weightings = [f'method={weighting}' for weighting in NAMES]
+    weightings = [f'method={weighting}' for weighting in CONSTRUCTORS]
     if name in IMAGES:
         return [*PLAIN, *weightings]
     others = [f'method={method},backbone={backbone}' for method in ('uniform', 'kd_mtl') for backbone in BACKBONES]
@@ -84,10 +84,7 @@ def recipes(name):
 
 
 def config_of(name, recipe, fields=None):
-    found = importlib.util.spec_from_file_location(name, CONFIGS / f'{name}.py')
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    config = module.get_config(recipe)
+    config = configs.load(f'{name}:{recipe}')
     config.update_from_flattened_dict(fields or {})
     return config
 
@@ -115,7 +112,7 @@ def pools(tasks, classes, count, height, width, seed):
             }
             for _ in range(count)
         ]
-    return pipeline.Parts.whole(made)
+    return pipeline.Pools.whole(made)
 
 
 def data_of(config):
@@ -127,21 +124,21 @@ def data_of(config):
         names = list(classes)
         sources = {split: pools(names, classes, count, *size, i) for i, split in enumerate(('train', 'test'))}
         named = {task: [''] * number for task, number in classes.items()}
-        return builders.Prepared(Path('/nowhere'), sources, {'source': 'noise', 'classes': named})
+        return Prepared(Path('/nowhere'), sources, {'source': 'noise', 'classes': named})
     few = 2 if size[0] > 64 else count
     examples = pictures(few, *size, classes, 0)
     sources = {'train': [examples[i % few] for i in range(count)], 'test': examples, 'validation': examples}
-    return builders.Prepared(Path('/nowhere'), sources, {'source': 'noise', 'classes': [''] * classes})
+    return Prepared(Path('/nowhere'), sources, {'source': 'noise', 'classes': [''] * classes})
 
 
 def experiment_of(config):
     """The stages of a config on noise."""
-    before = build.prepared
-    build.prepared = lambda config, progress: data_of(config)
+    before = assembly.prepared
+    assembly.prepared = lambda config, progress: data_of(config)
     try:
-        return build.experiment(config, Path('/nowhere'), lambda *what: None)
+        return assembly.experiment(config, Path('/nowhere'), lambda *what: None)
     finally:
-        build.prepared = before
+        assembly.prepared = before
 
 
 def settings_of(name):
@@ -180,7 +177,7 @@ def three_steps(name):
     config = config_of(config_name, recipe, {**TINY, **fields})
     stage = experiment_of(config).stages[-1]
     method, batches = stage.method, stage.data.train.epochs(0, 2)
-    optimizer, weighting = stage.optimizer(stage.data.train.steps_per_epoch), stage.weighting(2)
+    optimizer, weighting = stage.optimizer(2, 4), stage.weighting(2)
     augment = augmentation(stage.augment, method.tasks, stage.data.train.seed)
     shape = stage.data.train.image_shape
     frozen = frozen_of(method, shape)
@@ -188,7 +185,7 @@ def three_steps(name):
 
     recorder = recording(optimizer)
     state = initial_state(method, weighting, recorder, jax.random.key(stage.seed), shape)
-    step = jax.jit(train_step(method, weighting, recorder, 4, stage.gramian_of, augment))
+    step = jax.jit(train_step(method, weighting, recorder, 4, stage.gramian_of, augment, stage.factors))
     for i in range(3):
         state, scalars = step(state, frozen, next(batches))
         found |= {f'scalars/{i}/{key}': value for key, value in scalars.items()}

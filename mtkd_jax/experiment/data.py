@@ -1,8 +1,6 @@
 """The splits that stages read."""
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,14 +10,11 @@ from ml_collections import ConfigDict
 
 from mtkd_jax import datasets
 from mtkd_jax.data import pipeline
-from mtkd_jax.datasets.storage.base import Prepared, Progress
+from mtkd_jax.datasets import Prepared, Progress
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import selection
 from mtkd_jax.training.stage import StageData
 from mtkd_jax.types import UserError
-
-# Entries of the metadata that tell data apart.
-MADE = ('source', 'normals', 'resampling', 'depth', 'test_split', 'parts', 'targets', 'missing_buildings')
 
 
 def prepared(config: ConfigDict, progress: Progress) -> Prepared:
@@ -68,7 +63,7 @@ def stage_data(config: ConfigDict, tasks: Sequence[Task], data: Prepared) -> Sta
         train=training,
         test=split(data.sources['test'], config.eval_batch_size),
         validation=split(_held_out(rule, held_out, data), config.eval_batch_size) if rule.needs_validation else None,
-        made=_made(data),
+        made=data.made,
     )
 
 
@@ -91,15 +86,6 @@ def only(data: StageData, chosen: Sequence[Task]) -> StageData:
 
     validation = narrow(data.validation) if data.validation else None
     return StageData(narrow(data.train), narrow(data.test), validation, data.made)
-
-
-def _made(data: Prepared) -> dict[str, Any]:
-    """What tells prepared data of the same name apart."""
-    made = {key: data.metadata[key] for key in MADE if key in data.metadata}
-    excluded = data.metadata.get('excluded', {})
-    if excluded:
-        made['excluded'] = hashlib.sha256(json.dumps(excluded, sort_keys=True).encode()).hexdigest()[:12]
-    return made | {'examples': data.counts}
 
 
 def _held_out(rule: selection.Rule, source: pipeline.Source | None, data: Prepared) -> pipeline.Source:

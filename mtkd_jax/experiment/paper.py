@@ -24,13 +24,11 @@ class Candidate(NamedTuple):
     settings: Mapping[str, Any]
 
 
-def paper_row(config: ConfigDict, plan: Plan) -> dict[str, str] | None:
-    """Where the paper's row for what this stage trains is; None where anything that decides its outcome differs."""
+def paper_rows(config: ConfigDict, plan: Plan) -> list[dict[str, str]]:
+    """Where papers' rows for what this stage trains are; none where anything that decides its outcome differs."""
     mine = _flat(stage_settings(config, plan, {}))
-    for candidate in _candidates(config.data.dataset, plan.kind, tuple(_names(plan))):
-        if not _differences(mine, candidate.settings):
-            return candidate.row.place
-    return None
+    candidates = _candidates(config.data.dataset, plan.kind, tuple(_names(plan)))
+    return [candidate.row.place for candidate in candidates if not _differences(mine, candidate.settings)]
 
 
 def difference_from_paper(config: ConfigDict, last: Plan) -> str:

@@ -11,13 +11,13 @@ from mtkd_jax.data.pipeline import first_examples
 from mtkd_jax.experiment.models import open_model
 from mtkd_jax.experiment.stages import Experiment, experiment
 from mtkd_jax.files import write_json
+from mtkd_jax.inference import make_predictor
 from mtkd_jax.reporting.curves import draw_workdir
 from mtkd_jax.reporting.panels import prediction_panel
 from mtkd_jax.reporting.progress import Progress, SplitProgress
 from mtkd_jax.reporting.report import write_report
 from mtkd_jax.reporting.writers import MetricWriter
 from mtkd_jax.training.given import GivenTeacher, evaluate_given
-from mtkd_jax.training.predict import make_predictor
 from mtkd_jax.training.run import finished_results, run_stage, stage_folder
 from mtkd_jax.training.stop import StopRequest
 

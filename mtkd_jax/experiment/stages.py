@@ -9,12 +9,12 @@ from typing import Any
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from mtkd_jax.datasets.storage.base import Progress
+from mtkd_jax.datasets import Progress
 from mtkd_jax.experiment import balance
 from mtkd_jax.experiment.checks import check
 from mtkd_jax.experiment.data import check_pools, only, prepared, stage_data
 from mtkd_jax.experiment.models import build_network
-from mtkd_jax.experiment.paper import difference_from_paper, paper_row
+from mtkd_jax.experiment.paper import difference_from_paper, paper_rows
 from mtkd_jax.experiment.plans import model_spec, plans, tasks_of
 from mtkd_jax.experiment.settings import data_settings, stage_settings
 from mtkd_jax.methods.plan import GivenPlan, Plan, Stages, deployments
@@ -92,7 +92,7 @@ def _trained(config: ConfigDict, plan: Plan, data: StageData, planned: Stages, w
         },
         settings=stage_settings(config, plan, data.made),
         model_spec=spec,
-        facts=_facts(config, plan.kind) | {'paper': paper_row(config, plan)},
+        facts=_facts(config, plan.kind) | {'papers': paper_rows(config, plan)},
         augment=config.data.get('augment', 'none'),
         ema_decay=config.ema_decay,
         accumulate_steps=config.accumulate_steps,
@@ -109,7 +109,7 @@ def _given(config: ConfigDict, plan: GivenPlan, data: StageData) -> GivenTeacher
         task=plan.task,
         data=only(data, [plan.task]),
         settings={'method': 'stl', 'given': given.digest, 'data': {**data_settings(config), 'made': dict(data.made)}},
-        facts=_facts(config, 'stl') | {'paper': None},
+        facts=_facts(config, 'stl') | {'papers': []},
     )
 
 

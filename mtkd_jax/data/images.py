@@ -1,0 +1,106 @@
+"""Images that a user gives: picture files and arrays, checked, and brought to a network's size."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, UnidentifiedImageError
+
+from mtkd_jax.data.pictures import by_area
+from mtkd_jax.types import UserError
+
+Picture = str | Path | np.ndarray | jax.Array
+"""A picture file, or an array [h w 3] of uint8 or of floats in [0, 1]."""
+
+SHAPES = {(3,): '[h w 3]', (4,): '[n h w 3]', (3, 4): '[h w 3] or [n h w 3]'}
+
+
+class Prepared(NamedTuple):
+    """`images` as a network takes them; `sizes`: (height, width) of each as given; `many`: not one image alone."""
+
+    images: Float[np.ndarray, 'n h w 3']
+    sizes: Sequence[tuple[int, int]]
+    many: bool
+
+
+def prepare(x: Picture | Sequence[Picture], size: tuple[int, int]) -> Prepared:
+    """All images in `x` (see `Model.predict`) as float32 in [0, 1], resized to `size` (height, width).
+
+    Raises:
+        UserError: there is no image, a file cannot be read, or an array has the wrong shape, type or range.
+    """
+    if isinstance(x, str | Path):
+        arrays, many = iter([_array('`x`', x)]), False
+    elif isinstance(x, list | tuple):
+        # Read one at a time: pictures of full size may be much larger than what is kept of them.
+        arrays, many = (_array(f'`x[{i}]`', image) for i, image in enumerate(x)), True
+    else:
+        array = np.asarray(x)
+        check('`x`', array, (3, 4))
+        arrays, many = iter(array if array.ndim == 4 else array[None]), array.ndim == 4
+    pairs = [(at_size(array, size), (array.shape[0], array.shape[1])) for array in arrays]
+    if not pairs:
+        raise UserError('`x` is an empty list; give at least one image.')
+    return Prepared(np.stack([image for image, _ in pairs]), [size for _, size in pairs], many)
+
+
+def check(name: str, array: np.ndarray, axes: tuple[int, ...]) -> None:
+    """Raises a `UserError` unless `array`, called `name`, holds images and has as many axes as one of `axes`."""
+    if array.ndim not in axes or array.shape[-1] != 3:
+        raise UserError(
+            f'{name} has the shape {array.shape}; give {SHAPES[axes]}: channels last, red, green and blue '
+            '(a grey one three times, no alpha).'
+        )
+    if not array.size:
+        raise UserError(f'{name} has the shape {array.shape}, so it is empty; give at least one image.')
+    if array.dtype == np.uint8:
+        return
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise UserError(f'{name} is of the type {array.dtype}; give uint8, or floats in [0, 1].')
+    if not np.isfinite(array).all():
+        raise UserError(f'{name} has NaN or infinite values; give floats in [0, 1].')
+    least, most = float(array.min()), float(array.max())
+    if least < 0 or most > 1:
+        raise UserError(
+            f'{name} reaches from {least:g} to {most:g} and leaves [0, 1]; divide 8-bit images by 255 or give uint8, '
+            'and clip what resizing overshot.'
+        )
+
+
+def at_size(image: UInt8[np.ndarray, 'h w 3'] | Float[np.ndarray, 'h w 3'], size: tuple[int, int]) -> np.ndarray:
+    """`image` as float32 [h2 w2 3] in [0, 1]: at `size` (height, width), the mean over the area of each new pixel."""
+    if image.dtype == np.uint8:
+        return by_area(image, size).astype(np.float32) / 255
+    image = image.astype(np.float32)
+    if image.shape[:2] == size:
+        return image
+    height, width = size
+    planes = [Image.fromarray(image[..., c]).resize((width, height), Image.Resampling.BOX) for c in range(3)]
+    return np.clip(np.stack([np.asarray(plane) for plane in planes], axis=-1), 0, 1)
+
+
+def read_picture(file: Path) -> UInt8[np.ndarray, 'h w 3']:
+    """The picture in `file`.
+
+    Raises:
+        UserError: it is not there, or no picture.
+    """
+    if not file.is_file():
+        raise UserError(f'{file}: no such file. Check the path.')
+    try:
+        with Image.open(file) as image:
+            return np.asarray(image.convert('RGB'))
+    except (UnidentifiedImageError, OSError) as error:
+        raise UserError(f'{file} cannot be read as an image ({error}); convert it to PNG or JPEG.') from error
+
+
+def _array(name: str, image: Picture) -> np.ndarray:
+    if isinstance(image, str | Path):
+        return read_picture(Path(image))
+    array = np.asarray(image)
+    check(name, array, (3,))
+    return array

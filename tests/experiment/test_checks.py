@@ -1,0 +1,89 @@
+"""What is refused of a config before anything is computed: one sentence with the field, its value and the remedy."""
+
+import math
+
+import pytest
+
+from mtkd_jax.experiment.checks import check
+from mtkd_jax.types import UserError
+from tests.recipes import load, stages
+
+
+@pytest.mark.parametrize(
+    ('fields', 'message'),
+    [
+        ({'data__height': 40}, '`data.height` is 40; segnet needs a multiple of 32'),
+        ({'widths': (4, 4)}, 'needs 5 positive numbers'),
+        ({'compute_dtype': 'float16'}, "`compute_dtype` is 'float16'; choose one of float32, bfloat16"),
+        ({'epochs': 0}, '`epochs` is 0; it must be at least 1'),
+        ({'selection': 'best_test'}, "`selection` is 'best_test'; choose one of last"),
+        ({'selection': 'last10_mean'}, 'reads 10 epochs, but `epochs` is 1'),
+        ({'selection': 'best_validation'}, '`data.validation_fraction` is 0'),
+        ({'selection': 'best_validation', 'data__validation_fraction': 0.5, 'ema_decay': 0.9}, '`ema_decay` 0.9'),
+        ({'devices': 99}, '`devices` is 99'),
+        ({'devices': -1}, '`devices` is -1'),
+        ({'devices': 8}, '`batch_size` is 4'),
+        ({'learning_rate': -1.0}, '`learning_rate` is -1.0; it must be positive'),
+        ({'learning_rate': math.nan}, '`learning_rate` is nan'),
+        ({'clip_norm': -1.0}, '`clip_norm` is -1.0'),
+        ({'ema_decay': 1.0}, '`ema_decay` is 1.0'),
+        ({'accumulate_steps': 0}, '`accumulate_steps` is 0'),
+        ({'optimizer_settings__b1': 1.0}, '`optimizer_settings.b1` is 1.0; give a number below 1'),
+        ({'schedule_settings__halve_at_epochs': (-1.0,)}, '`schedule_settings.halve_at_epochs` is'),
+        ({'panel_images': -1}, '`panel_images` is -1'),
+        ({'diagnose_every_steps': -1}, '`diagnose_every_steps` is -1'),
+        ({'task_weights__depth': -1.0}, '`task_weights.depth` is -1.0; give a finite number, 0 or more'),
+        ({'task_weights__depth': math.nan}, '`task_weights.depth` is nan'),
+        ({'data__augment': 'crop'}, "`data.augment` is 'crop'; choose one of none, scale_crop_flip"),
+        ({'data__classes': 7}, '`data.classes` is 7; .* has 13'),
+        ({'data__train_images': 2}, '`batch_size` 4 is larger than the split, which has 2 examples'),
+    ],
+)
+def test_a_field_that_does_not_fit_is_refused(rooms, tmp_path, fields, message):
+    config = load('rooms', 'method=uniform', data__data_dir=rooms, **fields)
+    with pytest.raises(UserError, match=message):
+        stages(config, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ('recipe', 'fields', 'message'),
+    [
+        ('method=dwa', {'weighting_settings__temperature': 0.0}, '`weighting_settings` of dwa: `temperature` is 0.0'),
+        ('method=mgda', {'weighting_settings__gramian_of': 'heads'}, "`gramian_of` is 'heads'"),
+        ('method=mgda,backbone=mtan', {'weighting_settings__gramian_of': 'features'}, 'mtan has no feature map'),
+        ('method=mgda,backbone=unet_sd', {'weighting_settings__gramian_of': 'features'}, 'unet_sd has no feature map'),
+        ('method=imtl,halves=loss', {'weighting_settings__gramian_of': 'features'}, 'imtl reads no Gramian with these'),
+    ],
+)
+def test_a_weighting_that_does_not_fit_is_refused(rooms, tmp_path, recipe, fields, message):
+    config = load('rooms', recipe, data__data_dir=rooms, **fields)
+    with pytest.raises(UserError, match=message):
+        stages(config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('field', 'value', 'message'),
+    [
+        ('backbone', 'segnet_sd', '--config=FILE:backbone=segnet_sd'),
+        ('method', 'stl', '--config=FILE:method=stl'),
+        ('method', 'mtl', '--config=FILE:method=mtl'),
+        ('weighting', 'mgda', '--config=FILE:weighting=mgda'),
+        ('optimizer', 'sgd', '--config=FILE:optimizer=sgd'),
+        ('schedule', 'cosine', '--config=FILE:schedule=cosine'),
+        ('tasks', ('depth',), '--config=FILE:tasks=depth'),
+    ],
+)
+def test_what_other_fields_follow_is_chosen_in_the_recipe(field, value, message):
+    config = load('nyuv2')
+    config[field] = value
+    with pytest.raises(UserError, match=message):
+        check(config)
+
+
+@pytest.mark.parametrize('name', ['rooms', 'nyuv2'])
+@pytest.mark.parametrize('method', ['sd_mtcnn', 'no_distillation', 'traditional_kd'])
+def test_self_distilling_methods_bring_their_backbone(name, method):
+    config = load(name, f'method={method}')
+    assert config.backbone == 'segnet_sd'
+    check(config)

@@ -1,0 +1,149 @@
+"""From a config to stages: teachers, networks, methods, weightings, and what settings record."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtkd_jax import configs, models
+from mtkd_jax.experiment.settings import data_settings
+from mtkd_jax.methods.kd_mtl import KDMTL
+from mtkd_jax.models.backbone import per_image
+from mtkd_jax.training.state import initial_state
+from mtkd_jax.training.step import train_step
+from mtkd_jax.types import UserError
+from tests import small
+from tests.recipes import load, model, stages
+
+
+def test_a_given_teacher_must_fit(rooms, tmp_path):
+    wrong_task = model(tmp_path / 'a', ['normals'])
+    several = model(tmp_path / 'b', ['depth', 'normals'])
+    wrong_point = model(tmp_path / 'c', ['depth'], backbone='segnet_sd')
+    wrong_classes = model(tmp_path / 'd', ['segmentation'], classes=40)
+    for task, folder, message in (
+        ('depth', wrong_task, 'predicts normals; give a network of depth alone'),
+        ('depth', several, 'predicts depth, normals; give a network of depth alone'),
+        ('depth', wrong_point, 'is a segnet_sd, which has features at mid and not at last'),
+        ('segmentation', wrong_classes, 'for 40 classes; the data has 13'),
+    ):
+        config = load('rooms', data__data_dir=rooms, **{f'method_settings__teachers__{task}': folder})
+        with pytest.raises(UserError, match=message):
+            stages(config, tmp_path)
+
+
+@pytest.mark.parametrize('backbone', [name for name, found in models.BACKBONES.items() if not per_image(found)])
+def test_every_backbone_has_teachers_of_its_kind(rooms, tmp_path, backbone):
+    config = load('rooms', f'method=kd_mtl,backbone={backbone},tasks=depth+normals', data__data_dir=rooms)
+    *single, several = stages(config, tmp_path)
+    assert isinstance(several.method, KDMTL)
+    for stage, (name, teacher) in zip(single, several.method.teachers.items(), strict=True):
+        assert [task.name for task in teacher.tasks] == [name]
+        assert (type(teacher), teacher.widths) == (type(several.method.network), small.WIDTHS)
+        assert type(stage.method.network) is type(teacher)
+
+
+def test_a_network_with_features_of_each_tasks_own_takes_a_step(rooms, tmp_path):
+    config = load('rooms', 'method=kd_mtl,backbone=cross_stitch,tasks=depth', data__data_dir=rooms)
+    stage = stages(config, tmp_path)[-1]
+    batch = jax.tree.map(jnp.asarray, next(stage.data.train.ordered()))
+    optimizer, shape = stage.optimizer(2), batch.image.shape
+    weighting = stage.weighting(2)
+    state = initial_state(stage.method, weighting, optimizer, jax.random.key(0), shape)
+    frozen = {
+        name: jax.jit(lambda key, network=network: network.init(key, batch.image, train=False))(jax.random.key(1))
+        for name, network in stage.method.teachers.items()
+    }
+    after, scalars = jax.jit(train_step(stage.method, weighting, optimizer, total_steps=2))(state, frozen, batch)
+    assert all(np.isfinite(x) for x in scalars.values())
+    assert scalars['distillation/depth'] > 0
+    moved = jax.tree.map(lambda x, y: bool(np.any(x != y)), state.params, after.params)
+    assert all(any(jax.tree.leaves(tree)) for group in moved.values() for tree in group.values())
+
+
+def last(rooms, tmp_path, recipe, **fields):
+    """The last stage of a recipe."""
+    return stages(load('rooms', recipe, data__data_dir=rooms, **fields), tmp_path)[-1]
+
+
+def test_a_config_becomes_the_method_it_names(rooms, tmp_path):
+    """Every setting of SD-MTCNN arrives where it acts."""
+    p, q = jnp.log(jnp.asarray([[[[0.5, 0.5]]]])), jnp.log(jnp.asarray([[[[0.9, 0.1]]]]))
+    forward = 0.5 * np.log(0.5 / 0.9) + 0.5 * np.log(0.5 / 0.1)
+    backward = 0.9 * np.log(0.9 / 0.5) + 0.1 * np.log(0.1 / 0.5)
+    vector = jnp.asarray([[[[3.0, 4.0, 0.0]]]])
+
+    default = last(rooms, tmp_path, 'method=sd_mtcnn').method
+    assert default.supervised == ('teacher', 'student')
+    assert default.weights == {'segmentation': 1.0, 'depth': 1.0, 'normals': 1.0}
+    assert not default.stop_teacher_gradient
+    assert default.network.attention
+    assert not default.network.renormalise
+    np.testing.assert_allclose(default.distances['segmentation'](p, q).item(), forward, rtol=1e-5)
+    np.testing.assert_allclose(default.distances['normals'](vector, 0 * vector).item(), 5)
+
+    changed = last(
+        rooms,
+        tmp_path,
+        'method=sd_mtcnn,objective=eq6,attention=off',
+        method_settings__weight=0.5,
+        method_settings__kl_direction='teacher_student',
+        method_settings__squared=True,
+        method_settings__stop_teacher_gradient=True,
+        method_settings__renormalise_normals=True,
+    )
+    assert changed.name == 'sd_mtcnn_eq6_no_attention'
+    assert changed.method.supervised == ('ensemble',)
+    assert set(changed.method.weights.values()) == {0.5}
+    assert changed.method.stop_teacher_gradient
+    assert not changed.method.network.attention
+    assert changed.method.network.renormalise
+    np.testing.assert_allclose(changed.method.distances['segmentation'](p, q).item(), backward, rtol=1e-5)
+    np.testing.assert_allclose(changed.method.distances['normals'](vector, 0 * vector).item(), 25)
+
+
+def test_weightings_by_name(rooms, tmp_path):
+    """As a method of its own, or of another method; their hyper-parameters and constant factors are settings."""
+    alone = last(rooms, tmp_path, 'method=cagrad', weighting_settings__c=0.4, task_weights__depth=2.0)
+    assert alone.name == 'cagrad'
+    assert alone.facts['method'] == 'mtl'
+    assert alone.weighting(10).needs == 'gramian'
+    assert alone.factors == {'segmentation': 1.0, 'depth': 2.0, 'normals': 1.0}
+    assert alone.settings['weighting'] == 'cagrad'
+    assert alone.settings['weighting_settings'] == {'c': 0.4, 'rescale': 0, 'gramian_of': 'parameters'}
+    with_teachers = last(rooms, tmp_path, 'method=kd_mtl,weighting=dwa')
+    assert with_teachers.name == 'kd_mtl_dwa'
+    assert with_teachers.settings['weighting_settings'] == {'temperature': 2.0}
+    near = last(rooms, tmp_path, 'method=mgda', weighting_settings__gramian_of='features')
+    assert near.name == 'mgda_features'
+    assert near.gramian_of == 'features'
+
+
+def test_single_task_stages_have_no_weights(rooms, tmp_path):
+    """Not even the constant ones of the run they teach for."""
+    single, *_ = stages(load('rooms', 'tasks=depth+normals', data__data_dir=rooms, task_weights__depth=7.0), tmp_path)
+    assert single.name == 'stl_depth'
+    assert single.factors is None
+    assert 'task_weights' not in single.settings
+
+
+def test_baselines_are_what_they_are_called(rooms, tmp_path):
+    apart = last(rooms, tmp_path, 'method=no_distillation')
+    assert apart.method.weights == {}
+    assert apart.method.distances == {}
+    assert set(apart.settings['method_settings']) == {'objective', 'renormalise_normals', 'student_widths'}
+    before = last(rooms, tmp_path, 'method=traditional_kd', method_settings__weight=0.5)
+    assert set(before.method.weights.values()) == {0.5}
+    assert before.method.supervised == ('student',)
+    assert list(before.networks) == ['student']
+    assert list(apart.networks) == ['teacher', 'student', 'teacher + student']
+
+
+@pytest.mark.parametrize('name', ['rooms', 'nyuv2', 'glyphs', 'svhn_omniglot'])
+def test_who_reads_does_not_decide_what_is_learned(name):
+    config = configs.load(name)
+    before = data_settings(config)
+    config.data.read_threads, config.data.read_workers = 3, 2
+    assert data_settings(config) == before
+    config.data.validation_fraction = 0.5
+    assert data_settings(config) != before
