@@ -21,16 +21,21 @@ from statistics import median
 import jax
 import numpy as np
 from absl import app, flags, logging
-
-from mtkd_jax import tasks
-from mtkd_jax.data import builders, cityscapes_files, taskonomy_files
-from mtkd_jax.data.builders.base import quiet
-from mtkd_jax.data.builders.cityscapes import Cityscapes, CityscapesConfig
-from mtkd_jax.data.builders.taskonomy import Taskonomy, TaskonomyConfig
-from mtkd_jax.data.frames import Frame
+from mtkd_jax.data.builders.cityscapes import Cityscapes
+from mtkd_jax.data.builders.taskonomy import Taskonomy
 from mtkd_jax.data.nyuv2_files import class_names
+
+from mtkd_jax import datasets, tasks
 from mtkd_jax.data.pipeline import Source, Split
 from mtkd_jax.data.reading import AHEAD
+from mtkd_jax.datasets.cityscapes.builder import Cityscapes
+from mtkd_jax.datasets.cityscapes.classes import CATEGORIES
+from mtkd_jax.datasets.files.reader import Frame
+from mtkd_jax.datasets.nyuv2.builder import Nyuv2
+from mtkd_jax.datasets.nyuv2.files import class_names
+from mtkd_jax.datasets.storage.writing import prepared
+from mtkd_jax.datasets.taskonomy.builder import Taskonomy
+from mtkd_jax.datasets.taskonomy.storing import CLASSES
 from mtkd_jax.tasks import Task
 
 WORKERS = flags.DEFINE_list('workers', ['0', '2'], 'Numbers of worker processes; 0: threads only.')
@@ -43,7 +48,7 @@ TURNS = 3
 class DataSet:
     """A data set to read: who prepares it in a folder, its tasks, the batch size of its config."""
 
-    prepare: Callable[[str], builders.Prepared]
+    prepare: Callable[[str], datasets.Prepared]
     tasks: Sequence[Task]
     batch_size: int
 
@@ -58,12 +63,12 @@ class RandomFrames:
         self.metadata = {'source': 'random', 'resampling': 'none'}
 
     def files(self, split: str, i: int) -> Sequence[Path]:
-        """See `frames.Reader`."""
+        """See `reader.Reader`."""
         del split, i
         return ()
 
     def read(self, split: str, i: int) -> Frame:
-        """See `frames.Reader`."""
+        """See `reader.Reader`."""
         del split
         rng = np.random.default_rng(i)
         normals = rng.standard_normal((*self.size, 3), np.float32)
@@ -78,31 +83,36 @@ class RandomFrames:
         return {**{name: frame[name] for name in ('image', *self.targets)}, 'index': np.array(i, np.int32)}
 
 
-def nyuv2(folder: str) -> builders.Prepared:
+def nyuv2(folder: str) -> datasets.Prepared:
     """Frames of 288×384 pixels."""
-    return builders.prepare_nyuv2(RandomFrames((288, 384), 64, class_names(), NAMES[:3]), folder)
+    reader = RandomFrames((288, 384), 64, class_names(), NAMES[:3])
+    return prepared(Nyuv2, {}, datasets.Preparation(data_dir=folder), reader)
 
 
-def cityscapes(folder: str) -> builders.Prepared:
+def cityscapes(folder: str) -> datasets.Prepared:
     """Frames of 128×256 pixels."""
-    reader = RandomFrames((128, 256), 128, cityscapes_files.CATEGORIES, NAMES[:2])
-    return builders.prepare_frames(Cityscapes, CityscapesConfig(), reader, folder, quiet, overwrite=False)
+    reader = RandomFrames((128, 256), 128, CATEGORIES, NAMES[:2])
+    return prepared(Cityscapes, {}, datasets.Preparation(data_dir=folder), reader)
 
 
-def taskonomy(folder: str) -> builders.Prepared:
+def taskonomy(folder: str) -> datasets.Prepared:
     """Frames of 256×256 pixels with five targets, stored as whole numbers."""
-    reader = RandomFrames((256, 256), 64, taskonomy_files.CLASSES, NAMES)
-    return builders.prepare_frames(Taskonomy, TaskonomyConfig(classes=18), reader, folder, quiet, overwrite=False)
+    reader = RandomFrames((256, 256), 64, CLASSES, NAMES)
+    return prepared(Taskonomy, {}, datasets.Preparation(data_dir=folder), reader)
 
 
-def rooms(folder: str) -> builders.Prepared:
+def rooms(folder: str) -> datasets.Prepared:
     """Rendered rooms of the default size."""
-    return builders.prepare_rooms(folder, height=64, width=96, train=96, test=1, seed=0)
+    data = {'train_images': 96, 'test_images': 1}
+    return datasets.named('rooms').ready(data, folder, datasets.quiet)
 
 
-def glyphs(folder: str) -> builders.Prepared:
+def glyphs(folder: str) -> datasets.Prepared:
     """Glyphs of the size of SVHN & Omniglot, which are stored alike."""
-    return builders.prepare_glyphs(folder, height=64, width=64, train=1024, test=10, characters=100)
+    data = {'height': 64, 'width': 64, 'digits_train': 1024, 'digits_test': 10}
+    return datasets.named('glyphs').ready(
+        {**data, 'classes': {'digits': 10, 'characters': 100}}, folder, datasets.quiet
+    )
 
 
 NAMES = ('segmentation', 'depth', 'normals', 'keypoints', 'edges')

@@ -1,8 +1,8 @@
 """Every field of a config once, with its unit and source. The other files here say what differs.
 
 A recipe, what stands behind the colon of `--config=NAME:name=value,...`, chooses `method`, `weighting`, `backbone`,
-`tasks`, `optimizer` and `schedule`. Fields follow these: only the chosen ones' settings are there to be set. A recipe may
-give those, too (`:method=sd_mtcnn,objective=eq6`); all others are flags (`--config.epochs=20`).
+`tasks`, `optimizer` and `schedule`. Fields follow these: only the chosen ones' settings are there to be set. A recipe
+may give those, too (`:method=sd_mtcnn,objective=eq6`); all others are flags (`--config.epochs=20`).
 """
 
 from collections.abc import Callable, Mapping
@@ -210,7 +210,10 @@ def _importable(field: str, name: str, have: str, close: str) -> None:
     """Raises a UserError unless `name` can be a module of the user's."""
     import importlib.util
 
-    if not all(part.isidentifier() for part in name.split('.')) or importlib.util.find_spec(name.partition('.')[0]) is None:
+    if (
+        not all(part.isidentifier() for part in name.split('.'))
+        or importlib.util.find_spec(name.partition('.')[0]) is None
+    ):
         raise UserError(f'`{field}` is {name!r}; choose one of {have}; or name a Python module.{close}')
 
 

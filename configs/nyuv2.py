@@ -28,6 +28,7 @@ def change(c: ConfigDict) -> None:
 
 
 TWO, ABLATION = 'tasks=segmentation+depth', 'sdmtcnn_table2_nyuv2_ablation'
+UNIFORM = {'uniform': 'method=uniform'}
 PAPERS = (
     *paper_rows('kdmtl_table2_nyuv2', 'segnet', KD_MTL),
     *paper_rows('kdmtl_table2_nyuv2', 'mtan', {**KD_MTL, 'dwa': 'method=dwa', 'pcgrad': 'method=pcgrad'}),
@@ -36,7 +37,7 @@ PAPERS = (
     PaperRow('method=kd_mtl,points=last,backbone=mtan', 'kdmtl_table4_nyuv2_layers', 'mtan', layers='last'),
     PaperRow('method=kd_mtl,backbone=mtan', 'kdmtl_table4_nyuv2_layers', 'mtan', layers='mid+last'),
     *paper_rows('sdmtcnn_table3_nyuv2_3task', 'segnet_sd', SD_MTCNN),
-    *(row for name in COMPARED for row in paper_rows('sdmtcnn_table3_nyuv2_3task', name, {'uniform': 'method=uniform'})),
+    *(row for name in COMPARED for row in paper_rows('sdmtcnn_table3_nyuv2_3task', name, UNIFORM)),
     *paper_rows(
         ABLATION,
         'segnet_sd',
@@ -61,11 +62,7 @@ PAPERS = (
         },
     ),
     *paper_rows('sdmtcnn_table5_2task', 'segnet_sd', SD_MTCNN, TWO, 'nyuv2_'),
-    *(
-        row
-        for name in COMPARED
-        for row in paper_rows('sdmtcnn_table5_2task', name, {'uniform': 'method=uniform'}, TWO, 'nyuv2_')
-    ),
+    *(row for name in COMPARED for row in paper_rows('sdmtcnn_table5_2task', name, UNIFORM, TWO, 'nyuv2_')),
     *(
         PaperRow(
             f'method=sd_mtcnn,backbone=segnet_sd,objective={objective},tasks={task}',

@@ -1,4 +1,4 @@
-"""`mtkd COMMAND ...`: the commands under one name; `mtkd main --config=rooms` is `python -m mtkd_jax.main --config=rooms`."""
+"""`mtkd COMMAND ...`: the commands under one name; `mtkd main` is `python -m mtkd_jax.main`."""
 
 import runpy
 import sys
@@ -20,7 +20,7 @@ def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else ''
     if name in COMMANDS:
         sys.argv = [f'mtkd {name}', *sys.argv[2:]]
-        runpy.run_module(f'mtkd_jax.{name}', run_name="__main__", alter_sys=True)
+        runpy.run_module(f'mtkd_jax.{name}', run_name='__main__', alter_sys=True)
         return
     listed = '\n'.join(f'  {command:10} {what}' for command, what in COMMANDS.items())
     said = f'usage: mtkd COMMAND [flags]; mtkd COMMAND --help\n{listed}'

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from mtkd_jax import build, command, models
+from mtkd_jax import command, models
+from mtkd_jax.experiment.models import check_fits
 from mtkd_jax.files import read_npz
 from mtkd_jax.models import reference
 from mtkd_jax.training.folder import save_model
@@ -101,16 +102,16 @@ def convert(
     height, width = command.parse_size(size)
     if height % models.SegNet.STRIDE or width % models.SegNet.STRIDE:
         raise UserError(f'`size` is {size}; the network needs multiples of {models.SegNet.STRIDE}.')
+    classes = state['pred_task1.1.weight'].shape[0] if 'segmentation' in tasks else 13
     spec = {
         'backbone': published.backbone,
         'widths': published.widths(state),
+        'network': {},
         'tasks': tasks,
-        'classes': state['pred_task1.1.weight'].shape[0] if 'segmentation' in tasks else 13,
-        'depth_maximum': 10.0,
         'compute_dtype': 'float32',
-        'data': {'dataset': dataset, 'height': height, 'width': width},
+        'data': {'dataset': dataset, 'height': height, 'width': width, 'classes': classes, 'depth_maximum': 10.0},
     }
-    build.check_fits(spec, variables)
+    check_fits(spec, variables)
     save_model(out, spec, variables)
 
 

@@ -16,12 +16,9 @@ import numpy as np
 from absl import flags
 
 from mtkd_jax import command
-from mtkd_jax.experiment.evaluation import evaluate
 from mtkd_jax.files import read_npz
 from mtkd_jax.tasks import Task
-from mtkd_jax.training import sharding
-from mtkd_jax.training.evaluate import Evaluator, score_arrays
-from mtkd_jax.training.folder import load_model
+from mtkd_jax.training.evaluate import score_arrays
 from mtkd_jax.types import MAIN, UserError
 
 MODEL = flags.DEFINE_string('model', None, 'A model folder.', allow_override=True)
@@ -63,7 +60,8 @@ def score(predictions: Path, targets: Path, classes: int) -> dict[str, float]:
         if task_name not in true:
             raise UserError(f'{targets} has no `{task_name}` for {predictions}: `{name}`; it has {", ".join(true)}.')
         channels = array.shape[-1]
-        labels = task_name == 'segmentation' or task_name in build.PER_IMAGE
+        task = build.build_task(task_name, {'classes': classes, 'depth_maximum': 10.0})
+        labels = task_name == 'segmentation' or task.words is not None
         known = channels if labels and channels > 1 else classes
         task = build.build_task(task_name, {'classes': known, 'depth_maximum': 10.0})
         target = true[task_name]
@@ -135,10 +133,7 @@ def main() -> None:
         models = sorted(Path(command.value(WORKDIR)).glob('stages/*/model/model.json'))
         if not models:
             raise UserError(f'{WORKDIR.value} has no finished stage; train first, or give --model=DIR.')
-        results = {
-            file.parts[-3]: _evaluate(file.parent)
-            for file in models
-        }
+        results = {file.parts[-3]: _evaluate(file.parent) for file in models}
     print(to_json(results))
 
 

@@ -196,8 +196,8 @@ class Split(NamedTuple):
 class Linear:
     """A function of losses at one point, and its linear part, whose outputs can be asked about one by one.
 
-    `losses` [T], `labelled` [T], `extra`, `scale`, `aux`: see `Terms`. `push`: the linear part; `at`: the shared leaves,
-    own leaves and shift at which it was taken.
+    `losses` [T], `labelled` [T], `extra`, `scale`, `aux`: see `Terms`. `push`: the linear part; `at`: where it was
+    taken, (shared leaves, own leaves, shift).
     """
 
     losses: Float[Array, 't']

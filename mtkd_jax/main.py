@@ -1,8 +1,8 @@
 """Trains, evaluates and reports: `python -m mtkd_jax.main --config=configs/rooms.py --workdir=runs/rooms`.
 
-    --config=NAME:name=value,...     a config that comes with the package, from any directory
-    --config=FILE.py:name=value,...  a file with `get_config`
-    --config.FIELD=VALUE             any field; `--show` prints them all, `configs/base.py` explains them
+--config=NAME:name=value,...     a config that comes with the package, from any directory
+--config=FILE.py:name=value,...  a file with `get_config`
+--config.FIELD=VALUE             any field; `--show` prints them all, `configs/base.py` explains them
 """
 
 import sys

@@ -13,160 +13,129 @@ stopped, with the same command. Beside the data a picture of some examples of ev
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
-from mtkd_jax import build, command
-from mtkd_jax.data import builders
-from mtkd_jax.reporting.prepared import describe, sheet_file, write_sheets
+from mtkd_jax import command, datasets, names
+from mtkd_jax.datasets.flags import SOURCE, fields
+from mtkd_jax.reporting.prepared import describe, sheet_file, shown_tasks, write_sheets
 from mtkd_jax.reporting.progress import SplitProgress
-from mtkd_jax.tasks import Task
 from mtkd_jax.types import UserError
 
-DATASET = flags.DEFINE_string(
-    'dataset', None, 'nyuv2, cityscapes, taskonomy, svhn_omniglot, rooms or glyphs.', allow_override=True
-)
-SOURCE = flags.DEFINE_string(
-    'source', None, 'The folder or file that holds the data as it was downloaded.', allow_override=True
-)
+ALL = tuple(datasets.named(name) for name in datasets.NAMES)
+DATASET = flags.DEFINE_string('dataset', None, f'One of {", ".join(datasets.NAMES)}.', allow_override=True)
 DATA_DIR = flags.DEFINE_string(
     'data_dir', None, 'Where to write; default $TFDS_DATA_DIR or ~/tensorflow_datasets.', allow_override=True
 )
 SIZE = flags.DEFINE_string(
     'size',
     None,
-    'Height x width in pixels; default 288x384 (nyuv2), 128x256 (cityscapes), 256x256 (taskonomy), 64x64 '
-    '(svhn_omniglot), 64x96 (rooms), 32x32 (glyphs).',
+    'Height x width in pixels; default '
+    + ', '.join(f'{each.defaults["height"]}x{each.defaults["width"]} ({each.name})' for each in ALL)
+    + '.',
     allow_override=True,
 )
 OVERWRITE = flags.DEFINE_bool(
     'overwrite', False, 'Prepare again; what is there is replaced when the new is complete.', allow_override=True
 )
-TRAIN = flags.DEFINE_integer('train', None, 'Training scenes (480) or digits (4000).', allow_override=True)
-TEST = flags.DEFINE_integer('test', None, 'Test scenes (120) or digits (1000).', allow_override=True)
-CHARACTERS = flags.DEFINE_integer('characters', 200, 'Classes of characters (glyphs).', allow_override=True)
-SEED = flags.DEFINE_integer('seed', 0, 'Seed of rooms or glyphs; others give others.', allow_override=True)
-CLASSES = flags.DEFINE_integer('classes', 7, 'Classes of cityscapes, 7 or 19.', allow_override=True)
-DEPTH = flags.DEFINE_string('depth', 'inverse', 'Of cityscapes: inverse or metric.', allow_override=True)
 VERIFY = flags.DEFINE_bool(
     'verify', False, 'Read what is prepared again; compare counts, ranges and masks.', allow_override=True
 )
-PARTIAL = flags.DEFINE_bool(
-    'partial', False, 'Accept less than the official images (svhn_omniglot).', allow_override=True
-)
-
 INTERRUPTED = 130  # what a shell reports of a process that Ctrl-C ended
-Size = tuple[int, int] | None
-FROM_FILES = ('nyuv2', 'cityscapes', 'taskonomy', 'svhn_omniglot')
-ONLY_FOR: tuple[tuple[flags.FlagHolder[Any], tuple[str, ...]], ...] = (
-    (SOURCE, FROM_FILES),
-    (TRAIN, ('rooms', 'glyphs')),
-    (TEST, ('rooms', 'glyphs')),
-    (SEED, ('rooms', 'glyphs')),
-    (CHARACTERS, ('glyphs',)),
-    (CLASSES, ('cityscapes',)),
-    (DEPTH, ('cityscapes',)),
-    (PARTIAL, ('svhn_omniglot',)),
-)
 
 
-def prepare(progress: SplitProgress) -> builders.Prepared:
+def _own_flags() -> dict[str, flags.FlagHolder[Any]]:
+    """The flags that data sets declare, each defined once, with what it means to every data set and its default."""
+    kinds = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer}
+    kind: dict[str, Any] = {}
+    meant: dict[str, dict[str, list[str]]] = {}
+    for data_set in ALL:
+        for flag in data_set.flags:
+            default = flag.default(data_set.defaults)
+            kind[flag.name] = kinds.get(type(default), flags.DEFINE_string)
+            of = data_set.name if default is None or default is False else f'{data_set.name}: {default}'
+            meant.setdefault(flag.name, {}).setdefault(flag.help, []).append(of)
+    return {
+        name: kind[name](
+            name, None, '; '.join(f'{text} ({", ".join(of)})' for text, of in texts.items()) + '.', allow_override=True
+        )
+        for name, texts in meant.items()
+    }
+
+
+OWN = _own_flags()
+
+
+def chosen() -> tuple[datasets.DataSet, dict[str, Any]]:
+    """The data set that the flags ask for, and the fields of a config's `data` that they give.
+
+    Raises:
+        UserError: there is no such data set, or a flag is given that it has no use for.
+    """
+    data_set = datasets.named(names.choice('dataset', command.value(DATASET), datasets.NAMES))
+    given = {name: holder.value for name, holder in OWN.items() if _is_given(holder)}
+    declared = {flag.name for flag in data_set.flags}
+    for name in given.keys() - declared:
+        users = ', '.join(other.name for other in ALL if name in {flag.name for flag in other.flags})
+        raise UserError(f'--{name} is for {users}; {data_set.name} has no use for it: leave it out.')
+    data = fields(data_set.flags, data_set.defaults, given)
+    if SIZE.value:
+        data['height'], data['width'] = command.parse_size(SIZE.value)
+    return data_set, data
+
+
+def _is_given(holder: flags.FlagHolder[Any]) -> bool:
+    return not flags.FLAGS[holder.name].using_default_value and holder.value != ''
+
+
+def prepare(data_set: datasets.DataSet, data: Mapping[str, Any], progress: SplitProgress) -> datasets.Prepared:
     """Prepares what the flags ask for; or opens it, where it is only to be verified.
 
     Raises:
-        UserError: a flag is missing, or given to a data set that has no use for it.
+        UserError: a flag is missing.
     """
-    dataset = command.value(DATASET)
-    if dataset not in builders.DATASETS:
-        raise UserError(f'`dataset` is {dataset!r}; there are {", ".join(builders.DATASETS)}.')
-    for flag, datasets in ONLY_FOR:
-        given = not flags.FLAGS[flag.name].using_default_value and flag.value != ''
-        if given and dataset not in datasets:
-            raise UserError(f'--{flag.name} is for {", ".join(datasets)}; {dataset} has no use for it: leave it out.')
-    size = command.parse_size(SIZE.value) if SIZE.value else None
-    if dataset in FROM_FILES and VERIFY.value and not SOURCE.value:
+    assert data_set.prepare is not None
+    from_files = SOURCE in data_set.flags
+    if from_files and VERIFY.value and not _is_given(OWN['source']):
         if OVERWRITE.value:
             raise UserError(
                 '--overwrite prepares again, which needs --source=...; give that, or leave out --overwrite.'
             )
-        return builders.prepared(dataset, DATA_DIR.value, **_made_with(dataset, size))
-    return {
-        'rooms': _rooms,
-        'glyphs': _glyphs,
-        'nyuv2': _nyuv2,
-        'cityscapes': _cityscapes,
-        'taskonomy': _taskonomy,
-        'svhn_omniglot': _svhn_omniglot,
-    }[dataset](size, {'progress': progress, 'overwrite': OVERWRITE.value})
-
-
-def _made_with(dataset: str, size: Size) -> dict[str, Any]:
-    """What identifies a data set that was made with these flags."""
-    named: dict[str, Any] = {} if size is None else {'height': size[0], 'width': size[1]}
-    if dataset == 'cityscapes':
-        named |= {'classes': CLASSES.value, 'depth': DEPTH.value}
-    if dataset == 'taskonomy':
-        named['classes'] = 18  # all that are stored
-    if dataset == 'svhn_omniglot':
-        named['partial'] = PARTIAL.value
-    return named
-
-
-def _rooms(size: Size, how: dict[str, Any]) -> builders.Prepared:
-    height, width = size or (64, 96)
-    return builders.prepare_rooms(
-        DATA_DIR.value, height, width, _count(TRAIN, 480), _count(TEST, 120), SEED.value, **how
-    )
-
-
-def _glyphs(size: Size, how: dict[str, Any]) -> builders.Prepared:
-    height, width = size or (32, 32)
-    counts: dict[str, Any] = {'train': _count(TRAIN, 4000), 'test': _count(TEST, 1000), 'characters': CHARACTERS.value}
-    return builders.prepare_glyphs(DATA_DIR.value, height=height, width=width, seed=SEED.value, **counts, **how)
-
-
-def _nyuv2(size: Size, how: dict[str, Any]) -> builders.Prepared:
-    return builders.prepare_nyuv2(builders.open_source(command.value(SOURCE), size), DATA_DIR.value, **how)
-
-
-def _cityscapes(size: Size, how: dict[str, Any]) -> builders.Prepared:
-    source = command.value(SOURCE)
-    return builders.prepare_cityscapes(source, DATA_DIR.value, size, CLASSES.value, DEPTH.value, **how)
-
-
-def _taskonomy(size: Size, how: dict[str, Any]) -> builders.Prepared:
-    return builders.prepare_taskonomy(command.value(SOURCE), DATA_DIR.value, size, **how)
-
-
-def _svhn_omniglot(size: Size, how: dict[str, Any]) -> builders.Prepared:
-    return builders.prepare_svhn_omniglot(command.value(SOURCE), DATA_DIR.value, size, PARTIAL.value, **how)
-
-
-def _count(flag: flags.FlagHolder[int | None], default: int) -> int:
-    return default if flag.value is None else flag.value
+        return data_set.open(data, DATA_DIR.value)
+    source = command.value(OWN['source']) if from_files else ''
+    return data_set.prepare(data, datasets.Preparation(source, DATA_DIR.value, progress, OVERWRITE.value))
 
 
 def main() -> None:
     """Prepares, and says what was found and where it is."""
+    data_set, data = chosen()
     try:
         with SplitProgress() as progress:
-            data = prepare(progress)
-        sheets = write_sheets(data, _tasks(data)) if progress.began or not (VERIFY.value or _sheets(data)) else []
-        _tell(data, progress.began, sheets)
+            found = prepare(data_set, data, progress)
+        drawn = all(sheet_file(found, split).is_file() for split in found.sources)
+        wanted = progress.began or not (VERIFY.value or drawn)
+        sheets = write_sheets(found, shown_tasks(data_set, data, found)) if wanted else []
+        _tell(found, progress.began, sheets)
         if VERIFY.value:
-            with SplitProgress() as progress:
-                builders.verify(data, progress)
-            print(f'Verified: {", ".join(f"{n} examples of {split}" for split, n in data.counts.items())}.')
+            _verify(found)
     except KeyboardInterrupt as interrupt:
         said = ' '.join(getattr(interrupt, '__notes__', ['nothing was kept.']))
         print(f'Interrupted: {said}', file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 
-def _tell(data: builders.Prepared, written: bool, sheets: Sequence[Path]) -> None:
+def _verify(data: datasets.Prepared) -> None:
+    from mtkd_jax.datasets.storage.verification import verify
+
+    with SplitProgress() as progress:
+        verify(data, progress)
+    print(f'Verified: {", ".join(f"{n} examples of {split}" for split, n in data.counts.items())}.')
+
+
+def _tell(data: datasets.Prepared, written: bool, sheets: Sequence[Path]) -> None:
     print(describe(data).rstrip())
     if written:
         print(f'Written to {data.path}')
@@ -174,22 +143,6 @@ def _tell(data: builders.Prepared, written: bool, sheets: Sequence[Path]) -> Non
         print(f'Already prepared in {data.path}; nothing was done. --overwrite prepares it again.')
     for sheet in sheets:
         print(f'Some examples: {sheet}')
-
-
-def _tasks(data: builders.Prepared) -> list[Task]:
-    """The targets that a data set has, as tasks that can be drawn."""
-    dataset, made = command.value(DATASET), data.metadata
-    depths = [summary.get('ranges', {}).get('depth') for summary in made['splits'].values()]
-    spec = {
-        'classes': data.class_count,
-        'depth_maximum': float(f'{max((depth[2] for depth in depths if depth), default=1.0):.2g}'),
-        'data': {'dataset': dataset, 'depth': made.get('depth', '').partition(':')[0]},
-    }
-    return [build.build_task(name, spec) for name in made.get('targets', build.TASKS[dataset])]
-
-
-def _sheets(data: builders.Prepared) -> bool:
-    return all(sheet_file(data, split).is_file() for split in data.sources)
 
 
 if __name__ == '__main__':

@@ -49,8 +49,6 @@ def model(folder, names, widths=small.WIDTHS, seed=0, classes=13, backbone='segn
         'data': {'dataset': 'rooms', 'height': 32, 'width': 64, 'classes': classes, 'depth_maximum': 8.0},
     }
     network, _ = build_network(spec)
-    shapes = jax.eval_shape(
-        lambda key: network.init(key, jnp.zeros((1, 32, 64, 3)), train=False), jax.random.key(seed)
-    )
+    shapes = jax.eval_shape(lambda key: network.init(key, jnp.zeros((1, 32, 64, 3)), train=False), jax.random.key(seed))
     save_model(folder, spec, small.filled(shapes, seed))
     return str(folder)

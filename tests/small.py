@@ -1,19 +1,21 @@
 """A tiny data set, network and stage: everything training needs, in seconds."""
 
+import functools
 from contextlib import contextmanager
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from mtkd_jax import distill, methods, models, tasks, weighting
+from mtkd_jax import distill, models, tasks, weighting
 from mtkd_jax.data.pipeline import Split
-from mtkd_jax.training import sharding
+from mtkd_jax.methods.kd_mtl import KDMTL
+from mtkd_jax.training import optimizer, sharding
 from mtkd_jax.training.folder import save_model
-from mtkd_jax.training.optimizer import make_optimizer
 from mtkd_jax.training.selection import rule_named
-from mtkd_jax.training.stage import Schedule, Stage, StageData
+from mtkd_jax.training.stage import Cadence, Stage, StageData
 
 TASKS = (tasks.segmentation(5), tasks.depth(), tasks.normals())
 NAMES = tuple(task.name for task in TASKS)
@@ -49,8 +51,8 @@ def network(chosen=TASKS, dtype=None) -> models.SegNet:
     return models.SegNet(tuple(chosen), WIDTHS, dtype)
 
 
-def kd_mtl(points=('mid', 'last'), teacher_batch_stats=False, weights=(1.0, 1.0, 2.0), dtype=None) -> methods.KDMTL:
-    return methods.KDMTL(
+def kd_mtl(points=('mid', 'last'), teacher_batch_stats=False, weights=(1.0, 1.0, 2.0), dtype=None) -> KDMTL:
+    return KDMTL(
         network=network(dtype=dtype),
         tasks=TASKS,
         adaptors=distill.Adaptors(NAMES, points, dtype),
@@ -79,7 +81,7 @@ def stage(
     """A KD-MTL stage with teachers written under `folder`."""
     method = method or kd_mtl()
     teachers = {}
-    if isinstance(method, methods.KDMTL):
+    if isinstance(method, KDMTL):
         for i, name in enumerate(NAMES):
             teachers[name] = folder / f'teacher_{name}'
             save_model(teachers[name], {}, teacher_variables(i))
@@ -87,10 +89,10 @@ def stage(
         name='kd_mtl',
         method=method,
         weighting=lambda steps: weighting.uniform(),
-        optimizer=lambda steps: make_optimizer(1e-3, [1.0], steps, 1e-2, 5e-4),
+        optimizer=lambda epoch, end: make_optimizer(1e-3, [1.0], epoch, 1e-2, 5e-4),
         networks={'main': method.network},
         data=StageData(train or split(32), split(10, seed=1), validation),
-        schedule=Schedule(epochs, 1, 2, checkpoint_every, rule_named(selection), diagnose_every),
+        cadence=Cadence(epochs, 1, 2, checkpoint_every, rule_named(selection), diagnose_every),
         seed=3,
         teachers=teachers,
         settings={'epochs': epochs, 'method': 'kd_mtl'},
@@ -98,6 +100,13 @@ def stage(
         facts={'method': 'kd_mtl'},
         augment=augment,
     )
+
+
+def make_optimizer(rate, halve_at_epochs, steps_per_epoch, adaptor_rate=1e-2, adaptor_l2=5e-4):
+    """Adam, halved, for the network; the adaptors' own for adaptors."""
+    schedule = functools.partial(optimizer.steps, rate, halve_at_epochs=halve_at_epochs)
+    adaptors = optax.chain(optax.add_decayed_weights(adaptor_l2), optax.adam(adaptor_rate))
+    return optimizer.make_optimizer(optimizer.adam, schedule, steps_per_epoch, 1000, {'adaptors': adaptors})
 
 
 class Records(list):

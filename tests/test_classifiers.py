@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from mtkd_jax.build.paper import differences_from_paper, paper_row
 from PIL import Image
 
 from mtkd_jax import build, evaluate, main, models, predict, tasks
-from mtkd_jax.build.paper import differences_from_paper, paper_row
-from mtkd_jax.data import builders
 from mtkd_jax.data.pipeline import Split
+from mtkd_jax.datasets.glyphs.classes import CHARACTERS
 from mtkd_jax.methods import Supervised
 from mtkd_jax.reporting import panels, tables
 from mtkd_jax.reporting.tiles import RIGHT, WRONG
@@ -21,7 +21,8 @@ from mtkd_jax.training.state import initial_state
 from mtkd_jax.training.step import train_step
 from mtkd_jax.types import UserError
 from mtkd_jax.weighting import uniform
-from tests.data import decathlon_source
+from tests.datasets import decathlon_source
+from tests.datasets.prepared import prepare
 from tests.test_build import read as read_config
 
 TINY = {
@@ -51,8 +52,9 @@ def data_dir(tmp_path_factory):
     """Tiny glyphs and a tiny SVHN & Omniglot."""
     folder = tmp_path_factory.mktemp('data')
     source = decathlon_source.write(folder / 'files', 'tars')
-    builders.prepare_svhn_omniglot(str(source), str(folder), (16, 16), partial=True)
-    builders.prepare_glyphs(str(folder), height=16, width=16, train=10, test=10, characters=2, seed=0)
+    prepare('svhn_omniglot', folder, {'height': 16, 'width': 16, 'partial': True}, source)
+    few = {'digits_train': 10, 'digits_test': 10, 'classes': {'digits': 10, 'characters': 2}}
+    prepare('glyphs', folder, {'height': 16, 'width': 16, **few})
     return str(folder)
 
 
@@ -190,7 +192,7 @@ def test_predict_writes_what_the_network_says(glyphs, tmp_path):
     predict.save(names, images, found, chosen, tmp_path / 'out', npz=True)
     said = json.loads((tmp_path / 'out/answers.json').read_text())['a']
     assert said['digits'] == str(found['main']['digits'].argmax())
-    assert said['characters'] in builders.class_names('glyphs', 'characters', 2)
+    assert said['characters'] in CHARACTERS[:2]
     np.savez(tmp_path / 'b.npz', image=np.zeros((1, 32, 32, 3), np.float32))
     with pytest.raises(UserError, match='the network takes 16×16 only'):
         predict.read_inputs([str(tmp_path / 'b.npz')], 16, 16, 16, one_size=True)

@@ -4,17 +4,18 @@ import json
 
 import numpy as np
 import pytest
-
-from mtkd_jax import build, evaluate, main
 from mtkd_jax.build.networks import BACKBONES, predicts_images
 from mtkd_jax.build.paper import differences_from_paper, paper_row
-from mtkd_jax.data import builders
+
+from mtkd_jax import build, evaluate, main
 from mtkd_jax.reporting import tables
 from mtkd_jax.types import TEACHER, UserError
 from tests import small
-from tests.data import cityscapes_source, taskonomy_source
+from tests.datasets import cityscapes_source, taskonomy_source
+from tests.datasets.prepared import prepare
 from tests.test_build import read
 
+SIZE = {'height': 32, 'width': 64}
 TINY = {
     'data.height': 32,
     'data.width': 64,
@@ -32,10 +33,10 @@ def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp('data')
     streets = cityscapes_source.write_raw(folder / 'cityscapes')
     for options in ({}, {'classes': 19, 'depth': 'metric'}):
-        builders.prepare_cityscapes(str(streets), str(folder), (32, 64), **options)
-    builders.prepare_taskonomy(str(taskonomy_source.write(folder / 'tree')), str(folder), (32, 64))
+        prepare('cityscapes', folder, {**SIZE, **options}, streets)
+    prepare('taskonomy', folder, SIZE, taskonomy_source.write(folder / 'tree'))
     fewer = taskonomy_source.write(folder / 'fewer', without=('edges',))
-    builders.prepare_taskonomy(str(fewer), str(folder / 'without_edges'), (32, 64))
+    prepare('taskonomy', folder / 'without_edges', SIZE, fewer)
     return str(folder)
 
 
@@ -124,7 +125,7 @@ def test_what_is_in_the_data_is_part_of_a_stages_identity(data_dir, tmp_path):
 
     tree = taskonomy_source.write(tmp_path / 'tree')
     taskonomy_source.file_of(tree, 'depth', 'hanson', 2, 1).unlink()
-    builders.prepare_taskonomy(str(tree), str(tmp_path / 'out'), (32, 64))
+    prepare('taskonomy', tmp_path / 'out', SIZE, tree)
     fewer, whole = made(tmp_path / 'out'), made(data_dir)
     assert fewer['examples'] == {**whole['examples'], 'train': 3}
     assert 'excluded' in fewer

@@ -13,10 +13,9 @@ import pytest
 from absl import flags as absl_flags
 from absl.testing import flagsaver
 
-from mtkd_jax import command, prepare
-from mtkd_jax.data import builders
+from mtkd_jax import command, datasets, prepare
 from mtkd_jax.types import UserError
-from tests.data import nyuv2_source
+from tests.datasets import nyuv2_source
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 120.0  # seconds; a machine may be busy
@@ -69,7 +68,7 @@ def flags(tmp_path):
 
 
 def open_nyuv2(tmp_path):
-    return builders.prepared('nyuv2', str(tmp_path / 'prepared'), height=32, width=64)
+    return datasets.named('nyuv2').open({'height': 32, 'width': 64}, str(tmp_path / 'prepared'))
 
 
 def test_it_prepares_and_says_what_it_found(flags, tmp_path):
@@ -166,7 +165,7 @@ def test_after_a_kill_the_next_one_begins_cleanly(flags, tmp_path, started, kill
     process.communicate()
     assert process.returncode == -kill
     assert sorted(p.name for p in folder.iterdir()) == ['incomplete.new', 'unfinished.1.0.0']
-    with pytest.raises(builders.DataNotPrepared):
+    with pytest.raises(datasets.DataNotPrepared):
         open_nyuv2(tmp_path)
     mend()
     assert run(*flags)[0] == 0
@@ -247,7 +246,7 @@ def test_sizes_are_height_by_width():
     [
         ({}, r'--dataset=\.\.\. is missing'),
         ({'dataset': 'nyuv2'}, r'--source=\.\.\. is missing'),
-        ({'dataset': 'nyu'}, "`dataset` is 'nyu'; there are nyuv2, cityscapes, taskonomy, rooms"),
+        ({'dataset': 'nyu'}, "`dataset` is 'nyu'; choose one of nyuv2, .*Did you mean 'nyuv2'?"),
         ({'dataset': 'nyuv2', 'source': 'x', 'classes': 19}, '--classes is for cityscapes; nyuv2 has no use for it'),
         ({'dataset': 'taskonomy', 'source': 'x', 'depth': 'metric'}, '--depth is for cityscapes; taskonomy has no'),
         ({'dataset': 'rooms', 'source': 'x'}, '--source is for nyuv2, cityscapes, taskonomy, svhn_omniglot; rooms has'),
@@ -258,4 +257,4 @@ def test_sizes_are_height_by_width():
 def test_missing_and_useless_flags_are_named(arguments, message):
     absl_flags.FLAGS.mark_as_parsed()
     with flagsaver.flagsaver(**arguments), pytest.raises(UserError, match=message), prepare.SplitProgress() as progress:
-        prepare.prepare(progress)
+        prepare.prepare(*prepare.chosen(), progress)

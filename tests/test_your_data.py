@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtkd_jax import build, evaluate, main
-from mtkd_jax.build import custom
+from mtkd_jax import build, evaluate, main, names
 from mtkd_jax.types import UserError
 from tests import small
 
@@ -24,7 +23,7 @@ def example(tmp_path, monkeypatch):
         (tmp_path / name).write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.syspath_prepend(str(ROOT))
-    custom._module.cache_clear()
+    names.module.cache_clear()
     yield __import__('spheres_config').get_config
     for module in ('spheres', 'spheres_config'):
         sys.modules.pop(module, None)
@@ -102,5 +101,5 @@ def test_what_does_not_fit_is_named(example, tmp_path, monkeypatch):
     monkeypatch.setattr(spheres, 'TASKS', {'depth': spheres.TASKS['shading']})
     assert "`TASKS` of spheres has 'depth': " in error('tasks=depth')
     monkeypatch.delattr(spheres, 'TASKS')
-    custom._module.cache_clear()
+    names.module.cache_clear()
     assert "has no 'TASKS'; it needs TASKS, sources." in error('tasks=depth')

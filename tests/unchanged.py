@@ -63,7 +63,11 @@ RECIPES = {
     'kd_mtl': ('rooms', 'method=kd_mtl', DENSE_TINY),
     'uniform_augmented': ('rooms', 'method=uniform', {**DENSE_TINY, 'data.augment': 'scale_crop_flip'}),
     'mgda': ('rooms', 'method=mgda', {**DENSE_TINY, 'task_weights.depth': 2.0}),
-    'kd_mtl_features': ('rooms', 'method=kd_mtl,weighting=imtl', {**DENSE_TINY, 'weighting_settings.gramian_of': 'features'}),
+    'kd_mtl_features': (
+        'rooms',
+        'method=kd_mtl,weighting=imtl',
+        {**DENSE_TINY, 'weighting_settings.gramian_of': 'features'},
+    ),
     'moco': ('rooms', 'method=moco', DENSE_TINY),
     'mtan': ('rooms', 'method=kd_mtl,backbone=mtan,tasks=depth+normals', DENSE_TINY),
     'sd_mtcnn': ('rooms', 'method=sd_mtcnn', SD_TINY),

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mtkd_jax.data.sources import Example, Parts, Source
+from mtkd_jax.data.sources import Example, Pools, Source
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import Batch, Target
 
@@ -39,12 +39,12 @@ def to_example(example: Example, tasks: Sequence[Task | Label]) -> Batch:
 
 
 def first_examples(source: Source, tasks: Sequence[Task], count: int) -> Batch:
-    """The first `count` examples of a source as one batch; of `Parts`, some of each that has one of the tasks."""
+    """The first `count` examples of a source as one batch; of `Pools`, some of each that has one of the tasks."""
     source = with_labels(source, tasks)
-    numbers = source.spread(count) if isinstance(source, Parts) else range(count)
+    numbers = source.spread(count) if isinstance(source, Pools) else range(count)
     return jax.tree.map(lambda *x: np.stack(x), *[to_example(source[i], tasks) for i in numbers])
 
 
 def with_labels(source: Source, tasks: Sequence[Task | Label]) -> Source:
-    """What to read for `tasks`: of `Parts`, those in which an image carries a label of one of them."""
-    return source.of(task.name for task in tasks) if isinstance(source, Parts) else source
+    """What to read for `tasks`: of `Pools`, those in which an image carries a label of one of them."""
+    return source.of(task.name for task in tasks) if isinstance(source, Pools) else source

@@ -16,18 +16,18 @@ import numpy as np
 
 from mtkd_jax.data.examples import Label, first_examples, to_example, with_labels
 from mtkd_jax.data.reading import read
-from mtkd_jax.data.sources import Example, Parts, Source, Subset, hold_out
+from mtkd_jax.data.sources import Example, Pools, Source, Subset, hold_out
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import Batch, Batches, UserError
 
-__all__ = ['Parts', 'Source', 'Split', 'Subset', 'first_examples', 'hold_out', 'to_example']
+__all__ = ['Pools', 'Source', 'Split', 'Subset', 'first_examples', 'hold_out', 'to_example']
 
 
 @dataclass(frozen=True)
 class Split:
     """A split read in batches of `batch_size` per process.
 
-    Of `Parts`, a training batch holds `batch_size` / total images of each part that has one of the tasks.
+    Of `Pools`, a training batch holds `batch_size` / total images of each pool that has one of the tasks.
     `process_index` and `process_count` choose this process's share `[index::count]` of the examples. `read_threads`
     threads read ahead, shared among `read_workers` processes unless that is 0; the batches are the same.
     """
@@ -59,7 +59,7 @@ class Split:
         """Images that a training batch of one process holds."""
         examples = self.examples
         return (
-            self.batch_size // examples.total * len(examples.parts) if isinstance(examples, Parts) else self.batch_size
+            self.batch_size // examples.total * len(examples.pools) if isinstance(examples, Pools) else self.batch_size
         )
 
     @property
@@ -70,18 +70,18 @@ class Split:
             UserError: the split has fewer examples than one batch.
         """
         source, each = self.source, self.batch_size
-        if isinstance(source, Parts):
+        if isinstance(source, Pools):
             each = self.batch_size // source.total
             if each * source.total < self.batch_size:
                 raise UserError(
                     f'`batch_size` {self.batch_size * self.process_count} does not divide into equal shares of '
-                    f'{", ".join(source.parts)} in {self.process_count} processes; choose a multiple of '
+                    f'{", ".join(source.pools)} in {self.process_count} processes; choose a multiple of '
                     f'{source.total * self.process_count}.'
                 )
-            shortest = min(len(part) for part in source.parts.values())
+            shortest = min(len(pool) for pool in source.pools.values())
             if shortest < self.process_count:
-                raise UserError(f'A part of the split has {shortest} examples for {self.process_count} processes.')
-        steps = (source.longest if isinstance(source, Parts) else len(source)) // self.process_count // each
+                raise UserError(f'A pool of the split has {shortest} examples for {self.process_count} processes.')
+        steps = (source.longest if isinstance(source, Pools) else len(source)) // self.process_count // each
         if steps == 0:
             raise UserError(
                 f'`batch_size` {self.batch_size * self.process_count} is larger than the split, which has '
@@ -111,7 +111,7 @@ class Split:
     def shuffled(self, epoch: int) -> Any:
         """The examples of this process's batches of an epoch, in their order."""
         examples, steps = self.examples, self.steps_per_epoch
-        if isinstance(examples, Parts):
+        if isinstance(examples, Pools):
             each = self.batch_size // examples.total
             order = examples.order([self.seed, epoch], each, steps, self.process_index, self.process_count)
             return Subset(examples, order)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from mtkd_jax.data.parallel import follow_parent
+from mtkd_jax.data.parent import follow_parent
 from mtkd_jax.types import Batches
 
 # Grain reads it as it starts workers, although nobody has to parse absl's flags.

@@ -1,4 +1,4 @@
-"""Examples by number: a whole split, some of it, or a part for every task."""
+"""Examples by number: a whole split, some of it, or a pool for every task."""
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,79 +37,79 @@ class Subset:
 
 
 @dataclass(frozen=True)
-class Parts:
-    """A data set in which every image carries one task's label: a part per task, numbered one after the other.
+class Pools:
+    """A data set in which every image carries one task's label: a pool per task, numbered one after the other.
 
-    A training batch takes the same number of images of each part. An epoch is once through the longest part; shorter
-    ones are cycled, in a new order each time. `of` keeps the parts of some tasks and changes nothing else: a
+    A training batch takes the same number of images of each pool. An epoch is once through the longest pool; shorter
+    ones are cycled, in a new order each time. `of` keeps the pools of some tasks and changes nothing else: a
     single-task network sees the images that a multi-task one sees of its task, in the same order and number.
 
     Attributes:
-        parts: the examples that carry a label of the task.
-        total: how many parts a batch is divided among, those that `of` left out included.
+        pools: the examples that carry a label of the task.
+        total: how many pools a batch is divided among, those that `of` left out included.
         longest: the number of examples in the longest of them.
     """
 
-    parts: Mapping[str, Source]
+    pools: Mapping[str, Source]
     total: int
     longest: int
 
     @classmethod
-    def whole(cls, parts: Mapping[str, Source]) -> 'Parts':
-        """All parts of a data set."""
-        return cls(parts, len(parts), max(len(part) for part in parts.values()))
+    def whole(cls, pools: Mapping[str, Source]) -> 'Pools':
+        """All pools of a data set."""
+        return cls(pools, len(pools), max(len(pool) for pool in pools.values()))
 
     def __len__(self) -> int:
-        return sum(len(part) for part in self.parts.values())
+        return sum(len(pool) for pool in self.pools.values())
 
     def __getitem__(self, i: int) -> Example:
-        for part in self.parts.values():
-            if i < len(part):
-                return part[i]
-            i -= len(part)
+        for pool in self.pools.values():
+            if i < len(pool):
+                return pool[i]
+            i -= len(pool)
         raise IndexError(f'There are only {len(self)} examples.')
 
-    def of(self, tasks: Iterable[str]) -> 'Parts':
-        """The parts of `tasks`."""
+    def of(self, tasks: Iterable[str]) -> 'Pools':
+        """The pools of `tasks`."""
         chosen = set(tasks)
-        return Parts({task: part for task, part in self.parts.items() if task in chosen}, self.total, self.longest)
+        return Pools({task: pool for task, pool in self.pools.items() if task in chosen}, self.total, self.longest)
 
     def order(self, seed: Sequence[int], each: int, steps: int, index: int, count: int) -> np.ndarray:
-        """Numbers of the examples of `steps` batches that hold `each` of every part, alternating.
+        """Numbers of the examples of `steps` batches that hold `each` of every pool, alternating.
 
-        Every pass through a part is another permutation of it; process `index` of `count` takes its equal share.
+        Every pass through a pool is another permutation of it; process `index` of `count` takes its equal share.
         """
         orders, first = [], 0
-        for task, part in self.parts.items():
-            fair = len(part) // count
+        for task, pool in self.pools.items():
+            fair = len(pool) // count
             key = [*seed, zlib.crc32(task.encode())]
             passes = range(-(-steps * each // fair))
-            mine = [np.random.default_rng([*key, p]).permutation(len(part))[index::count][:fair] for p in passes]
+            mine = [np.random.default_rng([*key, p]).permutation(len(pool))[index::count][:fair] for p in passes]
             orders.append(first + np.concatenate(mine)[: steps * each])
-            first += len(part)
+            first += len(pool)
         return np.stack(orders, axis=-1).reshape(-1)
 
     def spread(self, count: int) -> list[int]:
-        """`count` numbers of examples, of the parts in turn and spread over each."""
-        found, sizes = [], [len(part) for part in self.parts.values()]
+        """`count` numbers of examples, of the pools in turn and spread over each."""
+        found, sizes = [], [len(pool) for pool in self.pools.values()]
         for i in range(count):
-            turn, part = divmod(i, len(sizes))
+            turn, pool = divmod(i, len(sizes))
             # Multiples of the golden ratio: even steps would meet one class only where classes take turns.
-            found.append(sum(sizes[:part]) + int(turn * GOLDEN % 1 * sizes[part]))
+            found.append(sum(sizes[:pool]) + int(turn * GOLDEN % 1 * sizes[pool]))
         return found
 
 
 def hold_out(source: Source, fraction: float, seed: int) -> tuple[Source, Source]:
     """`source` as (training, validation): a random `fraction` is held out (spec A3), the same for the same seed.
 
-    Of `Parts`, that fraction of every part.
+    Of `Pools`, that fraction of every pool.
     """
     if not 0 < fraction < 1:
         raise UserError(f'`validation_fraction` is {fraction}; give a share between 0 and 1, such as 0.1.')
-    if isinstance(source, Parts):
-        pairs = {task: hold_out(part, fraction, seed) for task, part in source.parts.items()}
+    if isinstance(source, Pools):
+        pairs = {task: hold_out(pool, fraction, seed) for task, pool in source.pools.items()}
         train, held = ({task: pair[i] for task, pair in pairs.items()} for i in (0, 1))
-        return Parts.whole(train), Parts.whole(held)
+        return Pools.whole(train), Pools.whole(held)
     count = max(1, round(fraction * len(source)))
     order = np.random.default_rng([seed, 10]).permutation(len(source))
     return Subset(source, np.sort(order[count:])), Subset(source, np.sort(order[:count]))

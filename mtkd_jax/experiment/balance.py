@@ -11,31 +11,9 @@ from mtkd_jax import weighting
 from mtkd_jax.names import digest, module
 from mtkd_jax.types import UserError
 from mtkd_jax.weighting import Weighting
-from mtkd_jax.weighting.registry import CONSTRUCTORS, FROM_RUN
+from mtkd_jax.weighting.registry import CONSTRUCTORS, FROM_RUN, named
 
 UNIFORM = 'uniform'
-
-
-def named(name: str) -> Callable[..., Weighting]:
-    """The constructor of a weighting: one of those that are here, or `weighting` of the user's module `name`.
-
-    Raises:
-        UserError: there is none.
-    """
-    if name in CONSTRUCTORS:
-        return CONSTRUCTORS[name]
-    return module('weighting', name, ('weighting',), tuple(CONSTRUCTORS)).weighting
-
-
-def settings(name: str) -> dict[str, Any]:
-    """What can be set of a weighting, with its defaults; `gramian_of` where it reads a Gramian."""
-    constructor = named(name)
-    parameters = inspect.signature(constructor).parameters.values()
-    found = {p.name: p.default for p in parameters if p.name not in FROM_RUN}
-    lacking = [key for key, value in found.items() if value is inspect.Parameter.empty]
-    if lacking:
-        raise UserError(f'`weighting` of {name} takes {lacking[0]!r}, which has no default; give it one.')
-    return found | ({'gramian_of': 'parameters'} if constructor(**found).needs == 'gramian' else {})
 
 
 def name_of(config: ConfigDict) -> str:

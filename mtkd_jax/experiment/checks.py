@@ -14,6 +14,7 @@ from mtkd_jax.models import backbone as backbones
 from mtkd_jax.names import choice
 from mtkd_jax.training import optimizer, selection
 from mtkd_jax.types import UserError
+from mtkd_jax.weighting import registry
 
 LEAST = {
     **dict.fromkeys(('epochs', 'evaluate_every_epochs', 'log_every_steps', 'accumulate_steps'), 1),
@@ -58,7 +59,7 @@ def _check_sections(config: ConfigDict) -> None:
         'schedule': optimizer.settings(optimizer.SCHEDULES[choice('schedule', config.schedule, _schedules())]),
     }
     if 'weighting' in config:
-        expected['weighting'] = balance.settings(config.weighting)
+        expected['weighting'] = registry.settings(config.weighting)
     for field, settings in expected.items():
         if set(config[f'{field}_settings'].to_dict()) != set(settings):
             raise UserError(
@@ -148,4 +149,3 @@ def _check_augment(config: ConfigDict) -> None:
             f'`data.augment` is {name!r}, but a part of an image, or its mirror image, may have another answer in '
             f"{', '.join(still)}; choose 'none'."
         )
-

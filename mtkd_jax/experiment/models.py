@@ -47,7 +47,10 @@ def open_model(folder: Path, *, allow_modules: bool | Collection[str] = False, b
 
 def check_modules(spec: Mapping[str, Any], folder: Path, allowed: bool | Collection[str]) -> None:
     """Raises a UserError where `spec` names a Python module that may not be imported; logs those that will be."""
-    known = (('backbone', spec['backbone'], models.BACKBONES), ('data.dataset', spec['data']['dataset'], datasets.NAMES))
+    known = (
+        ('backbone', spec['backbone'], models.BACKBONES),
+        ('data.dataset', spec['data']['dataset'], datasets.NAMES),
+    )
     for field, name, inside in known:
         if name in inside:
             continue

@@ -93,9 +93,7 @@ def _check_given(config: ConfigDict, task: Task, folder: Path, spec: Mapping[str
         branches = ', '.join(spec['network']['branches'])
         raise UserError(f'{field}, which has the branches {branches}; give a single-task network (method=stl).')
     if spec['tasks'] != [task.name]:
-        raise UserError(
-            f'{field}, which predicts {", ".join(spec["tasks"])}; give a network of {task.name} alone.'
-        )
+        raise UserError(f'{field}, which predicts {", ".join(spec["tasks"])}; give a network of {task.name} alone.')
     (own,) = build_tasks(spec)
     if own.channels != task.channels:
         raise UserError(f'{field}, a network for {own.channels} classes; the data has {task.channels}.')

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -38,7 +38,7 @@ class Settings(plan.Settings):
     teachers: Mapping[str, str]
 
     @classmethod
-    def defaults(cls, tasks: Sequence[Task], backbone: Any) -> Self:
+    def defaults(cls, tasks: Sequence[Task], backbone: Any) -> 'Settings':
         """See `plan.Settings.defaults`."""
         return cls(distances=predictions.default_distances(tasks), teachers={task.name: '' for task in tasks})
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -40,7 +40,7 @@ class Settings(plan.Settings):
     teachers: Mapping[str, str]
 
     @classmethod
-    def defaults(cls, tasks: Sequence[Task], backbone: Any) -> Self:
+    def defaults(cls, tasks: Sequence[Task], backbone: Any) -> 'Settings':
         """See `plan.Settings.defaults`."""
         names = [task.name for task in tasks]
         return cls(points=backbone.POINTS, weights=dict.fromkeys(names, 1.0), teachers=dict.fromkeys(names, ''))

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import flax.linen as nn
 
@@ -99,7 +99,7 @@ class Settings:
     """A method's own settings; a method without any uses this class."""
 
     @classmethod
-    def defaults(cls, tasks: Sequence[Task], backbone: Any) -> Self:
+    def defaults(cls, tasks: Sequence[Task], backbone: Any) -> 'Settings':
         """The settings for these tasks and this class of networks, before a config changes them."""
         return cls()
 

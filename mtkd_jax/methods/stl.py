@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from mtkd_jax.methods import plan
 from mtkd_jax.methods.plan import GivenPlan, Plan, Run, Stages
@@ -18,7 +18,7 @@ class Settings(plan.Settings):
     teachers: Mapping[str, str]
 
     @classmethod
-    def defaults(cls, tasks: Sequence[Task], backbone: Any) -> Self:
+    def defaults(cls, tasks: Sequence[Task], backbone: Any) -> 'Settings':
         """See `plan.Settings.defaults`."""
         return cls(teachers={task.name: '' for task in tasks})
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -32,7 +32,7 @@ class Settings(plan.Settings):
     squared: bool = False
 
     @classmethod
-    def defaults(cls, tasks: Sequence[Task], backbone: Any) -> Self:
+    def defaults(cls, tasks: Sequence[Task], backbone: Any) -> 'Settings':
         """See `plan.Settings.defaults`."""
         return cls(distances=predictions.default_distances(tasks))
 

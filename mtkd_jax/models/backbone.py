@@ -9,7 +9,7 @@ import flax.linen as nn
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import MAIN
 
-COMMON = ('tasks', 'widths', 'dtype', 'branches', 'renormalise', 'parent', 'name')
+COMMON = ('tasks', 'widths', 'dtype', 'branches', 'renormalise', 'student_widths', 'parent', 'name')
 """Fields of a backbone that are not its own settings: they are set for every backbone, or by the method."""
 
 

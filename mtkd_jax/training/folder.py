@@ -49,7 +49,9 @@ def load_model(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     except json.JSONDecodeError as error:
         raise UserError(f'{file} is not valid JSON ({error}); write the model folder again.') from error
     if spec.get('format') not in (1, FORMAT):
-        raise UserError(f'{file} has format {spec.get("format")!r}; this version reads 1 and {FORMAT}. Update mtkd_jax.')
+        raise UserError(
+            f'{file} has format {spec.get("format")!r}; this version reads 1 and {FORMAT}. Update mtkd_jax.'
+        )
     spec = _from_first_format(spec) if spec['format'] == 1 else spec
     arrays = read_npz(folder / 'weights.npz')
     return spec, unflatten_dict({tuple(name.split('/')): array for name, array in arrays.items()})

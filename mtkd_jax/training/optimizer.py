@@ -43,8 +43,8 @@ def steps(
     decay_factor: float = 1.0,
     warmup_epochs: float = 0.0,
 ) -> Rate:
-    """Halved from the first update of each epoch in `halve_at_epochs` (counted from 0), and multiplied by `decay_factor`
-    after every `decay_every_epochs` (0: never): the papers' (spec A4, B5)."""
+    """The papers' (spec A4, B5): halved from the first update of each epoch in `halve_at_epochs` (counted from 0), and
+    multiplied by `decay_factor` after every `decay_every_epochs` (0: never)."""
     boundaries: dict[int, float] = {}
     for at in halve_at_epochs:
         boundaries[round(at * epoch)] = boundaries.get(round(at * epoch), 1.0) / 2

@@ -62,8 +62,8 @@ def train_step(
     """(state, frozen variables, batch) → (state, scalars); a pure function.
 
     Minimises a Σ_t w_t ℓ_t + Σ_t λ_t d_t with w from the weighting, the labels' share a and λ from the method. The
-    weighting sees ℓ_t itself. Otherwise it could cancel `a`, or mistake a change of `a` for progress. What the weighting
-    decides for which parameters: see `gradients.task_gradients`.
+    weighting sees ℓ_t itself. Otherwise it could cancel `a`, or mistake a change of `a` for progress. What it decides
+    for which parameters: see `gradients.task_gradients`.
 
     Args:
         method, weighting, optimizer: what is minimised, how it is balanced, and how parameters follow.

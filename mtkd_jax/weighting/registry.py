@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from mtkd_jax import weighting
+from mtkd_jax.names import module
+from mtkd_jax.types import UserError
 from mtkd_jax.weighting.base import Weighting
 
 # `fixed` is `uniform` with factors in front of the losses, which every weighting can have (`scaled`).
@@ -15,12 +17,27 @@ FROM_RUN = ('steps_per_epoch', 'seed')
 """Arguments of constructors that a run knows, so that nobody has to set them."""
 
 
-def hyperparameters() -> dict[str, dict[str, Any]]:
-    """The hyper-parameters of every weighting that has some, with their defaults."""
-    found = {}
-    for name, constructor in CONSTRUCTORS.items():
-        parameters = inspect.signature(constructor).parameters.values()
-        defaults = {p.name: p.default for p in parameters if p.name not in FROM_RUN}
-        if defaults:
-            found[name] = defaults
-    return found
+def named(name: str) -> Callable[..., Weighting]:
+    """The constructor of a weighting: one of `CONSTRUCTORS`, or `weighting` of the user's module `name`.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name in CONSTRUCTORS:
+        return CONSTRUCTORS[name]
+    return module('weighting', name, ('weighting',), tuple(CONSTRUCTORS)).weighting
+
+
+def settings(name: str) -> dict[str, Any]:
+    """What can be set of a weighting, with its defaults; `gramian_of` where it reads a Gramian.
+
+    Raises:
+        UserError: there is no such weighting, or one of the user's has an argument without a default.
+    """
+    constructor = named(name)
+    parameters = inspect.signature(constructor).parameters.values()
+    found = {p.name: p.default for p in parameters if p.name not in FROM_RUN}
+    lacking = [key for key, value in found.items() if value is inspect.Parameter.empty]
+    if lacking:
+        raise UserError(f'The weighting {name!r} takes {lacking[0]!r}, which has no default; give it one.')
+    return found | ({'gramian_of': 'parameters'} if constructor(**found).needs == 'gramian' else {})

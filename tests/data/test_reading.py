@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from mtkd_jax import tasks
-from mtkd_jax.data import builders, pipeline
+from mtkd_jax import datasets, tasks
+from mtkd_jax.data import pipeline
 from mtkd_jax.types import UserError
 from tests import small
 
@@ -24,9 +24,10 @@ def assert_same(found, expected):
 
 @pytest.fixture(scope='module')
 def glyphs(tmp_path_factory):
-    """Prepared files, in two parts: 20 digits, 30 characters."""
-    size = {'height': 16, 'width': 16, 'train': 20, 'test': 10, 'characters': CLASSES['characters']}
-    return builders.prepare_glyphs(str(tmp_path_factory.mktemp('glyphs')), **size).sources['train']
+    """Prepared files, in two pools: 20 digits, 30 characters."""
+    data = {'height': 16, 'width': 16, 'digits_train': 20, 'digits_test': 10, 'classes': {'digits': 10, **CLASSES}}
+    how = datasets.Preparation(data_dir=str(tmp_path_factory.mktemp('glyphs')))
+    return datasets.named('glyphs').prepare(data, how).sources['train']
 
 
 def test_workers_read_the_same_training_batches(glyphs):

@@ -14,7 +14,9 @@ def rows(name, recipe='', **fields):
     """({stage: its papers' rows}, the note) of a config at full size."""
     config = configs.load(f'{name}:{recipe}')
     config.update_from_flattened_dict({k.replace('__', '.'): v for k, v in fields.items()})
-    return {plan.name: paper_rows(config, plan) for plan in plans(config)}, difference_from_paper(config, plans(config)[-1])
+    return {plan.name: paper_rows(config, plan) for plan in plans(config)}, difference_from_paper(
+        config, plans(config)[-1]
+    )
 
 
 @pytest.mark.parametrize('name', configs.NAMES)

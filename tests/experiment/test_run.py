@@ -9,11 +9,11 @@ import pytest
 
 from mtkd_jax.experiment.models import build_network
 from mtkd_jax.experiment.run import run
-from mtkd_jax.training.folder import load_model, weights_digest
 from mtkd_jax.inference import make_predictor
+from mtkd_jax.training.folder import load_model, weights_digest
 from mtkd_jax.types import UserError
-from tests import small
-from tests.recipes import load, model, stages
+from tests import recipes, small
+from tests.recipes import load, model
 
 
 def test_given_teachers_are_evaluated_used_and_left_as_they_are(rooms, tmp_path):
@@ -30,7 +30,10 @@ def test_given_teachers_are_evaluated_used_and_left_as_they_are(rooms, tmp_path)
     assert not (stages / 'stl_depth' / 'model').exists()
     assert (stages / 'stl_normals' / 'model' / 'weights.npz').is_file()
     result = json.loads((stages / 'kd_mtl' / 'results.json').read_text())
-    assert result['settings']['teachers'] == {'depth': weights_digest(Path(folder)), 'normals': 'trained here'}
+    assert result['settings']['method_settings']['teachers'] == {
+        'depth': weights_digest(Path(folder)),
+        'normals': 'trained here',
+    }
     assert 'Given teacher' in report
     model(tmp_path / 'given', ['depth'], seed=1)
     with pytest.raises(UserError, match='stl_depth belongs to a run with other settings: `given` was'):
@@ -56,7 +59,7 @@ def test_every_stage_trains_with_the_augmentation_and_settings_say_so(rooms, tmp
     results = json.loads((tmp_path / 'stages' / 'stl_normals' / 'results.json').read_text())
     assert np.isfinite(list(results['results'].values())).all()
     with_teacher = load('rooms', 'method=kd_mtl,tasks=normals', **augmented)
-    stages = stages(with_teacher, tmp_path)
+    stages = recipes.stages(with_teacher, tmp_path)
     assert [(stage.name, stage.augment) for stage in stages] == [
         ('stl_normals', 'scale_crop_flip'),
         ('kd_mtl', 'scale_crop_flip'),
@@ -67,7 +70,7 @@ def test_every_stage_trains_with_the_augmentation_and_settings_say_so(rooms, tmp
     with pytest.raises(UserError, match=r"other settings: `data.augment` was 'scale_crop_flip', is None"):
         run(plain, tmp_path)
     # Folders from before there was an augmentation stay what they are.
-    assert 'augment' not in stages(plain, tmp_path)[0].settings['data']
+    assert 'augment' not in recipes.stages(plain, tmp_path)[0].settings['data']
 
 
 def test_bfloat16_trains_with_float32_parameters(rooms, tmp_path):
@@ -173,7 +176,8 @@ def test_a_teacher_may_be_another_network_that_takes_the_same_images(rooms, tmp_
     """Of other widths, another backbone and another stride; where it cannot take the images, the run says so."""
     wide = model(tmp_path / 'wide', ['depth'], widths=(6, 4, 4, 4, 8))
     other = model(tmp_path / 'other', ['normals'], widths=(4, 4, 4, 4, 8), backbone='segnet_sd')
-    chosen = {'method_settings__teachers__depth': wide, 'method_settings__teachers__normals': other, 'method_settings__points': ('mid',)}
+    teachers = {'method_settings__teachers__depth': wide, 'method_settings__teachers__normals': other}
+    chosen = {**teachers, 'method_settings__points': ('mid',)}
     config = load('rooms', 'tasks=depth+normals', data__data_dir=rooms, diagnose_every_steps=1, **chosen)
     run(config, tmp_path / 'run')
     records = (tmp_path / 'run' / 'stages' / 'kd_mtl' / 'metrics.jsonl').read_text().splitlines()
@@ -181,8 +185,10 @@ def test_a_teacher_may_be_another_network_that_takes_the_same_images(rooms, tmp_
     for task in ('depth', 'normals'):
         assert 0 < measured[f'distillation/{task}'] < 4
         assert 0 <= measured[f'cka/{task}/mid'] <= 1
-    reads = load('rooms', 'method=bam,tasks=depth+normals', data__data_dir=rooms, **chosen)
-    stages(reads, tmp_path)
-    strided = {'data__data_dir': rooms, 'backbone': 'segnet_sd', 'data__height': 48, 'data__width': 48, **chosen}
-    with pytest.raises(UserError, match=r'`method_settings.teachers.depth` is a segnet, for images in multiples of 32; the data has'):
-        stages(load('rooms', 'tasks=depth+normals', **strided), tmp_path)
+    reads = load('rooms', 'method=bam,tasks=depth+normals', data__data_dir=rooms, **teachers)
+    recipes.stages(reads, tmp_path)
+    strided = {'data__data_dir': rooms, 'data__height': 48, 'data__width': 48, **chosen}
+    with pytest.raises(
+        UserError, match=r'`method_settings.teachers.depth` is .*wide, a segnet, for images in multiples'
+    ):
+        recipes.stages(load('rooms', 'tasks=depth+normals,backbone=segnet_sd', **strided), tmp_path)

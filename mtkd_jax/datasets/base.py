@@ -1,0 +1,139 @@
+"""What a data set is: a frozen bundle of all there is to know of it."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mtkd_jax.data.sources import Source
+from mtkd_jax.datasets.flags import Flag
+from mtkd_jax.tasks import Task
+from mtkd_jax.types import UserError
+
+Progress = Callable[[str, int, int], None]
+"""Is told (split, examples done, examples in all)."""
+
+# Entries of the metadata that tell prepared data of one name apart.
+MADE = ('source', 'normals', 'resampling', 'depth', 'test_split', 'parts', 'targets', 'missing_buildings')
+
+
+def quiet(split: str, done: int, total: int) -> None:
+    """Tells nobody."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared data set.
+
+    Attributes:
+        path: its folder; of a data set outside the package, its module's file.
+        sources: random access to the examples of each split, from any number of threads, as NumPy arrays by name.
+        metadata: how it was made, and per split what is in it (`metadata.json` in the folder).
+    """
+
+    path: Path
+    sources: Mapping[str, Source]
+    metadata: Mapping[str, Any]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Examples in each split."""
+        return {split: len(source) for split, source in self.sources.items()}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the segmentation classes, in the order of their ids."""
+        return tuple(self.metadata['classes'])
+
+    @property
+    def class_count(self) -> int | dict[str, int]:
+        """Classes of the segmentation; of a data set with a pool per task, of each task."""
+        classes = self.metadata['classes']
+        return {task: len(names) for task, names in classes.items()} if isinstance(classes, Mapping) else len(classes)
+
+    @property
+    def made(self) -> dict[str, Any]:
+        """What tells prepared data of the same name apart, as JSON."""
+        made = {key: self.metadata[key] for key in MADE if key in self.metadata}
+        excluded = self.metadata.get('excluded', {})
+        if excluded:
+            made['excluded'] = hashlib.sha256(json.dumps(excluded, sort_keys=True).encode()).hexdigest()[:12]
+        return made | {'examples': self.counts}
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a data set is prepared.
+
+    Attributes:
+        source: where the user's files are; '' of rendered data.
+        data_dir: where prepared data lie; None: tensorflow-datasets' own folder.
+        progress: is told how far it is.
+        overwrite: whether what is prepared already is made again.
+    """
+
+    source: str = ''
+    data_dir: str | None = None
+    progress: Progress = quiet
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set.
+
+    `data` below is a config's or a model folder's `data`, a plain mapping; `data_dir` is where prepared data lie, None
+    for tensorflow-datasets' own folder ($TFDS_DATA_DIR or ~/tensorflow_datasets).
+
+    Attributes:
+        name: what `data.dataset` says; of one outside the package, its module.
+        defaults: the fields of `config.data` that are its own, in order, with their defaults.
+        task_names: the tasks it offers, in the order of its papers.
+        tasks: data → all its tasks by name. Of `data`, only `dataset`, `height`, `width` and `classes` must be there.
+        check: raises a `UserError` for values of `data` that do not fit.
+        open: (data, data_dir) → what is prepared; raises `DataNotPrepared`, which says how to make it.
+        ready: (data, data_dir, progress) → as `open`, but what can be rendered is rendered first.
+        prepare: (data, how) → prepared from the user's files, or rendered; `data` holds what was asked for and no
+            defaults. None where there is nothing to prepare.
+        flags: what `python -m mtkd_jax.prepare` takes for it besides those that all data sets have.
+        own_validation: whether it may have a validation split of its own.
+        per_image: whether its tasks have one answer per image.
+        free: its own fields of `data` that do not change what is learned.
+    """
+
+    name: str
+    defaults: Mapping[str, Any]
+    task_names: tuple[str, ...]
+    tasks: Callable[[Mapping[str, Any]], dict[str, Task]]
+    check: Callable[[Mapping[str, Any]], None]
+    open: Callable[[Mapping[str, Any], str | None], Prepared]
+    ready: Callable[[Mapping[str, Any], str | None, Progress], Prepared]
+    prepare: Callable[[Mapping[str, Any], Preparation], Prepared] | None = None
+    flags: tuple[Flag, ...] = ()
+    own_validation: bool = False
+    per_image: bool = False
+    free: tuple[str, ...] = ()
+
+
+def by_name(*tasks: Task) -> dict[str, Task]:
+    """The tasks by their names."""
+    return {task.name: task for task in tasks}
+
+
+def known(names: Sequence[str], classes: int) -> tuple[str, ...]:
+    """`names` of classes; () where there are not as many `classes`."""
+    return tuple(names) if len(names) == classes else ()
+
+
+def given_size(data: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Height and width in pixels that `data` asks for; None where it does not say."""
+    return (data['height'], data['width']) if 'height' in data else None
+
+
+def check_ranges(name: str, data: Mapping[str, Any], limits: Mapping[str, tuple[int, int]]) -> None:
+    """Raises a `UserError` that names a field of `data` beyond its `limits` (least, most)."""
+    for field, (least, most) in limits.items():
+        if field in data and not least <= data[field] <= most:
+            raise UserError(f'`{field}` of {name} is {data[field]}; give a number from {least} to {most}.')

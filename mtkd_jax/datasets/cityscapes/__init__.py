@@ -1,0 +1,59 @@
+"""Cityscapes (Cordts et al. 2016): 2,975 training and 500 validation frames of streets, made from the user's files."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mtkd_jax import names, tasks
+from mtkd_jax.datasets import base
+from mtkd_jax.datasets.cityscapes.classes import COUNTS, class_names
+from mtkd_jax.datasets.flags import SOURCE, Flag
+from mtkd_jax.tasks import Task
+from mtkd_jax.types import UserError
+
+DEPTHS = ('inverse', 'metric')
+# Height and width in pixels (spec A4); `depth_maximum` in the unit of `depth`.
+DEFAULTS: dict[str, Any] = {'height': 128, 'width': 256, 'classes': 7, 'depth': 'inverse', 'depth_maximum': 0.2}
+
+
+def _tasks(data: Mapping[str, Any]) -> dict[str, Task]:
+    full = {**DEFAULTS, **data}
+    return base.by_name(
+        tasks.segmentation(full['classes'], base.known(class_names(full['classes']), full['classes'])),
+        tasks.depth(full['depth_maximum'], inverse=full['depth'] == 'inverse'),
+    )
+
+
+def _check(data: Mapping[str, Any]) -> None:
+    names.choice('data.depth', data.get('depth', 'inverse'), DEPTHS)
+    # Where prepared data are only opened, no `depth_maximum` is given.
+    if data.get('depth') == 'metric' and data.get('depth_maximum', 5) < 5:
+        raise UserError(
+            f"`data.depth_maximum` is {data['depth_maximum']}, but `data.depth` is 'metric'; give metres, such as 80."
+        )
+    if data.get('classes', 7) not in COUNTS:
+        raise UserError(f'`data.classes` is {data["classes"]}; cityscapes has {COUNTS[0]} or {COUNTS[1]}.')
+
+
+def _builder() -> Any:
+    # Not before it is needed: tensorflow-datasets takes seconds to import.
+    from mtkd_jax.datasets.cityscapes import builder
+
+    return builder
+
+
+DATA_SET = base.DataSet(
+    name='cityscapes',
+    defaults=DEFAULTS,
+    task_names=('segmentation', 'depth'),
+    tasks=_tasks,
+    check=_check,
+    open=lambda data, data_dir: _builder().opened(data, data_dir),
+    ready=lambda data, data_dir, progress: _builder().opened(data, data_dir),
+    prepare=lambda data, how: _builder().prepared(data, how),
+    flags=(
+        SOURCE,
+        Flag('classes', 'classes', 'Classes, 7 or 19'),
+        Flag('depth', 'depth', 'inverse, or metric (metres, from raw files only)'),
+    ),
+    free=('depth_maximum',),
+)

@@ -1,0 +1,1 @@
+"""What readers of users' files share: the protocol and its checks, pictures, `.npy` folders, surfaces."""

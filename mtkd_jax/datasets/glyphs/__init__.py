@@ -1,0 +1,75 @@
+"""Rendered digits and characters: a stand-in for SVHN & Omniglot that needs no download (spec A4).
+
+Digits stand before textured backgrounds with parts of other digits at their sides, as cropped house numbers do.
+Characters of ten scripts are drawn dark on white, each time a little differently, as by other hands. Both come from the
+DejaVu fonts that matplotlib ships, and depend on the numbers given and on nothing else.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mtkd_jax import tasks
+from mtkd_jax.datasets import base
+from mtkd_jax.datasets.flags import Flag
+from mtkd_jax.datasets.glyphs.classes import CHARACTERS, DIGITS
+from mtkd_jax.tasks import Task
+from mtkd_jax.types import UserError
+
+TASKS = ('digits', 'characters')
+DEFAULTS: dict[str, Any] = {
+    'height': 32,
+    'width': 32,
+    'digits_train': 4000,
+    'digits_test': 1000,
+    'glyph_seed': 0,
+    'classes': {'digits': len(DIGITS), 'characters': len(CHARACTERS)},
+}
+SPLIT_INDICES = 1_000_000  # digits set aside for one split
+LIMITS = {
+    **dict.fromkeys(('height', 'width'), (16, 512)),
+    **dict.fromkeys(('digits_train', 'digits_test'), (10, SPLIT_INDICES)),
+    'glyph_seed': (0, 2**31 - 1),
+}
+
+
+def _tasks(data: Mapping[str, Any]) -> dict[str, Task]:
+    classes = {**DEFAULTS, **data}['classes']
+    # Fewer characters are the first of all.
+    names = {'digits': DIGITS, 'characters': CHARACTERS[: classes['characters']]}
+    return base.by_name(
+        *(tasks.classification(name, classes[name], base.known(names[name], classes[name])) for name in TASKS)
+    )
+
+
+def _check(data: Mapping[str, Any]) -> None:
+    base.check_ranges('glyphs', data, LIMITS)
+    classes = data.get('classes', DEFAULTS['classes'])
+    base.check_ranges('glyphs', classes, {'characters': (2, len(CHARACTERS))})
+    if classes['digits'] != len(DIGITS):
+        raise UserError(f'`data.classes.digits` is {classes["digits"]}; there are {len(DIGITS)}.')
+
+
+def _builder() -> Any:
+    # Not before it is needed: tensorflow-datasets takes seconds to import.
+    from mtkd_jax.datasets.glyphs import builder
+
+    return builder
+
+
+DATA_SET = base.DataSet(
+    name='glyphs',
+    defaults=DEFAULTS,
+    task_names=TASKS,
+    tasks=_tasks,
+    check=_check,
+    open=lambda data, data_dir: _builder().opened(data, data_dir),
+    ready=lambda data, data_dir, progress: _builder().prepared(data, base.Preparation('', data_dir, progress)),
+    prepare=lambda data, how: _builder().prepared(data, how),
+    flags=(
+        Flag('train', 'digits_train', 'Training digits'),
+        Flag('test', 'digits_test', 'Test digits'),
+        Flag('characters', 'classes.characters', 'Classes of characters'),
+        Flag('seed', 'glyph_seed', 'Seed; other seeds draw other digits and variations'),
+    ),
+    per_image=True,
+)

@@ -1,0 +1,73 @@
+"""How `nyuv2` is stored, and made from the user's files."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from mtkd_jax.datasets.base import Preparation, Prepared, given_size
+from mtkd_jax.datasets.errors import DataError
+from mtkd_jax.datasets.files.npy_folder import NpyFolder
+from mtkd_jax.datasets.files.reader import Reader
+from mtkd_jax.datasets.nyuv2 import DATA_SET, files, raw
+from mtkd_jax.datasets.storage import opening, writing
+from mtkd_jax.datasets.storage.frames import FramesBuilder
+
+
+class Nyuv2(FramesBuilder):
+    """NYU-Depth V2 (Silberman et al. 2012): 795 training and 654 test frames of indoor scenes.
+
+    Image in [0, 1] as given, 13 classes, depth in metres, unit normals. The folder `val` of preprocessed files is the
+    official test split.
+    """
+
+    name = 'nyuv2'
+    VERSION = tfds.core.Version('1.0.0')
+    data_set = DATA_SET
+    official = files.OFFICIAL
+
+    @classmethod
+    def config_name(cls, data: Mapping[str, Any]) -> str:
+        """See `LocalBuilder.config_name`."""
+        return f'{data["height"]}x{data["width"]}'
+
+    def classes(self) -> Sequence[str]:
+        """See `FramesBuilder.classes`."""
+        return files.class_names()
+
+
+def opened(data: Mapping[str, Any], data_dir: str | None) -> Prepared:
+    """See `DataSet.open`."""
+    return opening.opened(Nyuv2, data, data_dir)
+
+
+def prepared(data: Mapping[str, Any], how: Preparation) -> Prepared:
+    """See `DataSet.prepare`; of `data`, height and width, which preprocessed files say themselves.
+
+    Raises:
+        DataError: a file is not what it should be, or the disk is too small.
+    """
+    return writing.prepared(Nyuv2, data, how, open_source(how.source, given_size(data)))
+
+
+def open_source(source: str, size: tuple[int, int] | None) -> Reader:
+    """A reader of the user's files: the preprocessed folder, or the published `.mat` file (or a folder that holds it).
+
+    `size`: height and width in pixels to resize the `.mat` file's frames to (default 288×384); preprocessed files keep
+    theirs.
+
+    Raises:
+        DataError: `source` is neither, or something in it is missing.
+    """
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise DataError(f'`source` is {path}, which does not exist; give the folder or file that holds NYUv2.')
+    if (path / 'train').is_dir() or (path / 'val').is_dir():
+        folder = NpyFolder(path, files.layout())
+        folder.check_size(size)
+        return folder
+    file = path / raw.FILE if path.is_dir() else path
+    if not file.is_file() or file.suffix != '.mat':
+        raise DataError(f'{path} holds neither {files.layout().text} nor {raw.FILE}; give the folder of one of them.')
+    return raw.RawFile(file, size or (DATA_SET.defaults['height'], DATA_SET.defaults['width']))

@@ -1,0 +1,32 @@
+"""NYUv2 as researchers have it: the official tables, and the preprocessed folder's layout (spec E)."""
+
+import functools
+import json
+from importlib import resources
+from typing import Any
+
+from mtkd_jax.datasets.files.npy_folder import Layout
+
+OFFICIAL = {'train': 795, 'test': 654}
+
+
+@functools.cache
+def tables() -> dict[str, Any]:
+    """The official tables: raw label → 40 → 13 classes, their names, and the frames of the splits (1-based)."""
+    return json.loads((resources.files('mtkd_jax.datasets.nyuv2') / 'classes_and_splits.json').read_text())
+
+
+def class_names() -> tuple[str, ...]:
+    """The 13 classes, in the order of their ids."""
+    return tuple(tables()['class13_names'])
+
+
+def layout() -> Layout:
+    """The preprocessed folder."""
+    return Layout(
+        title='NYUv2',
+        text='{train,val}/{image,label,depth,normal}/{0,1,...}.npy',
+        arrays={'image': ['image'], 'segmentation': ['label'], 'depth': ['depth'], 'normals': ['normal']},
+        classes=class_names(),
+        notes={'normals': 'as given', 'test_split': 'the folder val, which holds the official test split'},
+    )

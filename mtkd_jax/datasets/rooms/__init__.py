@@ -1,0 +1,64 @@
+"""Rendered indoor scenes with exact targets, for machines without data."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mtkd_jax import tasks
+from mtkd_jax.datasets import base
+from mtkd_jax.datasets.flags import Flag
+from mtkd_jax.datasets.rooms.scenes import CLASSES
+from mtkd_jax.tasks import Task
+
+# Pixels, scenes, metres; NYUv2's classes.
+DEFAULTS: dict[str, Any] = {
+    'height': 64,
+    'width': 96,
+    'train_images': 480,
+    'test_images': 120,
+    'scene_seed': 0,
+    'classes': 13,
+    'depth_maximum': 8.0,
+}
+SPLIT_SEEDS = 1_000_000  # scene seeds set aside for one split
+SEEDS = 1000  # a scene's own seed, at most about 2 SEEDS · SPLIT_SEEDS, is kept as int32
+LIMITS = {
+    **dict.fromkeys(('height', 'width'), (8, SPLIT_SEEDS)),
+    **dict.fromkeys(('train_images', 'test_images'), (1, SPLIT_SEEDS)),
+    'scene_seed': (0, SEEDS),
+}
+
+
+def _tasks(data: Mapping[str, Any]) -> dict[str, Task]:
+    full = {**DEFAULTS, **data}
+    return base.by_name(
+        tasks.segmentation(full['classes'], base.known(CLASSES, full['classes'])),
+        tasks.depth(full['depth_maximum']),
+        tasks.normals(),
+        tasks.keypoints(),
+        tasks.edges(),
+    )
+
+
+def _builder() -> Any:
+    # Not before it is needed: tensorflow-datasets takes seconds to import.
+    from mtkd_jax.datasets.rooms import builder
+
+    return builder
+
+
+DATA_SET = base.DataSet(
+    name='rooms',
+    defaults=DEFAULTS,
+    task_names=('segmentation', 'depth', 'normals', 'keypoints', 'edges'),
+    tasks=_tasks,
+    check=lambda data: base.check_ranges('rooms', data, LIMITS),
+    open=lambda data, data_dir: _builder().opened(data, data_dir),
+    ready=lambda data, data_dir, progress: _builder().prepared(data, base.Preparation('', data_dir, progress)),
+    prepare=lambda data, how: _builder().prepared(data, how),
+    flags=(
+        Flag('train', 'train_images', 'Training scenes'),
+        Flag('test', 'test_images', 'Test scenes'),
+        Flag('seed', 'scene_seed', 'Seed; other seeds give other rooms'),
+    ),
+    free=('depth_maximum',),
+)

@@ -1,0 +1,1 @@
+"""What data sets share of how they are stored, opened and verified (tensorflow-datasets, ArrayRecord)."""

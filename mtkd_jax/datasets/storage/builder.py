@@ -1,0 +1,163 @@
+"""What the builders share: tensorflow-datasets' way of storing and reading, without TensorFlow."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from mtkd_jax.data.sources import Example, Pools, Source, Subset
+from mtkd_jax.datasets.base import DataSet, Prepared, Progress, quiet
+from mtkd_jax.datasets.storage.shards import write_split
+
+
+class LocalInfo(tfds.core.DatasetInfo):
+    """The description of a data set that exists on this machine only."""
+
+    def initialize_from_bucket(self) -> None:
+        """Nothing: tensorflow-datasets would look for a published copy, and leave a temporary folder behind."""
+
+
+@dataclass(eq=False, kw_only=True)
+class StoredConfig(tfds.core.BuilderConfig):
+    """Which variant of a data set it is: the fields of `config.data` that are its own, all of them."""
+
+    name: str
+    data: Mapping[str, Any]
+
+
+class LocalBuilder(tfds.core.GeneratorBasedBuilder):
+    """A builder that leaves it to its caller to tell the user what it does.
+
+    Attributes:
+        data_set: what is stored.
+        progress: is told how far it is.
+        reader: the user's files, where it is made from some; needed to prepare, not to read.
+    """
+
+    data_set: ClassVar[DataSet]
+    progress: Progress = staticmethod(quiet)
+    reader: Any = None
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any], folder: Path) -> 'LocalBuilder':
+        """The builder of the variant that `data` (of a config) names, with prepared data in `folder`.
+
+        Raises:
+            UserError: there is no such variant.
+        """
+        cls.data_set.check(data)
+        full = {field: data.get(field, default) for field, default in cls.data_set.defaults.items()}
+        return cls(data_dir=folder, config=StoredConfig(name=cls.config_name(full), data=full))
+
+    @classmethod
+    def config_name(cls, data: Mapping[str, Any]) -> str:
+        """The folder of a variant; `data` has all fields."""
+        raise NotImplementedError
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """The fields of `config.data` that are the data set's own."""
+        config: Any = self.builder_config
+        return config.data
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.data['height'], self.data['width']
+
+    def decoder(self) -> Callable[[Example], Example] | None:
+        """Stored arrays → example; None where an example is stored as it is."""
+        return None
+
+    def describe(self, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The metadata of the examples, from those that are stored."""
+        return metadata
+
+    def check_space(self, folder: Path, kept: int) -> None:
+        """Refuses to begin what the disk of `folder` cannot hold; `kept` examples of it are there already.
+
+        Raises:
+            DataError: there is too little free space.
+        """
+
+    def _create_builder_config(self, builder_config: Any, version: Any) -> Any:
+        # Every size is a configuration of its own: none is listed, which tensorflow-datasets warns about.
+        return builder_config
+
+    def _generate_splits(self, dl_manager: Any, download_config: Any) -> list[tfds.core.SplitInfo]:
+        return [
+            write_split(split, examples, self.info.features, self._get_filename_template(split_name=split))
+            for split, examples in self._split_generators(dl_manager).items()
+        ]
+
+    def _log_download_bytes(self) -> None:
+        """Prints nothing about downloads: there are none."""
+
+    def _log_download_done(self) -> None:
+        """Prints nothing about downloads: there are none."""
+
+
+def stored(channels: int, dtype: Any, height: int, width: int) -> tfds.features.Tensor:
+    """An array [h w channels] kept as raw bytes: exact, and read without TensorFlow."""
+    return tfds.features.Tensor(shape=(height, width, channels), dtype=dtype, encoding='bytes')
+
+
+def dense_features(height: int, width: int) -> dict[str, tfds.features.FeatureConnector]:
+    """The targets every indoor data set has, in the stored conventions (spec E)."""
+    return {
+        'segmentation': stored(1, np.int8, height, width),
+        'depth': stored(1, np.float32, height, width),
+        'normals': stored(3, np.float32, height, width),
+        'index': tfds.features.Tensor(shape=(), dtype=np.int32, encoding='bytes'),
+    }
+
+
+def root(data_dir: str | None) -> Path:
+    """The folder prepared data lie in: `data_dir`, or tensorflow-datasets' own."""
+    return Path(data_dir or tfds.core.constants.DATA_DIR).expanduser().absolute()
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether `folder` holds a data set that has been prepared whole; it gets its name last."""
+    return (folder / 'dataset_info.json').is_file()
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Stored examples, decoded as they are read."""
+
+    source: Source
+    decode: Callable[[Example], Example]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, i: int) -> Example:
+        if not 0 <= i < len(self):
+            raise IndexError(f'There are only {len(self)} examples.')
+        return self.decode(self.source[i])
+
+
+def open_prepared(builder: LocalBuilder) -> Prepared:
+    """Reads a data set that `is_complete`."""
+    splits = list(builder.info.splits)
+    sources: dict[str, Source] = dict(zip(splits, builder.as_data_source(split=splits), strict=True))
+    decode = builder.decoder()
+    if decode is not None:
+        sources = {split: Decoded(source, decode) for split, source in sources.items()}
+    metadata = dict(builder.describe(builder.info.metadata or {}))
+    for split, counts in metadata.get('parts', {}).items():
+        sources[split] = divide(sources[split], counts)
+    return Prepared(Path(builder.data_dir), sources, metadata)
+
+
+def divide(source: Source, counts: Mapping[str, int]) -> Pools:
+    """`source` as the pools of so many examples that it holds one after the other."""
+    pools, first = {}, 0
+    for task, count in counts.items():
+        pools[task] = Subset(source, np.arange(first, first + count))
+        first += count
+    return Pools.whole(pools)

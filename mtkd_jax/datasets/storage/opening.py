@@ -1,0 +1,47 @@
+"""Opening what is prepared, or saying how to prepare it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mtkd_jax.datasets import flags
+from mtkd_jax.datasets.base import Prepared
+from mtkd_jax.datasets.errors import DataNotPrepared
+from mtkd_jax.datasets.storage.builder import LocalBuilder, is_complete, open_prepared, root
+
+
+def opened(kind: type[LocalBuilder], data: Mapping[str, Any], data_dir: str | None) -> Prepared:
+    """The prepared variant that `data` names.
+
+    Raises:
+        UserError: there is no such variant.
+        DataNotPrepared: it is not in `data_dir`; says which commands make it.
+    """
+    builder = kind.of(data, root(data_dir))
+    if not is_complete(Path(builder.data_dir)):
+        raise DataNotPrepared(_how_to_prepare(builder, data_dir))
+    return open_prepared(builder)
+
+
+def _how_to_prepare(builder: LocalBuilder, data_dir: str | None) -> str:
+    name, folder, data_set = builder.name, Path(builder.data_dir), builder.data_set
+    where = f' --data_dir={data_dir}' if data_dir else ''
+    field = f' --config.data.data_dir={data_dir}' if data_dir else ''
+    wanted = f' {words}' if (words := flags.command(data_set.flags, data_set.defaults, builder.data)) else ''
+    height, width = builder.size
+    return (
+        f'{name} {height}x{width} is not prepared: there is nothing in {folder}.{_instead(folder)} '
+        'Prepare it, then train:\n'
+        f'  python -m mtkd_jax.prepare --dataset={name}{wanted}{where}\n'
+        f'  python -m mtkd_jax.main --config=configs/{name}.py --workdir=runs/{name}{field}'
+    )
+
+
+def _instead(folder: Path) -> str:
+    """What is prepared beside `folder`: by another version, or other variants."""
+    found = ''
+    versions = [path.parent for path in sorted(folder.parent.glob('*/dataset_info.json'))]
+    if versions:
+        found += f' What is in {versions[-1]} was prepared by another version and must be prepared again.'
+    others = sorted(path.parts[-3] for path in folder.parents[1].glob(f'*/{folder.name}/dataset_info.json'))
+    return found + (f' Prepared there are: {", ".join(others)}.' if others else '')

@@ -1,0 +1,57 @@
+"""Work shared out to processes, its results in order and no more of them in memory than a few."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any
+
+from mtkd_jax.data.parent import follow_parent
+
+AHEAD = 4  # results per process that may wait to be taken
+FEW = 16  # items that are done sooner than processes start
+
+_work: Any = None
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def ordered_map(work: Callable[[Any], Any], items: Iterable[Any], count: int) -> Generator[Any, None, None]:
+    """`work` of each of the `count` items, in order; on all cores where there are many items.
+
+    `work` is sent to every process once.
+    """
+    workers = min(cores(), count)
+    if count <= FEW or workers == 1:
+        yield from map(work, items)
+        return
+    # Fresh processes: forking one in which JAX already runs threads can hang.
+    context = multiprocessing.get_context('spawn')
+    with contextlib.ExitStack() as stack:
+        pool = ProcessPoolExecutor(workers, context, _start_worker, (work,))
+        stack.callback(pool.shutdown, cancel_futures=True)
+        waiting: deque[Future[Any]] = deque()
+        for item in items:
+            waiting.append(pool.submit(_call, item))
+            if len(waiting) > AHEAD * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _call(item: Any) -> Any:
+    return _work(item)
+
+
+def _start_worker(work: Callable[[Any], Any]) -> None:
+    global _work
+    _work = work
+    # Ctrl-C reaches every process of the terminal; the first one ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    follow_parent()

@@ -1,0 +1,197 @@
+"""Writing a split part by part, so that an interrupted preparation goes on where it was stopped.
+
+A part is an ArrayRecord file, and a JSON file that is written after it: what is in it, and a signature of what it was
+made from. Parts whose signature no longer fits are made again.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from array_record.python.array_record_module import ArrayRecordWriter
+
+from mtkd_jax.datasets.storage.summary import Summary
+from mtkd_jax.files import write_json
+
+PART_BYTES = (2**24, 2**28)  # least and most of a part, before compression
+PARTS = 64  # about so many per split, within these bounds
+
+
+@dataclass
+class Part:
+    """What a part holds.
+
+    Attributes:
+        first: number of the first frame it was made from; `next`: of the first frame after it.
+        signature: of what it was made from.
+        examples, bytes: in its file, before compression; without examples there is no file.
+        size: of its file.
+        summary: of its examples.
+        excluded: why frames among them are left out.
+    """
+
+    first: int
+    next: int
+    signature: str
+    examples: int = 0
+    bytes: int = 0
+    size: int = 0
+    summary: Summary = field(default_factory=Summary)
+    excluded: list[str] = field(default_factory=list)
+
+
+class Record(NamedTuple):
+    """What became of a frame: `stamp` of its files; how it is written and its summary, or why it is `excluded`."""
+
+    stamp: str
+    content: bytes = b''
+    summary: Summary | None = None
+    excluded: str = ''
+
+
+@runtime_checkable
+class Material(Protocol):
+    """What the parts of a split are made from."""
+
+    @property
+    def count(self) -> int:
+        """Frames in all."""
+        ...
+
+    def signature(self, first: int, last: int) -> str:
+        """Changes when anything that frames `first` to `last` - 1 are made from changes."""
+        ...
+
+    def sign(self, stamps: Sequence[str]) -> str:
+        """The signature of frames with these stamps."""
+        ...
+
+    def records(self, first: int) -> Generator[Record, None, None]:
+        """What becomes of each frame from `first` on."""
+        ...
+
+
+def file_of(folder: Path, split: str, number: int) -> Path:
+    """The ArrayRecord file of a part."""
+    return folder / f'{split}.part{number}'
+
+
+def write_parts(folder: Path, split: str, material: Material, progress: Callable[[str, int, int], None]) -> list[Part]:
+    """All parts of a split; those that are there and still fit are not made again."""
+    parts = _fitting(folder, split, material)
+    first = parts[-1].next if parts else 0
+    progress(split, first, material.count)
+    with contextlib.closing(material.records(first)) as records:
+        writer = _Writer(folder, split, len(parts), first, material)
+        with contextlib.closing(writer):
+            for number, record in enumerate(records, start=first):
+                writer.add(record)
+                # At once, not before the next record: that one may fail, and this part is whole.
+                if record.content and not writer.has_room(len(record.content)):
+                    parts.append(writer.finish(number + 1))
+                progress(split, number + 1, material.count)
+            if writer.part.first < material.count:
+                parts.append(writer.finish(material.count))
+    return parts
+
+
+def kept(folder: Path) -> int:
+    """How many examples wait in `folder` for the rest."""
+    found = [(file, _read(file)) for file in folder.glob('*.json')] if folder.is_dir() else []
+    return sum(part.examples for file, part in found if part is not None and file.with_suffix('').is_file())
+
+
+def _fitting(folder: Path, split: str, material: Material) -> list[Part]:
+    folder.mkdir(parents=True, exist_ok=True)
+    parts: list[Part] = []
+    while (record := _record(folder, split, len(parts))).is_file():
+        part = _read(record)
+        first = parts[-1].next if parts else 0
+        if (
+            part is None
+            or (part.first, part.next) != (first, min(part.next, material.count))
+            or part.size != _size(file_of(folder, split, len(parts)))
+            or part.signature != material.signature(part.first, part.next)
+        ):
+            break
+        parts.append(part)
+    used = {file_of(folder, split, i).name for i in range(len(parts))}
+    for leftover in folder.glob(f'{split}.part*'):
+        if leftover.name.removesuffix('.json') not in used:
+            leftover.unlink()
+    return parts
+
+
+def _record(folder: Path, split: str, number: int) -> Path:
+    return folder / f'{split}.part{number}.json'
+
+
+def _read(file: Path) -> Part | None:
+    """A record; None where it is damaged, as after a power cut: then its part is made again."""
+    try:
+        tree = json.loads(file.read_text())
+        return Part(**{**tree, 'summary': Summary.read(tree['summary'])})
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.is_file() else 0
+
+
+class _Writer:
+    """Writes part after part, beginning with part `number` and frame `first`."""
+
+    def __init__(self, folder: Path, split: str, number: int, first: int, material: Material) -> None:
+        self._folder, self._split, self._number, self._material = folder, split, number, material
+        self._writer: Any = None
+        self._stamps: list[str] = []
+        self.part = Part(first, first, '')
+
+    def has_room(self, size: int) -> bool:
+        least, most = PART_BYTES
+        limit = min(most, max(least, size * self._material.count // PARTS))
+        return self.part.bytes + size <= limit
+
+    def add(self, record: Record) -> None:
+        self._stamps.append(record.stamp)
+        if record.summary is None:
+            self.part.excluded.append(record.excluded)
+            return
+        if self._writer is None:
+            # One record per group: any example is read without its neighbours.
+            self._writer = ArrayRecordWriter(str(file_of(self._folder, self._split, self._number)), 'group_size:1')
+        self._writer.write(record.content)
+        self.part.examples += 1
+        self.part.bytes += len(record.content)
+        self.part.summary.add(record.summary)
+
+    def finish(self, following: int) -> Part:
+        """Ends the part before frame `following`; the next one begins there."""
+        self.close()
+        done = self.part
+        done.next, done.signature = following, self._material.sign(self._stamps)
+        done.size, self._stamps = _size(file_of(self._folder, self._split, self._number)), []
+        write_json(_record(self._folder, self._split, self._number), asdict(done))
+        self._number += 1
+        self.part = Part(following, following, '')
+        return done
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+def move_parts(folder: Path, split: str, parts: list[Part], template: Any) -> tuple[list[int], int]:
+    """Gives the files of a whole split the names that tensorflow-datasets reads; (examples by file, bytes in all)."""
+    filled = [(number, part) for number, part in enumerate(parts) if part.examples]
+    for place, (number, _) in enumerate(filled):
+        name = template.sharded_filepath(shard_index=place, num_shards=len(filled))
+        # Linked, not moved: should the last steps fail, the parts are still where the next run looks for them.
+        os.link(file_of(folder, split, number), name)
+    return [part.examples for _, part in filled], sum(part.bytes for _, part in filled)

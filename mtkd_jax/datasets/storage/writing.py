@@ -1,0 +1,132 @@
+"""Writing a prepared data set whole or not at all, whatever ends the process."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+from absl import logging
+
+from mtkd_jax.datasets.base import Preparation, Prepared
+from mtkd_jax.datasets.storage import parts
+from mtkd_jax.datasets.storage.builder import LocalBuilder, is_complete, open_prepared, root
+from mtkd_jax.datasets.storage.frames import FramesBuilder
+
+# As tensorflow-datasets names what it is writing.
+UNFINISHED = 'incomplete.'
+REPLACED = 'replaced.'
+KEPT = 'unfinished.'  # parts that an interrupted run has written, and the next one need not
+
+
+def prepared(kind: type[LocalBuilder], data: Mapping[str, Any], how: Preparation, reader: Any = None) -> Prepared:
+    """The variant that `data` names, made when it is not there yet (or `how.overwrite`).
+
+    `reader`: the user's files, where it is made from some. A reader of frames (`files.reader.Reader`) gives the size.
+
+    Raises:
+        UserError: there is no such variant.
+        DataError: a file is not what it should be, or the disk is too small.
+    """
+    if reader is not None:
+        data = {**data, 'height': reader.size[0], 'width': reader.size[1]}
+
+    def make(folder: Path) -> LocalBuilder:
+        builder = kind.of(data, folder)
+        builder.reader, builder.progress = reader, how.progress
+        return builder
+
+    place = root(how.data_dir)
+    builder = make(place)
+    target = Path(builder.data_dir)
+    if how.overwrite or not is_complete(target):
+        builder.check_space(place, parts.kept(_unfinished(target)))
+    return write(make, how.data_dir, how.overwrite)
+
+
+def write(make: Callable[[Path], LocalBuilder], data_dir: str | None, overwrite: bool) -> Prepared:
+    """Prepares the data set of the builder that `make` gives for a root folder: whole, or not at all.
+
+    One process at a time; another one waits, and then finds the data set prepared. What interrupted runs left is
+    removed, but for finished parts of frames: the next run goes on from there. An existing data set is replaced
+    (`overwrite`) only when the new one is complete.
+
+    Whatever ends it tells in a note of the exception how many examples are kept.
+    """
+    place = root(data_dir)
+    target = Path(make(place).data_dir)
+    with _alone(place):
+        _remove_leftovers(target)
+        if overwrite or not is_complete(target):
+            staging, unfinished = target.parent / f'{UNFINISHED}new', _unfinished(target)
+            try:
+                _generate(make(staging), unfinished)
+                _replace(target, staging / target.relative_to(place))
+                shutil.rmtree(unfinished, ignore_errors=True)
+            except BaseException as error:
+                if examples := parts.kept(unfinished):
+                    error.add_note(
+                        f'{examples} examples are kept in {unfinished}; the same command goes on from there.'
+                    )
+                else:
+                    shutil.rmtree(unfinished, ignore_errors=True)
+                raise
+            finally:
+                _remove_leftovers(target)
+                _remove_empty(target.parent, place)
+    return open_prepared(make(place))
+
+
+def _unfinished(target: Path) -> Path:
+    return target.with_name(f'{KEPT}{target.name}')
+
+
+def _generate(builder: LocalBuilder, unfinished: Path) -> None:
+    tfds.disable_progress_bar()
+    if isinstance(builder, FramesBuilder):
+        builder.unfinished = unfinished
+    # Nothing is downloaded, but a folder for it is always made.
+    with tempfile.TemporaryDirectory() as downloads:
+        builder.download_and_prepare(file_format='array_record', download_dir=downloads)
+
+
+def _replace(target: Path, new: Path) -> None:
+    if target.exists():
+        target.rename(target.with_name(f'{REPLACED}{target.name}'))
+    new.rename(target)
+
+
+def _remove_leftovers(target: Path) -> None:
+    replaced = target.with_name(f'{REPLACED}{target.name}')
+    # Killed between the two renames: the old data set is still the only whole one.
+    if replaced.exists() and not target.exists():
+        replaced.rename(target)
+    for pattern in (f'{UNFINISHED}*', f'{REPLACED}*'):
+        for leftover in target.parent.glob(pattern):
+            shutil.rmtree(leftover)
+
+
+def _remove_empty(folder: Path, stop: Path) -> None:
+    while folder != stop and folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Holds `folder` for this process; the system lets go of it however the process ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logging.warning('Another process is preparing data in %s; waiting for it.', folder)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,54 @@
+"""Taskonomy (Zamir et al. 2018), the tiny split with five targets, made from the user's files."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mtkd_jax import tasks
+from mtkd_jax.datasets import base
+from mtkd_jax.datasets.flags import SOURCE
+from mtkd_jax.datasets.taskonomy.storing import COUNTS, class_names
+from mtkd_jax.tasks import Task
+from mtkd_jax.tasks.normals import PLAIN_AXES
+from mtkd_jax.types import UserError
+
+# Height and width in pixels (spec B5); 18 classes as in the paper's count; metres.
+DEFAULTS: dict[str, Any] = {'height': 256, 'width': 256, 'classes': 18, 'depth_maximum': 10.0}
+
+
+def _tasks(data: Mapping[str, Any]) -> dict[str, Task]:
+    full = {**DEFAULTS, **data}
+    return base.by_name(
+        tasks.segmentation(full['classes'], base.known(class_names(full['classes']), full['classes'])),
+        tasks.depth(full['depth_maximum']),
+        # The files do not say where their axes point.
+        tasks.normals(axes=PLAIN_AXES),
+        tasks.keypoints(),
+        tasks.edges(),
+    )
+
+
+def _check(data: Mapping[str, Any]) -> None:
+    if data.get('classes', 18) not in COUNTS:
+        raise UserError(f'`data.classes` is {data["classes"]}; taskonomy has 17 or 18 (with "uncertain" as a class).')
+
+
+def _builder() -> Any:
+    # Not before it is needed: tensorflow-datasets takes seconds to import.
+    from mtkd_jax.datasets.taskonomy import builder
+
+    return builder
+
+
+DATA_SET = base.DataSet(
+    name='taskonomy',
+    defaults=DEFAULTS,
+    task_names=('segmentation', 'depth', 'normals', 'keypoints', 'edges'),
+    tasks=_tasks,
+    check=_check,
+    open=lambda data, data_dir: _builder().opened(data, data_dir),
+    ready=lambda data, data_dir, progress: _builder().opened(data, data_dir),
+    prepare=lambda data, how: _builder().prepared(data, how),
+    flags=(SOURCE,),
+    own_validation=True,
+    free=('depth_maximum',),
+)
