@@ -21,9 +21,6 @@ from statistics import median
 import jax
 import numpy as np
 from absl import app, flags, logging
-from mtkd_jax.data.builders.cityscapes import Cityscapes
-from mtkd_jax.data.builders.taskonomy import Taskonomy
-from mtkd_jax.data.nyuv2_files import class_names
 
 from mtkd_jax import datasets, tasks
 from mtkd_jax.data.pipeline import Source, Split

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtkd_jax import build, evaluate, main, names
+from mtkd_jax import build, datasets, evaluate, main, names
 from mtkd_jax.types import UserError
 from tests import small
 
@@ -103,3 +103,17 @@ def test_what_does_not_fit_is_named(example, tmp_path, monkeypatch):
     monkeypatch.delattr(spheres, 'TASKS')
     names.module.cache_clear()
     assert "has no 'TASKS'; it needs TASKS, sources." in error('tasks=depth')
+
+
+def test_fields_of_its_own_have_the_defaults_it_gives(example, monkeypatch):
+    spheres, seen = __import__('spheres'), []
+    given = spheres.sources
+    monkeypatch.setattr(spheres, 'DATA', {'radius': 0.3, 'noise': 0.02}, raising=False)
+    monkeypatch.setattr(spheres, 'sources', lambda data: seen.append(data) or given(data))
+    found = datasets.named('spheres')
+    found.open({'dataset': 'spheres', 'height': 32, 'width': 64, 'noise': 0.1}, None)
+    assert found.defaults == {'radius': 0.3, 'noise': 0.02}
+    assert (seen[0]['radius'], seen[0]['noise'], seen[0]['data_dir']) == (0.3, 0.1, '')
+    monkeypatch.setattr(spheres, 'DATA', ['radius'])
+    with pytest.raises(UserError, match='`DATA` of spheres is '):
+        datasets.named('spheres')
