@@ -36,7 +36,8 @@ def method_terms(method: Method, share: Array) -> Callable[..., Terms]:
             **{f'distillation/{name}': value for name, value in losses.distillation.items()},
             **losses.diagnostics,
         }
-        extra = [mixture.distillation[name] * d for name, d in losses.distillation.items()]
+        # In the order of names: the last digit of a sum depends on it.
+        extra = [mixture.distillation[name] * d for name, d in sorted(losses.distillation.items())]
         return Terms(
             tasks=losses.task,
             extra=sum(extra[1:], extra[0]) if extra else None,

@@ -1,13 +1,55 @@
 """Opening what is prepared, or saying how to prepare it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from mtkd_jax.data.sources import Example, Pools, Source, Subset
 from mtkd_jax.datasets import flags
 from mtkd_jax.datasets.base import Prepared
 from mtkd_jax.datasets.errors import DataNotPrepared
-from mtkd_jax.datasets.storage.builder import LocalBuilder, is_complete, open_prepared, root
+from mtkd_jax.datasets.storage.builder import LocalBuilder, is_complete, root
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Stored examples, decoded as they are read."""
+
+    source: Source
+    decode: Callable[[Example], Example]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, i: int) -> Example:
+        if not 0 <= i < len(self):
+            raise IndexError(f'There are only {len(self)} examples.')
+        return self.decode(self.source[i])
+
+
+def open_prepared(builder: LocalBuilder) -> Prepared:
+    """Reads a data set that `is_complete`."""
+    splits = list(builder.info.splits)
+    sources: dict[str, Source] = dict(zip(splits, builder.as_data_source(split=splits), strict=True))
+    decode = builder.decoder()
+    if decode is not None:
+        sources = {split: Decoded(source, decode) for split, source in sources.items()}
+    metadata = dict(builder.describe(builder.info.metadata or {}))
+    for split, counts in metadata.get('parts', {}).items():
+        sources[split] = divide(sources[split], counts)
+    return Prepared(Path(builder.data_dir), sources, metadata)
+
+
+def divide(source: Source, counts: Mapping[str, int]) -> Pools:
+    """`source` as the pools of so many examples that it holds one after the other."""
+    pools, first = {}, 0
+    for task, count in counts.items():
+        pools[task] = Subset(source, np.arange(first, first + count))
+        first += count
+    return Pools.whole(pools)
 
 
 def opened(kind: type[LocalBuilder], data: Mapping[str, Any], data_dir: str | None) -> Prepared:

@@ -14,8 +14,9 @@ from absl import logging
 
 from mtkd_jax.datasets.base import Preparation, Prepared
 from mtkd_jax.datasets.storage import parts
-from mtkd_jax.datasets.storage.builder import LocalBuilder, is_complete, open_prepared, root
+from mtkd_jax.datasets.storage.builder import LocalBuilder, is_complete, root
 from mtkd_jax.datasets.storage.frames import FramesBuilder
+from mtkd_jax.datasets.storage.opening import open_prepared
 
 # As tensorflow-datasets names what it is writing.
 UNFINISHED = 'incomplete.'
