@@ -7,6 +7,7 @@ step time of `--steps` timed steps after one that is not, images per second, ope
 the share of what the same device reaches in a plain matrix product of the same type.
 """
 
+import functools
 import json
 import statistics
 import time
@@ -18,7 +19,7 @@ from random_batch import random_batch
 
 from mtkd_jax import distill, methods, models, tasks, weighting
 from mtkd_jax.training import device, sharding
-from mtkd_jax.training.optimizer import make_optimizer
+from mtkd_jax.training import optimizer as optimizers
 from mtkd_jax.training.state import initial_state
 from mtkd_jax.training.step import compile_step, train_step
 
@@ -29,6 +30,7 @@ STEPS = flags.DEFINE_integer('steps', 5, 'Timed steps.')
 MATRIX = flags.DEFINE_integer('matrix', 2048, 'Side of the matrices whose product stands for the peak.')
 
 TASKS = (tasks.segmentation(13), tasks.depth(), tasks.normals())
+SCHEDULE = functools.partial(optimizers.steps, 1e-4, halve_at_epochs=(100.0,))
 NAMES = tuple(task.name for task in TASKS)
 POINTS = ('mid', 'last')
 
@@ -53,7 +55,7 @@ def main(argv: list[str]) -> None:
     height, width = (int(n) for n in SIZE.value.split('x'))
     dtype = jnp.dtype(DTYPE.value)
     mesh = sharding.make_mesh(1)
-    method = methods.KDMTL(
+    method = methods.kd_mtl.KDMTL(
         network=models.SegNet(TASKS, dtype=dtype),
         tasks=TASKS,
         adaptors=distill.Adaptors(NAMES, POINTS, dtype),
@@ -61,7 +63,7 @@ def main(argv: list[str]) -> None:
         points=POINTS,
         weights={'segmentation': 1.0, 'depth': 1.0, 'normals': 2.0},
     )
-    optimizer = make_optimizer(1e-4, [100.0], 397, 0.1, 5e-4)
+    optimizer = optimizers.make_optimizer(optimizers.adam, SCHEDULE, 397, 200 * 397, method.optimizers())
     shape = (BATCH_SIZE.value, height, width, 3)
     state = initial_state(method, weighting.uniform(), optimizer, jax.random.key(0), shape)
     trunk = models.SegNet(())

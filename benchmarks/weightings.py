@@ -7,6 +7,7 @@ that of their medians, so that a busy machine slows both. Memory is what XLA set
 values, beside parameters and optimiser. Prints a Markdown table; rows appear as they are measured.
 """
 
+import functools
 import statistics
 import time
 from typing import Any
@@ -16,9 +17,9 @@ from absl import app, flags
 from random_batch import random_batch
 
 from mtkd_jax import methods, models, tasks, weighting
+from mtkd_jax.gradients import GRAMIANS
 from mtkd_jax.training import device, sharding
-from mtkd_jax.training.balance import GRAMIANS
-from mtkd_jax.training.optimizer import make_optimizer
+from mtkd_jax.training import optimizer as optimizers
 from mtkd_jax.training.state import initial_state
 from mtkd_jax.training.step import compile_step, train_step
 from mtkd_jax.types import Batch
@@ -30,6 +31,7 @@ STEPS = flags.DEFINE_integer('steps', 5, 'Timed steps of each, after one that is
 ONLY = flags.DEFINE_list('only', None, 'Weightings to measure; default all.')
 
 TASKS = (tasks.segmentation(13), tasks.depth(), tasks.normals())
+SCHEDULE = functools.partial(optimizers.steps, 1e-4, halve_at_epochs=(100.0,))
 
 
 class Compiled:
@@ -37,7 +39,7 @@ class Compiled:
 
     def __init__(self, made: weighting.Weighting, gramian_of: str, batch: Batch, mesh: Any) -> None:
         method = methods.Supervised(models.SegNet(TASKS), TASKS)
-        optimizer = make_optimizer(1e-4, [100.0], 397, 0.1, 5e-4)
+        optimizer = optimizers.make_optimizer(optimizers.adam, SCHEDULE, 397, 200 * 397, method.optimizers())
         state = initial_state(method, made, optimizer, jax.random.key(0), batch.image.shape)
         self._state = sharding.replicate(state, mesh)
         self._batch = jax.device_put(batch, sharding.batched(mesh))

@@ -17,14 +17,22 @@ if TYPE_CHECKING:
     from mtkd_jax.experiment.run import run
     from mtkd_jax.gradients import Terms, task_gradients
     from mtkd_jax.inference import Model
-    from mtkd_jax.types import UserError
+    from mtkd_jax.methods.method import Mixture
+    from mtkd_jax.tasks import Task
+    from mtkd_jax.types import Losses, Outputs, UserError
+    from mtkd_jax.weighting import Weighting
 
 __version__ = '0.2.0'
 
 _WHERE = {
+    'Losses': 'types:Losses',
+    'Mixture': 'methods.method:Mixture',
     'Model': 'inference:Model',
+    'Outputs': 'types:Outputs',
+    'Task': 'tasks:Task',
     'Terms': 'gradients:Terms',
     'UserError': 'types:UserError',
+    'Weighting': 'weighting:Weighting',
     'datasets': 'datasets:',
     'distill': 'distill:',
     'evaluate': 'experiment.evaluation:evaluate',
@@ -40,9 +48,14 @@ _WHERE = {
 }
 
 __all__ = [
+    'Losses',
+    'Mixture',
     'Model',
+    'Outputs',
+    'Task',
     'Terms',
     'UserError',
+    'Weighting',
     'datasets',
     'distill',
     'evaluate',

@@ -102,11 +102,11 @@ def stage(
     )
 
 
-def make_optimizer(rate, halve_at_epochs, steps_per_epoch, adaptor_rate=1e-2, adaptor_l2=5e-4):
+def make_optimizer(rate, halve_at_epochs, steps_per_epoch, adaptor_rate=1e-2, adaptor_l2=5e-4, **schedule):
     """Adam, halved, for the network; the adaptors' own for adaptors."""
-    schedule = functools.partial(optimizer.steps, rate, halve_at_epochs=halve_at_epochs)
+    steps = functools.partial(optimizer.steps, rate, halve_at_epochs=halve_at_epochs, **schedule)
     adaptors = optax.chain(optax.add_decayed_weights(adaptor_l2), optax.adam(adaptor_rate))
-    return optimizer.make_optimizer(optimizer.adam, schedule, steps_per_epoch, 1000, {'adaptors': adaptors})
+    return optimizer.make_optimizer(optimizer.adam, steps, steps_per_epoch, 1000, {'adaptors': adaptors})
 
 
 class Records(list):

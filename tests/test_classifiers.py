@@ -6,24 +6,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from mtkd_jax.build.paper import differences_from_paper, paper_row
 from PIL import Image
 
-from mtkd_jax import build, evaluate, main, models, predict, tasks
+from mtkd_jax import evaluate, models, predict, tasks
+from mtkd_jax.configs import load as read_config
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.datasets.glyphs.classes import CHARACTERS
+from mtkd_jax.experiment.data import prepared
+from mtkd_jax.experiment.evaluation import evaluate as evaluate_model
+from mtkd_jax.experiment.models import build_network, check_fits
+from mtkd_jax.experiment.plans import tasks_of
+from mtkd_jax.experiment.run import run
+from mtkd_jax.experiment.stages import experiment
+from mtkd_jax.inference import make_predictor
 from mtkd_jax.methods import Supervised
-from mtkd_jax.reporting import panels, tables
+from mtkd_jax.reporting import panels
 from mtkd_jax.reporting.tiles import RIGHT, WRONG
 from mtkd_jax.training.folder import load_model, save_model
-from mtkd_jax.training.optimizer import make_optimizer
 from mtkd_jax.training.state import initial_state
 from mtkd_jax.training.step import train_step
 from mtkd_jax.types import UserError
 from mtkd_jax.weighting import uniform
 from tests.datasets import decathlon_source
 from tests.datasets.prepared import prepare
-from tests.test_build import read as read_config
 
 TINY = {
     'data.height': 16,
@@ -41,7 +46,7 @@ DECATHLON = {**TINY, 'data.partial': True, 'data.classes.omniglot': decathlon_so
 
 
 def load(name, argument='', **fields):
-    config = read_config(name, argument)
+    config = read_config(f'{name}:{argument}')
     tiny = GLYPHS if name == 'glyphs' else DECATHLON
     config.update_from_flattened_dict({**tiny, **{k.replace('__', '.'): v for k, v in fields.items()}})
     return config.lock()
@@ -63,7 +68,7 @@ def glyphs(data_dir, tmp_path_factory):
     """A workdir in which every method ran on glyphs."""
     workdir = tmp_path_factory.mktemp('glyphs')
     for method in ('kd_mtl', 'uniform'):
-        main.run(load('glyphs', f'method={method}', data__data_dir=data_dir), workdir)
+        run(load('glyphs', f'method={method}', data__data_dir=data_dir), workdir)
     return workdir
 
 
@@ -95,25 +100,15 @@ def test_every_method_runs_on_glyphs(glyphs):
 
 def test_evaluate_gives_what_training_found(glyphs, data_dir):
     for stage in ('stl_digits', 'kd_mtl'):
-        found = evaluate.evaluate_model(glyphs / 'stages' / stage / 'model', 'test', data_dir, batch_size=3)
+        found = evaluate_model(glyphs / 'stages' / stage / 'model', 'test', data_dir, batch_size=3)
         assert found == pytest.approx(results(glyphs, stage)['results'], rel=1e-5)
 
 
 def test_svhn_omniglot_runs(data_dir, tmp_path):
-    report = main.run(load('svhn_omniglot', data__data_dir=data_dir), tmp_path).read_text()
+    report = run(load('svhn_omniglot', data__data_dir=data_dir), tmp_path).read_text()
     assert results(tmp_path, 'stl_svhn')['steps'] == results(tmp_path, 'stl_omniglot')['steps'] == 4
     assert 'SVHN accuracy (%) ↑' in report
     assert 'Not the protocol of kdmtl_table1_svhn_omniglot' in report
-
-
-def test_the_papers_rows():
-    config = read_config('svhn_omniglot', '')
-    assert differences_from_paper(config) == ''
-    for method in ('stl', 'uniform', 'kd_mtl'):
-        row = tables.paper_row(paper_row(config, method))
-        assert set(tables.paper_results(row)) >= {'svhn_accuracy', 'omniglot_accuracy'}
-    config.distillation.weights.svhn = 5.0
-    assert '`distillation.weights.svhn` 5.0 (paper: 10.0)' in differences_from_paper(config)
 
 
 @pytest.mark.parametrize(
@@ -133,8 +128,8 @@ def test_the_papers_rows():
             'is 8, 2 equal shares of which do not divide',
         ),
         ('glyphs', {'data__classes__characters': 300}, '`characters` of glyphs is 300'),
-        ('glyphs', {'decay_factor': 0.0}, '`decay_factor` is 0.0; it must be positive'),
-        ('glyphs', {'distillation__points': ('mid',)}, 'lenet_mtl has last'),
+        ('glyphs', {'schedule_settings__decay_factor': -1.0}, '`schedule_settings.decay_factor` is -1.0; give finite'),
+        ('glyphs', {'method_settings__points': ('mid',)}, 'lenet_mtl has last'),
         ('glyphs', {'recipe': 'method=sd_mtcnn'}, 'which has no teacher and student branches'),
         ('svhn_omniglot', {'data__classes__omniglot': 1623}, "`data.classes` is {'omniglot': 1623, 'svhn': 10}"),
         ('svhn_omniglot', {'data__partial': False}, r'--dataset=svhn_omniglot --source=DIR --size=16x16'),
@@ -144,51 +139,56 @@ def test_what_does_not_fit_is_refused(data_dir, tmp_path, name, fields, message)
     fields = dict(fields)
     config = load(name, fields.pop('recipe', ''), data__data_dir=data_dir, **fields)
     with pytest.raises(UserError, match=message):
-        build.experiment(config, tmp_path, lambda *what: None)
+        experiment(config, tmp_path, lambda *what: None)
 
 
 def test_classes_of_whole_images_are_not_augmented(data_dir, tmp_path):
     config = load('glyphs', data__data_dir=data_dir)
-    assert build.experiment(config, tmp_path, lambda *what: None).stages[0].augment == 'none'
+    assert experiment(config, tmp_path, lambda *what: None).stages[0].augment == 'none'
     with config.unlocked():
         config.data.augment = 'scale_crop_flip'
     with pytest.raises(
         UserError, match=r"'scale_crop_flip', but a part .* another answer in digits, characters; choose"
     ):
-        build.experiment(config, tmp_path, lambda *what: None)
+        experiment(config, tmp_path, lambda *what: None)
 
 
 def test_a_given_teacher_of_other_classes_or_size_is_refused(data_dir, tmp_path):
-    def teacher(name, **changes):
+    def teacher(name, **data):
         spec = {
             'backbone': 'lenet_mtl',
             'widths': [3, 4, 6, 5],
             'tasks': ['digits'],
-            'classes': {'digits': 10, 'characters': 2},
-            'depth_maximum': 10.0,
+            'network': {},
             'compute_dtype': 'float32',
-            'data': {'dataset': 'glyphs', 'height': 16, 'width': 16},
-        } | changes
+            'data': {
+                'dataset': 'glyphs',
+                'height': 16,
+                'width': 16,
+                'classes': {'digits': 10, 'characters': 2},
+                **data,
+            },
+        }
         save_model(tmp_path / name, spec, {'params': {}})
-        return load('glyphs', data__data_dir=data_dir, teachers__digits=str(tmp_path / name))
+        return load('glyphs', data__data_dir=data_dir, method_settings__teachers__digits=str(tmp_path / name))
 
     for config, message in (
         (teacher('a', classes={'digits': 12, 'characters': 2}), 'a network for 12 classes; the data has 10'),
         (
-            teacher('b', data={'dataset': 'glyphs', 'height': 32, 'width': 16}),
+            teacher('b', height=32),
             r'a network for images of \(32, 16\); the data has \(16, 16\)',
         ),
     ):
         with pytest.raises(UserError, match=message):
-            build.experiment(config, tmp_path, lambda *what: None)
+            experiment(config, tmp_path, lambda *what: None)
 
 
 def test_predict_writes_what_the_network_says(glyphs, tmp_path):
     spec, variables = load_model(glyphs / 'stages/kd_mtl/model')
-    network, chosen = build.build_network(spec)
+    network, chosen = build_network(spec)
     Image.fromarray(np.full((40, 40, 3), 200, np.uint8)).save(tmp_path / 'a.png')
     names, images = predict.read_inputs([str(tmp_path / 'a.png')], 16, 16, 16, one_size=True)
-    found = predict.make_predictor(network, variables)(images)
+    found = make_predictor(network, variables)(images)
     predict.save(names, images, found, chosen, tmp_path / 'out', npz=True)
     said = json.loads((tmp_path / 'out/answers.json').read_text())['a']
     assert said['digits'] == str(found['main']['digits'].argmax())
@@ -239,27 +239,27 @@ def test_weights_fit_a_lenet_of_their_image_size_only():
     spec = {
         'backbone': 'lenet_mtl',
         'widths': [3, 4, 6, 5],
+        'network': {},
         'tasks': ['digits'],
-        'classes': {'digits': 10},
         'compute_dtype': 'float32',
-        'data': {'dataset': 'glyphs', 'height': 32, 'width': 48},
+        'data': {'dataset': 'glyphs', 'height': 32, 'width': 48, 'classes': {'digits': 10, 'characters': 2}},
     }
-    network, _ = build.build_network(spec)
+    network, _ = build_network(spec)
     variables = network.init(jax.random.key(0), jnp.zeros((1, 32, 48, 3)), train=False)
-    build.check_fits(spec, variables)
+    check_fits(spec, variables)
     with pytest.raises(UserError, match='do not fit a lenet_mtl'):
-        build.check_fits({**spec, 'data': {**spec['data'], 'width': 32}}, variables)
+        check_fits({**spec, 'data': {**spec['data'], 'width': 32}}, variables)
 
 
 def test_lenet_learns_both_tasks_from_batches_with_one_label_per_image(data_dir):
     """A few steps of the real train step lower both losses."""
     config = load('glyphs', data__data_dir=data_dir)
-    chosen = tuple(build.build_task(name, {'classes': {'digits': 10, 'characters': 2}}) for name in config.tasks)
-    data = build.prepared(config, lambda *what: None)
+    chosen = tasks_of(config)
+    data = prepared(config, lambda *what: None)
     batch = next(Split(data.sources['train'], chosen, 10).epoch(0))
     batch = jax.tree.map(jnp.asarray, batch)
     method = Supervised(models.LeNetMTL(chosen, (4, 8, 16, 16)), chosen)
-    optimizer = make_optimizer(1e-2, (), 1, 1e-2, 0.0)
+    optimizer = small.make_optimizer(1e-2, (), 1)
     state = initial_state(method, uniform(), optimizer, jax.random.key(0), batch.image.shape)
     step = jax.jit(train_step(method, uniform(), optimizer, total_steps=60))
     losses = []

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtkd_jax import build, convert, evaluate, predict
+from mtkd_jax import convert, evaluate, predict
+from mtkd_jax.experiment.models import build_network
 from mtkd_jax.inference import make_predictor
 from mtkd_jax.training.folder import load_model, save_model
 from mtkd_jax.types import MAIN, UserError
@@ -15,11 +16,10 @@ from tests import golden_weights, small
 SPEC = {
     'backbone': 'segnet',
     'widths': list(small.WIDTHS),
+    'network': {},
     'tasks': list(small.NAMES),
-    'classes': 5,
-    'depth_maximum': 10.0,
     'compute_dtype': 'float32',
-    'data': {'dataset': 'nyuv2', 'height': 32, 'width': 64},
+    'data': {'dataset': 'nyuv2', 'height': 32, 'width': 64, 'classes': 5, 'depth_maximum': 10.0},
 }
 
 
@@ -29,7 +29,7 @@ def model(tmp_path_factory):
     import jax
     import jax.numpy as jnp
 
-    network, _ = build.build_network(SPEC)
+    network, _ = build_network(SPEC)
     folder = tmp_path_factory.mktemp('model')
     save_model(folder, SPEC, network.init(jax.random.key(0), jnp.zeros((1, 32, 64, 3)), train=False))
     return folder
@@ -111,7 +111,7 @@ def test_predict_from_files_and_arrays_agree(model, tmp_path):
     _, same = predict.read_inputs([str(tmp_path / 'in.npz')], 32, 64, 32)
     np.testing.assert_allclose(images, same)
     spec, variables = load_model(model)
-    network, tasks = build.build_network(spec)
+    network, tasks = build_network(spec)
     predictions = make_predictor(network, variables, batch_size=2)(images)
     whole = make_predictor(network, variables, batch_size=3)(images)
     np.testing.assert_allclose(predictions[MAIN]['depth'], whole[MAIN]['depth'], atol=1e-5)
@@ -167,7 +167,7 @@ def test_convert_keeps_the_reference_outputs(tmp_path, suffix):
     convert.convert(convert.read_weights(file), list(small.NAMES), 'nyuv2', '32x64', tmp_path / 'model')
     spec, variables = load_model(tmp_path / 'model')
     assert spec['widths'] == [64, 128, 256, 512, 512]
-    network, _ = build.build_network(spec)
+    network, _ = build_network(spec)
     image = golden_weights.arrays('inputs')['image']
     found = make_predictor(network, variables, batch_size=2)(image)[MAIN]
     golden = golden_weights.arrays('kd4mtl_segnet')

@@ -4,16 +4,17 @@ import json
 
 import numpy as np
 import pytest
-from mtkd_jax.build.networks import BACKBONES, predicts_images
-from mtkd_jax.build.paper import differences_from_paper, paper_row
 
-from mtkd_jax import build, evaluate, main
-from mtkd_jax.reporting import tables
-from mtkd_jax.types import TEACHER, UserError
+from mtkd_jax.configs import load as read
+from mtkd_jax.experiment.evaluation import evaluate
+from mtkd_jax.experiment.run import run
+from mtkd_jax.experiment.stages import experiment
+from mtkd_jax.models import BACKBONES
+from mtkd_jax.models.backbone import per_image
+from mtkd_jax.types import UserError
 from tests import small
 from tests.datasets import cityscapes_source, taskonomy_source
 from tests.datasets.prepared import prepare
-from tests.test_build import read
 
 SIZE = {'height': 32, 'width': 64}
 TINY = {
@@ -41,11 +42,11 @@ def data_dir(tmp_path_factory):
 
 
 def load(name, data_dir, argument='', **fields):
-    config = read(name, argument)
-    widths = {'widths': (*small.WIDTHS[:4], 8)} if 'widths' in config else {}
+    config = read(f'{name}:{argument}')
+    widths = {'widths': (*small.WIDTHS[:4], 8)}
     fields = {k.replace('__', '.'): v for k, v in fields.items()}
-    if config.backbone.endswith('_sd'):
-        widths['self_distillation.student_widths'] = (4, 4, 4, 4)
+    if 'student_widths' in config.method_settings:
+        widths['method_settings.student_widths'] = (4, 4, 4, 4)
     config.update_from_flattened_dict({**TINY, 'data.data_dir': data_dir, **widths, **fields})
     return config.lock()
 
@@ -55,7 +56,7 @@ def results(workdir, stage):
 
 
 def test_cityscapes_runs(data_dir, tmp_path):
-    report = main.run(load('cityscapes', data_dir, 'method=uniform'), tmp_path).read_text()
+    report = run(load('cityscapes', data_dir, 'method=uniform'), tmp_path).read_text()
     found = results(tmp_path, 'uniform')['results']
     assert {'miou', 'inverse_depth_abs', 'inverse_depth_rel'} <= set(found)
     assert 'depth_abs' not in found
@@ -63,25 +64,25 @@ def test_cityscapes_runs(data_dir, tmp_path):
     for text in ('relative inverse depth error (%) ↓', 'median inverse depth of the training set'):
         assert text in report
     model = tmp_path / 'stages/uniform/model'
-    assert evaluate.evaluate_model(model, 'test', data_dir, batch_size=2) == pytest.approx(found, rel=1e-5)
+    assert evaluate(model, 'test', data_dir, batch_size=2) == pytest.approx(found, rel=1e-5)
 
 
 def test_cityscapes_has_metric_depth_and_19_classes(data_dir, tmp_path):
     config = load(
         'cityscapes', data_dir, 'method=uniform', data__classes=19, data__depth='metric', data__depth_maximum=80.0
     )
-    experiment = build.experiment(config, tmp_path, lambda *what: None)
-    assert {t.name: t.channels for t in experiment.tasks} == {'segmentation': 19, 'depth': 1}
-    assert 'depth_abs' in experiment.tasks[1].metrics.directions
-    batch = next(experiment.data.test.ordered())
+    made = experiment(config, tmp_path, lambda *what: None)
+    assert {t.name: t.channels for t in made.tasks} == {'segmentation': 19, 'depth': 1}
+    assert 'depth_abs' in made.tasks[1].metrics.directions
+    batch = next(made.data.test.ordered())
     assert 1 < batch.targets['depth'].value.max() < 500
-    inverse = build.experiment(load('cityscapes', data_dir), tmp_path, lambda *what: None)
+    inverse = experiment(load('cityscapes', data_dir), tmp_path, lambda *what: None)
     assert 0 < next(inverse.data.test.ordered()).targets['depth'].value.max() < 1
 
 
 def test_taskonomy_runs_with_its_own_validation_split(data_dir, tmp_path):
     recipe = 'method=uniform,backbone=segnet,tasks=segmentation+normals+edges'
-    main.run(load('taskonomy', data_dir, recipe, selection='best_validation', data__classes=17), tmp_path)
+    run(load('taskonomy', data_dir, recipe, selection='best_validation', data__classes=17), tmp_path)
     found = results(tmp_path, 'uniform')['results']
     assert {'miou', 'normal_cosine', 'edges_abs'} <= set(found)
     assert np.isfinite(list(found.values())).all()
@@ -91,11 +92,11 @@ def test_taskonomy_runs_with_its_own_validation_split(data_dir, tmp_path):
 
 @pytest.mark.parametrize('name', ['cityscapes', 'taskonomy'])
 def test_every_method_and_backbone_builds(data_dir, tmp_path, name):
-    recipes = [f'method=kd_mtl,backbone={b}' for b in BACKBONES if not predicts_images(b)]
+    recipes = [f'method=kd_mtl,backbone={b}' for b in BACKBONES if not per_image(BACKBONES[b])]
     methods = ('stl', 'bam', 'mgda', 'sd_mtcnn', 'no_distillation', 'traditional_kd')
     for recipe in [*recipes, *(f'method={method}' for method in methods), 'method=sd_mtcnn,objective=eq6']:
-        experiment = build.experiment(load(name, data_dir, recipe), tmp_path, lambda *what: None)
-        assert len(experiment.tasks) == (2 if name == 'cityscapes' else 5)
+        made = experiment(load(name, data_dir, recipe), tmp_path, lambda *what: None)
+        assert len(made.tasks) == (2 if name == 'cityscapes' else 5)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_every_method_and_backbone_builds(data_dir, tmp_path, name):
 )
 def test_fields_of_data_that_do_not_fit_are_named(data_dir, tmp_path, name, fields, message):
     with pytest.raises(UserError, match=message):
-        build.experiment(load(name, data_dir, **fields), tmp_path, lambda *what: None)
+        experiment(load(name, data_dir, **fields), tmp_path, lambda *what: None)
 
 
 def test_what_is_in_the_data_is_part_of_a_stages_identity(data_dir, tmp_path):
@@ -121,7 +122,7 @@ def test_what_is_in_the_data_is_part_of_a_stages_identity(data_dir, tmp_path):
 
     def made(folder):
         config = load('taskonomy', str(folder), 'tasks=depth+normals')
-        return build.experiment(config, tmp_path, lambda *what: None).stages[0].settings['data']['made']
+        return experiment(config, tmp_path, lambda *what: None).stages[0].settings['data']['made']
 
     tree = taskonomy_source.write(tmp_path / 'tree')
     taskonomy_source.file_of(tree, 'depth', 'hanson', 2, 1).unlink()
@@ -135,32 +136,6 @@ def test_what_is_in_the_data_is_part_of_a_stages_identity(data_dir, tmp_path):
 def test_a_task_whose_domain_was_not_there_is_refused(data_dir, tmp_path):
     folder = f'{data_dir}/without_edges'
     with pytest.raises(UserError, match=r"`tasks` has 'edges', but .* was prepared without it: its targets are segm"):
-        build.experiment(load('taskonomy', folder), tmp_path, lambda *what: None)
+        experiment(load('taskonomy', folder), tmp_path, lambda *what: None)
     fewer = load('taskonomy', folder, 'tasks=segmentation+depth+normals')
-    assert len(build.experiment(fewer, tmp_path, lambda *what: None).tasks) == 3
-
-
-@pytest.mark.parametrize(
-    ('name', 'argument', 'method', 'metrics'),
-    [
-        ('cityscapes', 'method=kd_mtl', 'stl', {'miou', 'inverse_depth_rel'}),
-        ('cityscapes', 'method=kd_mtl', 'kd_mtl', {'miou', 'inverse_depth_rel'}),
-        ('cityscapes', 'method=kd_mtl,backbone=mtan', 'kd_mtl', {'inverse_depth_abs'}),
-        ('cityscapes', 'method=dwa,backbone=mtan', 'dwa', {'inverse_depth_abs'}),
-        ('cityscapes', 'method=sd_mtcnn', 'sd_mtcnn', {'inverse_depth_abs', 'pixel_accuracy'}),
-        ('cityscapes', 'method=uniform,backbone=split_wide', 'uniform', {'inverse_depth_abs', 'pixel_accuracy'}),
-        ('taskonomy', '', 'sd_mtcnn', {'depth_rel', 'normal_cosine'}),
-        ('taskonomy', 'method=uniform,backbone=mtan', 'uniform', {'depth_rel', 'normal_cosine'}),
-        ('nyuv2', 'method=sd_mtcnn,tasks=segmentation+depth', 'sd_mtcnn', {'depth_rel', 'miou'}),
-    ],
-)
-def test_the_configs_are_the_papers_protocols(name, argument, method, metrics):
-    config = read(name, argument)
-    assert differences_from_paper(config) == ''
-    paper = paper_row(config, method)
-    row = tables.paper_row(paper, TEACHER if method == 'sd_mtcnn' else '')
-    assert row is not None
-    found = set(tables.paper_results(row, paper['prefix']))
-    assert metrics <= found
-    # Of which unit Taskonomy's depth, keypoints and edges are there, the paper does not say.
-    assert name == 'nyuv2' or not {'depth_abs', 'keypoints_abs', 'edges_abs'} & found
+    assert len(experiment(fewer, tmp_path, lambda *what: None).tasks) == 3

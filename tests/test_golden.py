@@ -10,12 +10,11 @@ import pytest
 from mtkd_jax import distill, methods, models, tasks, weighting
 from mtkd_jax.models import reference
 from mtkd_jax.training.evaluate import score_arrays
-from mtkd_jax.training.optimizer import make_optimizer
 from mtkd_jax.training.sharding import make_mesh, replicate
 from mtkd_jax.training.state import TrainState
 from mtkd_jax.training.step import compile_step, train_step
 from mtkd_jax.types import MAIN, Batch, Target
-from tests import golden_weights
+from tests import golden_weights, small
 
 TASKS = (tasks.segmentation(13), tasks.depth(), tasks.normals())
 NAMES = tuple(task.name for task in TASKS)
@@ -108,7 +107,7 @@ def step(variables, inputs, targets):
         for name in NAMES
         for point, c in WIDTHS.items()
     }
-    method = methods.KDMTL(
+    method = methods.kd_mtl.KDMTL(
         network=NETWORK,
         tasks=TASKS,
         adaptors=distill.Adaptors(NAMES, ('mid', 'last')),
@@ -116,7 +115,7 @@ def step(variables, inputs, targets):
         points=('mid', 'last'),
         weights={'segmentation': 1.0, 'depth': 1.0, 'normals': 2.0},
     )
-    optimizer = make_optimizer(1e-4, [100.0], 400, 0.1, 5e-4)
+    optimizer = small.make_optimizer(1e-4, [100.0], 400, 0.1, 5e-4)
     params = jax.tree.map(jnp.asarray, {'network': variables['params'], 'adaptors': adaptors})
     state = TrainState(jnp.zeros((), jnp.int32), params, variables['batch_stats'], optimizer.init(params), ())
     batch = Batch(

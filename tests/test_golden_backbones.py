@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from mtkd_jax import tasks
-from mtkd_jax.build.networks import BACKBONES
-from mtkd_jax.models import reference
+from mtkd_jax.models import BACKBONES, reference
 from mtkd_jax.types import MAIN, feature_of
 from tests import golden_weights
 from tests.test_golden import at, relative

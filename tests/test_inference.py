@@ -155,6 +155,7 @@ def test_predictions_come_back_at_the_size_of_the_input(model):
         np.testing.assert_allclose(np.exp(found['segmentation'][i]).sum(-1), 1, rtol=1e-5)
         expected = jax.image.resize(own['depth'][i], (*shape, 1), 'bilinear')
         np.testing.assert_allclose(found['depth'][i], expected, atol=1e-6)
+    assert_same(found['normals'][1], own['normals'][1])
     assert model.predict(given[0], at='input')['depth'].shape == (8, 12, 1)
     assert model.predict(np.stack([given[0]] * 2), at='input')['depth'].shape == (2, 8, 12, 1)
     with pytest.raises(UserError, match="`at` is 'inputs'; choose one of network, input"):

@@ -8,7 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtkd_jax import build, datasets, evaluate, main, names
+from mtkd_jax import datasets, names
+from mtkd_jax.experiment.evaluation import evaluate
+from mtkd_jax.experiment.loading import load
+from mtkd_jax.experiment.run import run
+from mtkd_jax.experiment.stages import experiment
 from mtkd_jax.types import UserError
 from tests import small
 
@@ -31,8 +35,10 @@ def example(tmp_path, monkeypatch):
 
 def tiny(get_config, argument='', **fields):
     config = get_config(argument)
+    student = {'method_settings.student_widths': (4, 4, 4, 4)} if 'student_widths' in config.method_settings else {}
     config.update_from_flattened_dict(
         {
+            **student,
             'widths': small.WIDTHS,
             'epochs': 1,
             'batch_size': 16,
@@ -53,7 +59,7 @@ def test_the_example_is_short():
 
 def test_it_runs_through_the_entry_point(example, tmp_path):
     config = tiny(example, 'method=uniform,tasks=depth+shading', data__augment='scale_crop_flip')
-    report = main.run(config, tmp_path / 'run').read_text()
+    report = run(config, tmp_path / 'run').read_text()
     results = json.loads((tmp_path / 'run/stages/uniform/results.json').read_text())
     assert results['steps'] == 4
     assert set(results['results']) == {'loss/depth', 'loss/shading', 'depth_abs', 'depth_rel', 'shading_abs'}
@@ -61,13 +67,28 @@ def test_it_runs_through_the_entry_point(example, tmp_path):
     assert results['settings']['data']['made']['source'].startswith('spheres (')
     assert 'shading_abs' in report
     model = tmp_path / 'run/stages/uniform/model'
-    assert evaluate.evaluate_model(model, 'test', None, batch_size=4) == pytest.approx(results['results'], rel=1e-5)
+    assert evaluate(model, 'test', None, batch_size=4, allow_modules=True) == pytest.approx(
+        results['results'], rel=1e-5
+    )
+
+
+def test_a_model_folder_imports_no_module_unless_it_is_allowed(example, tmp_path):
+    run(tiny(example, 'method=uniform,tasks=depth'), tmp_path / 'run')
+    model = tmp_path / 'run/stages/uniform/model'
+    sys.modules.pop('spheres')
+    names.module.cache_clear()
+    for attempt in (load, evaluate):
+        with pytest.raises(UserError, match=r"names the Python module 'spheres' \(`data.dataset`\), and to import"):
+            attempt(model)
+    assert 'spheres' not in sys.modules
+    image = np.zeros((32, 64, 3), np.uint8)
+    assert load(model, allow_modules=True).predict(image)['depth'].shape == (32, 64, 1)
 
 
 def test_every_kind_of_method_builds(example, tmp_path):
     for method in ('kd_mtl', 'bam', 'mgda', 'sd_mtcnn'):
         config = tiny(example, f'method={method},tasks=shading+depth')
-        assert build.experiment(config, tmp_path, lambda *what: None).stages[-1].name.startswith(method)
+        assert experiment(config, tmp_path, lambda *what: None).stages[-1].name.startswith(method)
 
 
 def test_evaluating_gives_the_module_what_training_gave(example, tmp_path, monkeypatch):
@@ -75,18 +96,18 @@ def test_evaluating_gives_the_module_what_training_gave(example, tmp_path, monke
     given = spheres.sources
     monkeypatch.setattr(spheres, 'sources', lambda data: seen.append(data['data_dir']) or given(data))
     config = tiny(example, 'tasks=depth+shading', data__data_dir='here')
-    stage = build.experiment(config, tmp_path, lambda *what: None).stages[0]
-    build.opened(stage.model_spec['data'], 'there')
+    stage = experiment(config, tmp_path, lambda *what: None).stages[0]
+    datasets.named('spheres').open(stage.model_spec['data'], 'there')
     assert seen == ['here', 'there']
 
 
 def test_what_does_not_fit_is_named(example, tmp_path, monkeypatch):
     def error(argument='', **fields):
         with pytest.raises(UserError) as raised:
-            build.experiment(tiny(example, argument, **fields), tmp_path, lambda *what: None)
+            experiment(tiny(example, argument, **fields), tmp_path, lambda *what: None)
         return str(raised.value)
 
-    assert "`tasks` has 'normals'; spheres offers depth, shading" in error('tasks=normals')
+    assert "`tasks` is 'normals'; choose one of depth, shading" in error('tasks=normals')
     assert "`data.dataset` is 'sphere', which is none of nyuv2, " in error(data__dataset='sphere')
     spheres = __import__('spheres')
     monkeypatch.setattr(spheres, 'sources', lambda data: {'train': spheres.Spheres(4, 0, 32, 64)})

@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, UnidentifiedImageError
 
-from mtkd_jax.data.pictures import by_area
 from mtkd_jax.types import UserError
 
 Picture = str | Path | np.ndarray | jax.Array
@@ -48,6 +47,14 @@ def prepare(x: Picture | Sequence[Picture], size: tuple[int, int]) -> Prepared:
     return Prepared(np.stack([image for image, _ in pairs]), [size for _, size in pairs], many)
 
 
+def by_area(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """uint8 [h w 3] resized to `size` (height, width): the mean over the area of each new pixel."""
+    height, width = size
+    if picture.shape[:2] == size:
+        return picture
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BOX))
+
+
 def check(name: str, array: np.ndarray, axes: tuple[int, ...]) -> None:
     """Raises a `UserError` unless `array`, called `name`, holds images and has as many axes as one of `axes`."""
     if array.ndim not in axes or array.shape[-1] != 3:
@@ -80,7 +87,7 @@ def at_size(image: UInt8[np.ndarray, 'h w 3'] | Float[np.ndarray, 'h w 3'], size
         return image
     height, width = size
     planes = [Image.fromarray(image[..., c]).resize((width, height), Image.Resampling.BOX) for c in range(3)]
-    return np.clip(np.stack([np.asarray(plane) for plane in planes], axis=-1), 0, 1)
+    return np.stack([np.asarray(plane) for plane in planes], axis=-1)
 
 
 def read_picture(file: Path) -> UInt8[np.ndarray, 'h w 3']:

@@ -8,7 +8,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mtkd_jax import weighting
-from mtkd_jax.names import digest, module
+from mtkd_jax.gradients import GRAMIANS
+from mtkd_jax.names import choice, digest, module
 from mtkd_jax.types import UserError
 from mtkd_jax.weighting import Weighting
 from mtkd_jax.weighting.registry import CONSTRUCTORS, FROM_RUN, named
@@ -55,6 +56,8 @@ def check(config: ConfigDict, backbone: Any) -> None:
     """Raises a UserError where the weighting cannot be made, or does not fit the rest."""
     if 'weighting' not in config:
         return
+    if 'gramian_of' in config.weighting_settings:
+        choice('weighting_settings.gramian_of', config.weighting_settings.gramian_of, GRAMIANS)
     name, features = config.weighting, config.weighting_settings.get('gramian_of') == 'features'
     try:
         made = named(name)(**_options(config))

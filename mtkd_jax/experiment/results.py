@@ -14,7 +14,7 @@ def results(patterns: str | Path | Sequence[str | Path]) -> list[dict[str, Any]]
 
     Columns (docs/library.md): `workdir`, `stage`, `branch` ('' where a network has one), `method`, `weighting`,
     `backbone`, `dataset`, `tasks` (joined with +), `seed`, `epochs`, `steps`, `selection`, every setting as
-    `settings.NAME`, and every metric by its name.
+    `settings.NAME`, what the constant predictor gives as `baseline.METRIC`, and every metric by its name.
 
     Args:
         patterns: workdirs, or patterns of them such as `'runs/*'`.
@@ -52,6 +52,8 @@ def _rows(workdir: Path) -> Iterator[dict[str, Any]]:
         about |= {'epochs': stage.get('epochs'), 'steps': stage.get('steps')}
         about['selection'] = (stage.get('selection') or {}).get('rule')
         settings = {f'settings.{name}': value for name, value in _flat(stage.get('settings') or {})}
+        for found in (stage.get('baselines') or {}).values():
+            about |= {f'baseline.{name}': value for name, value in found.items() if name != 'predictor'}
         for branch, metrics in records.by_branch(stage['results']).items():
             yield {'workdir': str(workdir), 'branch': branch, **about, **settings, **metrics}
 

@@ -235,7 +235,7 @@ class Loop:
         if tasks:
             return f'task: {", ".join(tasks)}', 'Check the data of that task, or lower `learning_rate`.'
         if weighed:
-            name = self.stage.settings.get('weighting', {}).get('name', '')
+            name = self.stage.settings.get('weighting', '')
             return f'weighting{name and f": {name}"}', 'Choose another weighting, or lower `learning_rate`.'
         return 'task: none; only the gradient', 'Lower `learning_rate`.'
 

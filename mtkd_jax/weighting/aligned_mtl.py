@@ -1,20 +1,20 @@
 """Aligned-MTL: gradients whose principal components are made equally long.
 
-With G = V diag(σ²) Vᵀ, the weights are B u, B = ς V diag(1/σ) Vᵀ over the non-zero σ, u = 1/T: the mean of the columns
-of the closest orthogonal matrix to Jᵀ, times a common length ς: the smallest σ (with which a step cannot overshoot),
-their median, or the root of their mean square.
+With G = V diag(σ²) Vᵀ the weights are B u, where B = ς V diag(1/σ) Vᵀ over the non-zero σ and u = 1/T. The direction is
+the mean of the columns of the orthogonal matrix that is closest to Jᵀ, times a common length ς. ς is the smallest σ
+(with which a step cannot overshoot), their median, or the root of their mean square.
 
 D. Senushkin, N. Patakin, A. Kuznetsov, A. Konushin, "Independent Component Alignment for Multi-Task Learning", 2023.
 Needs the Gramian. No state.
 
-The authors sum (u = 1); here the mean is kept as elsewhere. σ² below T · eps of the largest is zero: in float32,
-gradients shorter than about 1e-3 of the longest are lost. A zero gradient has weight 0.
+The authors sum (u = 1); here the mean is kept as elsewhere. A σ² below T · eps of the largest counts as zero, so in
+float32 gradients shorter than about 1e-3 of the longest are lost. A zero gradient has weight 0.
 """
 
 from typing import Literal
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from mtkd_jax.weighting.base import Weighting, check_choice, full_precision
 from mtkd_jax.weighting.cosines import cosines
@@ -25,7 +25,9 @@ def aligned_mtl(scale_mode: Literal['min', 'median', 'rmse'] = 'min') -> Weighti
     check_choice('scale_mode', scale_mode, ('min', 'median', 'rmse'))
 
     @full_precision
-    def update(state: tuple[()], losses: Float[Array, 't'], gramian: Float[Array, 't t']) -> tuple[Array, tuple[()]]:
+    def update(
+        state: tuple[()], losses: Float[Array, 't'], gramian: Float[Array, 't t'], labelled: Bool[Array, 't']
+    ) -> tuple[Array, tuple[()]]:
         parts = cosines(gramian)
         number = len(losses)
         length = jnp.where(parts.moves, parts.length, 0.0)

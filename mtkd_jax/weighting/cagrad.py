@@ -1,21 +1,21 @@
 """CAGrad: the direction near the mean gradient that serves the worst task best.
 
-max_d min_t g_t·d with ‖d − g_0‖ ≤ c ‖g_0‖, g_0 the mean gradient. With w on the simplex minimising
-g_w·g_0 + c ‖g_0‖ ‖g_w‖, g_w = Σ_t w_t g_t, it is d = g_0 + c ‖g_0‖ g_w / ‖g_w‖, and the weights
-are 1/T + c ‖g_0‖ w_t / ‖g_w‖. c = 0 is the mean, large c is MGDA's direction.
+It solves max_d min_t g_t·d with ‖d − g_0‖ ≤ c ‖g_0‖, where g_0 is the mean gradient. Let w on the simplex minimise
+g_w·g_0 + c ‖g_0‖ ‖g_w‖ with g_w = Σ_t w_t g_t. Then d = g_0 + c ‖g_0‖ g_w / ‖g_w‖, and the weights are
+1/T + c ‖g_0‖ w_t / ‖g_w‖. c = 0 gives the mean, a large c MGDA's direction.
 
 B. Liu, X. Liu, X. Jin, P. Stone, Q. Liu, "Conflict-Averse Gradient Descent for Multi-task Learning", 2021. Needs the
 Gramian. State: the solver's outcome.
 
-The norm is made smooth by one more variable, ‖g_w‖ = min over τ > 0 of (‖g_w‖²/τ + τ)/2, which leaves a convex problem
-for the interior point; the authors call SciPy's SLSQP with 1e-8 under the root. `rescale` is the authors': 1 divides
-the weights by 1 + c², 2 by 1 + c; their default is 1. A task with a zero gradient has weight 1/T.
+One more variable makes the norm smooth: ‖g_w‖ is the minimum over τ > 0 of (‖g_w‖²/τ + τ)/2. That leaves a convex
+problem for the interior point; the authors call SciPy's SLSQP with 1e-8 under the root. `rescale` is the authors': 1
+divides the weights by 1 + c², 2 by 1 + c; their default is 1. A task with a zero gradient has weight 1/T.
 """
 
 from typing import Literal
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from mtkd_jax.weighting import solver
 from mtkd_jax.weighting.base import Weighting, check_choice, check_not_negative, full_precision
@@ -30,7 +30,7 @@ def cagrad(c: float = 0.5, *, rescale: Literal[0, 1, 2] = 0) -> Weighting:
 
     @full_precision
     def update(
-        state: solver.Outcome, losses: Float[Array, 't'], gramian: Float[Array, 't t']
+        state: solver.Outcome, losses: Float[Array, 't'], gramian: Float[Array, 't t'], labelled: Bool[Array, 't']
     ) -> tuple[Array, solver.Outcome]:
         number = len(losses)
         if c == 0:  # Nothing to solve: the norm's variable would have no curvature.

@@ -1,4 +1,4 @@
-"""A Gramian taken apart into lengths and cosines, so that float32 holds gradients of 1e-6 and of 1e6 at once."""
+"""A Gramian taken apart into lengths and cosines: float32 then holds gradients of 1e-6 and of 1e6 at once."""
 
 from typing import NamedTuple
 
@@ -9,8 +9,8 @@ from jaxtyping import Array, Bool, Float
 class Cosines(NamedTuple):
     """A Gramian taken apart: G_ij = scale² length_i length_j cosine_ij.
 
-    `cosine`: 1 on the diagonal; a row of zeros otherwise where the gradient is zero. `length`: gradient norms relative
-    to the largest, 1 where zero. `scale`: the largest norm, 1 where all are zero. `moves`: whose gradient is not zero.
+    `cosine`: 1 on the diagonal; 0 in the rest of a row whose gradient is zero. `length`: gradient norms relative to the
+    largest, 1 where zero. `scale`: the largest norm, 1 where all are zero. `moves`: which gradients are not zero.
     """
 
     cosine: Float[Array, 't t']
@@ -36,7 +36,7 @@ def cosines(gramian: Float[Array, 't t']) -> Cosines:
 def simplex_shares(parts: Cosines) -> Float[Array, 't']:
     """a with w_t = a_t y_t, where y_t is the length of task t's part of Σ w_t g_t in units of the shortest gradient.
 
-    The simplex is aᵀy = 1. Tasks that do not move have 0; if none does, all have 1.
+    In y the simplex is aᵀy = 1. a is 0 for tasks that do not move; if none does, it is 1 for all.
     """
     shortest = jnp.min(jnp.where(parts.moves, parts.length, 1.0))
     return jnp.where(parts.moves, shortest / parts.length, jnp.where(parts.moves.any(), 0.0, 1.0))

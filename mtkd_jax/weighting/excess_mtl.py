@@ -4,18 +4,18 @@ The excess risk is estimated to second order, with Adagrad's diagonal for the He
 E_t = Σ_p g_t² / √(S_t + 1e-7), relative to its first value. Then w_t ← w_t exp(η E_t / E_t(0)), scaled to Σ_t w_t = T.
 
 Y. He, S. Zhou, G. Zhang, H. Yun, Y. Xu, B. Zeng, T. Chilimbi, H. Zhao, "Robust Multi-Task Learning with Excess Risks",
-2024. Needs the gradients: S is [T, P] float32; the direction is Σ_t w_t g_t. As the authors' code, with log w in the
-state, which cannot overflow. A task without a label, or whose E is 0, keeps its weight; the others are scaled to the
-sum that they had.
+2024. Needs the gradients: S is [T, P] float32; the direction is Σ_t w_t g_t. It does not read the losses. As the
+authors' code, but the state holds log w, which cannot overflow. A task without a label, or whose E is 0, keeps its
+weight. The weights of the others are scaled to the sum that they had.
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from mtkd_jax.weighting.base import Weighting, check_positive, full_precision, labelled
+from mtkd_jax.weighting.base import Weighting, check_positive, full_precision
 
 
 class State(NamedTuple):
@@ -37,10 +37,12 @@ def excess_mtl(*, step_size: float = 1e-2) -> Weighting:
         return len(state.log_weights) * jax.nn.softmax(state.log_weights)
 
     @full_precision
-    def update(state: State, losses: Float[Array, 't'], jacobian: Float[Array, 't p']) -> tuple[Array, State]:
+    def update(
+        state: State, losses: Float[Array, 't'], jacobian: Float[Array, 't p'], labelled: Bool[Array, 't']
+    ) -> tuple[Array, State]:
         squares = state.squares + jacobian**2
         excess = jnp.sum(jacobian**2 / jnp.sqrt(squares + 1e-7), axis=1)
-        measured = labelled(losses) & (excess > 0)
+        measured = labelled & (excess > 0)
         relative = excess / jnp.where(state.initial > 0, state.initial, 1.0)
         moves = measured & (state.initial > 0)
         moved = state.log_weights + step_size * relative

@@ -15,9 +15,4 @@ def fixed(weights: Sequence[float]) -> Weighting:
             raise ValueError(f'`weights` has {len(weights)} entries for {num_tasks} tasks; give one per task.')
         return ()
 
-    return Weighting(init, lambda state, losses, gramian: (jnp.asarray(weights, losses.dtype), state))
-
-
-def uniform() -> Weighting:
-    """Weight 1 for every task: the sum of the task losses (KD-MTL eq. 2 with w = 1). No state."""
-    return Weighting(lambda num_tasks: (), lambda state, losses, gramian: (jnp.ones_like(losses), state))
+    return Weighting(init, lambda state, losses, gramian, labelled: (jnp.asarray(weights, losses.dtype), state))

@@ -1,22 +1,26 @@
 """GradNorm: weights learned so that all tasks train at like rates.
 
-With the weighted norms n_t = w_t ‖g_t‖, their mean n̄ and the relative inverse rate r_t = (ℓ_t/ℓ_t(0)) / mean, w follows
-the gradient of Σ_t |n_t − n̄ r_t^α|, where n̄ r_t^α is held constant; then w is scaled to Σ_t w_t = T.
+The weighted norms are n_t = w_t ‖g_t‖, their mean is n̄, and the relative inverse rate is r_t = (ℓ_t/ℓ_t(0)) / mean. w
+follows the gradient of Σ_t |n_t − n̄ r_t^α|, where n̄ r_t^α is held constant. Then w is scaled to Σ_t w_t = T.
 
 Z. Chen, V. Badrinarayanan, C.-Y. Lee, A. Rabinovich, "GradNorm: Gradient Normalization for Adaptive Loss Balancing in
 Deep Multitask Networks", 2018. Needs the Gramian, of which it reads the diagonal: the norms are over all shared
 parameters, where the paper takes its last shared layer. ℓ_t(0) is the loss of the first batch with a label of the task.
 Adam steps and a floor of 1e-3 keep w positive (the paper does not say how). The authors published no code. A task
-without a label or a gradient neither enters the means nor moves: the others are scaled to the sum that they had.
+without a label or a gradient does not enter the means and keeps its weight. The weights of the others are scaled to the
+sum that they had.
+
+Needs positive losses. A loss of exactly 0 counts as `base.RESOLUTION`: its rate is then close to the limit, 0, and
+a first loss of 0 can still be divided by.
 """
 
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from mtkd_jax.weighting.base import Weighting, check_not_negative, check_positive, labelled
+from mtkd_jax.weighting.base import Weighting, check_not_negative, check_positive, positive_losses
 
 FLOOR = 1e-3
 
@@ -39,10 +43,13 @@ def gradnorm(alpha: float = 1.5, learning_rate: float = 0.025) -> Weighting:
         weights = jnp.ones(num_tasks)
         return State(weights, jnp.zeros(num_tasks), optimizer.init(weights))
 
-    def update(state: State, losses: Float[Array, 't'], gramian: Float[Array, 't t']) -> tuple[Array, State]:
+    @positive_losses
+    def update(
+        state: State, losses: Float[Array, 't'], gramian: Float[Array, 't t'], labelled: Bool[Array, 't']
+    ) -> tuple[Array, State]:
         norm = jnp.sqrt(jnp.maximum(jnp.diagonal(gramian), 0.0))
-        initial = jnp.where(state.initial > 0, state.initial, losses)
-        active = labelled(losses) & (norm > 0)
+        initial = jnp.where(labelled & (state.initial == 0), losses, state.initial)
+        active = labelled & (norm > 0)
         number = jnp.maximum(active.sum(), 1)
         rate = jnp.where(active, losses / jnp.where(active, initial, 1.0), 0.0)
         rate = rate / jnp.maximum(rate.sum() / number, jnp.finfo(rate.dtype).tiny)

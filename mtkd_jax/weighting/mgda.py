@@ -4,26 +4,29 @@ min over the simplex of ‖Σ_t w_t g_t‖² = wᵀGw. The direction conflicts w
 stationary). Two tasks: w_1 = clip((g_2 − g_1)·g_2 / ‖g_1 − g_2‖², 0, 1).
 
 J.-A. Désidéri, "Multiple-gradient descent algorithm (MGDA) for multiobjective optimization", 2012; O. Sener, V. Koltun,
-"Multi-Task Learning as Multi-Objective Optimization", 2018. Needs the Gramian.
+"Multi-Task Learning as Multi-Objective Optimization", 2018. Needs the Gramian. State: the solver's outcome.
 
-`solver='frank_wolfe'` is Sener and Koltun's Algorithm 2 from equal weights, with the usual stop of reference
-implementations: when a step is below 1e-3, or after 100. It stops up to a few percent short of the minimiser;
-`residual` says how far: the relative gap (wᵀGw − min_t (Gw)_t) / wᵀGw, 0 at the minimiser; `converged`, that it
-stopped by itself. Gradients of very different length, or nearly dependent, want `solver='exact'`, an interior point.
-The authors' own solver starts from the best pair of tasks.
+`solver='frank_wolfe'` is Sener and Koltun's Algorithm 2 from equal weights. It stops as reference implementations do:
+when a step is below 1e-3, or after 100 steps, up to a few percent short of the minimiser. `residual` says how far: the
+relative gap (wᵀGw − min_t (Gw)_t) / wᵀGw, 0 at the minimiser. `converged` says that it stopped by itself. Gradients of
+very different length, or nearly dependent ones, want `solver='exact'`, an interior point. The authors' own solver
+starts from the best pair of tasks.
 
 As in the authors' code, gradients are divided by the normaliser to find w, and w then weighs the losses as they are.
-A task with a zero gradient (or normaliser) has weight 0: otherwise it alone would stop all learning.
+A task with a zero gradient has weight 0: otherwise it alone would stop all learning.
+
+`normalisation='loss'` and `'loss+'` need positive losses. A loss of exactly 0 counts as `base.RESOLUTION`, which gives
+the limit: its gradient is so long that its weight is 0.
 """
 
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from mtkd_jax.weighting import solver as convex
-from mtkd_jax.weighting.base import Weighting, check_choice, full_precision
+from mtkd_jax.weighting.base import Weighting, check_choice, full_precision, positive_losses
 from mtkd_jax.weighting.cosines import Cosines, cosines, simplex_shares
 
 STEPS = 100
@@ -38,26 +41,28 @@ def mgda(
     """`normalisation`: what gradients are divided by: nothing, their norms, their losses, or both."""
     check_choice('normalisation', normalisation, ('none', 'l2', 'loss', 'loss+'))
     check_choice('solver', solver, ('frank_wolfe', 'exact'))
+    by_loss = normalisation in ('loss', 'loss+')
     find = frank_wolfe if solver == 'frank_wolfe' else exact
 
     @full_precision
     def update(
-        state: convex.Outcome, losses: Float[Array, 't'], gramian: Float[Array, 't t']
+        state: convex.Outcome, losses: Float[Array, 't'], gramian: Float[Array, 't t'], labelled: Bool[Array, 't']
     ) -> tuple[Array, convex.Outcome]:
         parts = cosines(gramian)
         length, moves = parts.length, parts.moves
         if normalisation in ('l2', 'loss+'):
             length = jnp.ones_like(length)
-        if normalisation in ('loss', 'loss+'):
-            moves = moves & (losses > 0)
-            length = length / jnp.where(moves, losses, 1.0)
+        if by_loss:
+            moves = moves & labelled
+            length = length / losses
         longest = jnp.max(jnp.where(moves, length, 0.0))
         length = jnp.where(moves, length / jnp.where(longest > 0, longest, 1.0), 1.0)
         # Those left out are orthogonal to the others.
         cosine = jnp.where(moves[:, None] & moves[None, :], parts.cosine, jnp.eye(len(losses)))
         return find(Cosines(cosine, length, parts.scale, moves))
 
-    return Weighting(convex.no_outcome, update, needs='gramian', report=convex.report)
+    shown = positive_losses(update) if by_loss else update
+    return Weighting(convex.no_outcome, shown, needs='gramian', report=convex.report)
 
 
 def exact(parts: Cosines) -> tuple[Array, convex.Outcome]:

@@ -15,7 +15,7 @@ def to_simplex(weights: Float[Array, 't'], there: Bool[Array, 't']) -> Float[Arr
 
 
 def among(there: Bool[Array, 't'], weights: Float[Array, 't'], follow: Callable[[Array], Array]) -> Float[Array, 't']:
-    """A step on the simplex of the tasks that are `there`, as if there were no others; those keep their weight.
+    """A step on the simplex of the tasks that are `there`, as if there were no others; the others keep their weight.
 
     `follow`: weights of the tasks that are there, of sum 1, and 0 elsewhere → the next ones.
     """

@@ -1,14 +1,14 @@
 """One small convex solver for every weighting that has no closed form: a primal-dual interior point.
 
-Minimises f(x) over x > 0, where the data say so on the plane aᵀx = 1, by Newton's method on
+Minimises f(x) over x > 0, and on the plane aᵀx = 1 where one is given, by Newton's method on
 
     ∇f(x) − ν a − z = 0,    x_i^p z_i = μ k_i,    aᵀx = 1.
 
 μ → 0 gives bound-constrained problems (MGDA, CAGrad, UPGrad, DualProj). μ = 1 held fixed gives the problems whose
 optimality is a power law, ∇f(x) = k x^(−p) (Nash-MTL: p = 1, FairGrad: p = 1/α). Linear systems are T × T, T ≤ 10.
 
-Everything is float32. Gradients of 1e-6 and 1e6 in one batch are no trouble because callers work with the matrix of
-cosines (`cosines`): every variable is the length of its task's part of the direction, not its weight.
+Everything is float32. Gradients of 1e-6 and 1e6 in one batch are no trouble, because callers work with the matrix of
+cosines (`cosines`). Every variable is the length of its task's part of the direction, not its weight.
 (S. Wright, "Primal-Dual Interior-Point Methods", 1997.)
 """
 
@@ -22,19 +22,21 @@ from jaxtyping import Array, Bool, Float, Int
 
 MAX_ITERATIONS = 60
 RIDGE = 1e-6
-"""Added to the cosines' unit diagonal: bounds problems that cancelling gradients leave unbounded. float32 of dot
-products over millions of parameters is no finer."""
+"""Added to the unit diagonal of the cosines. It bounds problems that cancelling gradients leave unbounded. Dot products
+of millions of parameters are no more exact than that in float32."""
 VANISHED = 1e-12
-"""Where μ → 0 stops. Far below float32's resolution of f: a bound that is neither active nor inactive is met to √μ."""
+"""Where μ → 0 stops. It lies far below float32's resolution of f, because a bound that is neither active nor inactive
+is met to √μ only."""
 TOLERANCE = 1e-3
-"""Of the residual, relative to the terms that cancel in it. Reached by far (1e-6) unless gradients cancel."""
+"""Of the residual, relative to the terms that cancel in it. Solutions come far below it (1e-6) unless gradients
+cancel."""
 
 Derivatives = Callable[[Array], tuple[Array, Array]]
 """x [n] → gradient [n] and Hessian [n n] of the convex f."""
 
 
 class Outcome(NamedTuple):
-    """The state of weightings that solve anew at every step: how well they did it the last time."""
+    """The state of weightings that solve anew at every step: how well the last step was solved."""
 
     residual: Float[Array, '']
     converged: Bool[Array, '']
@@ -81,7 +83,7 @@ def minimise(
 ) -> Solution:
     """The minimiser over x > 0 (and aᵀx = 1 with a = `plane`) for μ = `barrier`, p = `power`, k = `strength`.
 
-    `start` is positive and lies on the plane. Nothing is done about a failure but to say so in `converged`.
+    `start` is positive and lies on the plane. A failure is not mended; `converged` says so.
     """
     normal = jnp.zeros_like(start) if plane is None else plane
     k = jnp.ones_like(start) if strength is None else strength
@@ -110,7 +112,7 @@ def minimise(
         x, z, nu, i = carry
         gradient, hessian = derivatives(x)
         wanted = jnp.maximum(last, 0.1 * mean_barrier(x, z)) * k * x**-power
-        # aaᵀ changes no step on the plane, and makes Hessians definite that are so along the plane only (CAGrad's).
+        # CAGrad's Hessian is definite along the plane only. aaᵀ makes it definite, and changes no step on the plane.
         matrix = hessian + jnp.diag(power * z / x) + jnp.outer(normal, normal)
         right = jnp.stack([wanted + nu * normal - gradient, normal], axis=1)
         free, along = solve(matrix, right).T
@@ -139,7 +141,7 @@ def to_boundary(x: Float[Array, 'n'], step: Float[Array, 'n']) -> Float[Array, '
 def solve(matrix: Float[Array, 'n n'], right: Float[Array, 'n m']) -> Float[Array, 'n m']:
     """M⁻¹R for positive definite M, scaled to a unit diagonal first: variables near a bound make it uneven."""
     scale = jax.lax.rsqrt(jnp.diagonal(matrix))
-    # A step may be slightly wrong, a factor must exist: rounding may leave M without its last positive eigenvalue.
+    # A step may be slightly wrong, but a factor must exist: rounding can push M's smallest eigenvalue below zero.
     lifted = matrix * scale[:, None] * scale[None, :] + len(matrix) * jnp.finfo(matrix.dtype).eps * jnp.eye(len(matrix))
     factor = cho_factor(lifted)
     return scale[:, None] * cho_solve(factor, scale[:, None] * right)

@@ -1,21 +1,20 @@
-"""UPGrad and DualProj: projections onto the cone of directions that conflict with no task.
+"""UPGrad: the mean of the task gradients, each projected onto the directions that conflict with no task.
 
-The projection of Jᵀu onto {d : Jd ≥ 0} is Jᵀv, where v minimises vᵀGv over v ≥ u. DualProj projects the mean gradient
-(u = 1/T for every task); UPGrad projects every task's gradient and takes the mean: w = Σ_t v(e_t) / T. Where nothing
-conflicts, both are the mean, w = 1/T.
+The projection of Jᵀu onto {d : Jd ≥ 0} is Jᵀv, where v minimises vᵀGv over v ≥ u. UPGrad projects every task's gradient
+and takes the mean: w = Σ_t v(e_t) / T. Where nothing conflicts, w = 1/T.
 
-P. Quinton, V. Rey, "Jacobian Descent for Multi-Objective Optimization", 2024 (UPGrad); D. Lopez-Paz, M. Ranzato,
-"Gradient Episodic Memory for Continual Learning", 2017 (DualProj). Need the Gramian. State: the solver's outcome.
+P. Quinton, V. Rey, "Jacobian Descent for Multi-Objective Optimization", 2024. Needs the Gramian. State: the solver's
+outcome.
 
 `regularisation` is added to the diagonal of G / trace G, as in the authors' library. It bounds the weights where
-gradients cancel, and lets the direction conflict a little with tasks whose squared gradient is small against it;
+gradients cancel. It also lets the direction conflict a little with tasks whose squared gradient is small against it;
 `regularisation=0` does not. The authors' library treats a trace below 1e-4 as zero; here the result does not depend on
-the scale of the gradients. A task with a zero gradient has weight 1/T and no say.
+the scale of the gradients. A task with a zero gradient has weight 1/T and changes no other weight.
 """
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from mtkd_jax.weighting import solver
 from mtkd_jax.weighting.base import Weighting, check_not_negative, full_precision
@@ -28,27 +27,12 @@ def upgrad(*, regularisation: float = 1e-4) -> Weighting:
 
     @full_precision
     def update(
-        state: solver.Outcome, losses: Float[Array, 't'], gramian: Float[Array, 't t']
+        state: solver.Outcome, losses: Float[Array, 't'], gramian: Float[Array, 't t'], labelled: Bool[Array, 't']
     ) -> tuple[Array, solver.Outcome]:
         parts = regularised(gramian, regularisation)
         # Unit gradients are projected, so that short ones keep their digits; the lengths count in the mean only.
         added, outcome = project(parts.cosine, jnp.eye(len(losses)))
         return (1 + parts.length @ added / parts.length) / len(losses), outcome
-
-    return Weighting(solver.no_outcome, update, needs='gramian', report=solver.report)
-
-
-def dualproj(*, regularisation: float = 1e-4) -> Weighting:
-    """`regularisation`: relative to the trace (the authors' library)."""
-    check_not_negative('regularisation', regularisation)
-
-    @full_precision
-    def update(
-        state: solver.Outcome, losses: Float[Array, 't'], gramian: Float[Array, 't t']
-    ) -> tuple[Array, solver.Outcome]:
-        parts = regularised(gramian, regularisation)
-        added, outcome = project(parts.cosine, parts.length[None])
-        return (1 + added[0] / parts.length) / len(losses), outcome
 
     return Weighting(solver.no_outcome, update, needs='gramian', report=solver.report)
 

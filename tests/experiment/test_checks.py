@@ -50,7 +50,11 @@ def test_a_field_that_does_not_fit_is_refused(rooms, tmp_path, fields, message):
     ('recipe', 'fields', 'message'),
     [
         ('method=dwa', {'weighting_settings__temperature': 0.0}, '`weighting_settings` of dwa: `temperature` is 0.0'),
-        ('method=mgda', {'weighting_settings__gramian_of': 'heads'}, "`gramian_of` is 'heads'"),
+        (
+            'method=mgda',
+            {'weighting_settings__gramian_of': 'heads'},
+            "gramian_of` is 'heads'; choose one of parameters, features",
+        ),
         ('method=mgda,backbone=mtan', {'weighting_settings__gramian_of': 'features'}, 'mtan has no feature map'),
         ('method=mgda,backbone=unet_sd', {'weighting_settings__gramian_of': 'features'}, 'unet_sd has no feature map'),
         ('method=imtl,halves=loss', {'weighting_settings__gramian_of': 'features'}, 'imtl reads no Gramian with these'),

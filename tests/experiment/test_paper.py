@@ -101,3 +101,23 @@ def test_single_task_rows_do_not_depend_on_what_they_teach():
 def test_a_run_may_have_rows_in_two_tables():
     found, _ = rows('cityscapes', 'method=uniform,backbone=mtan')
     assert [place['table'] for place in found['uniform']] == ['kdmtl_table3_cityscapes', 'sdmtcnn_table5_2task']
+
+
+@pytest.mark.parametrize(
+    ('name', 'recipe', 'branch', 'metrics'),
+    [
+        ('cityscapes', 'method=kd_mtl', '', {'miou', 'inverse_depth_rel'}),
+        ('cityscapes', 'method=dwa,backbone=mtan', '', {'inverse_depth_abs'}),
+        ('cityscapes', 'method=sd_mtcnn', 'teacher', {'inverse_depth_abs', 'pixel_accuracy'}),
+        ('taskonomy', '', 'teacher', {'depth_rel', 'normal_cosine'}),
+        ('taskonomy', 'method=uniform,backbone=mtan', '', {'depth_rel', 'normal_cosine'}),
+        ('nyuv2', 'method=sd_mtcnn,tasks=segmentation+depth', 'teacher', {'depth_rel', 'miou'}),
+        ('svhn_omniglot', '', '', {'svhn_accuracy', 'omniglot_accuracy'}),
+    ],
+)
+def test_a_papers_row_has_our_names_of_its_metrics(name, recipe, branch, metrics):
+    place = list(rows(name, recipe)[0].values())[-1][0]
+    found = set(tables.paper_results(tables.paper_row(place, branch), place['prefix']))
+    assert metrics <= found
+    # Of which unit Taskonomy's depth, keypoints and edges are there, the paper does not say.
+    assert name != 'taskonomy' or not {'depth_abs', 'keypoints_abs', 'edges_abs'} & found

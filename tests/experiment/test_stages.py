@@ -24,7 +24,7 @@ def test_a_given_teacher_must_fit(rooms, tmp_path):
     for task, folder, message in (
         ('depth', wrong_task, 'predicts normals; give a network of depth alone'),
         ('depth', several, 'predicts depth, normals; give a network of depth alone'),
-        ('depth', wrong_point, 'is a segnet_sd, which has features at mid and not at last'),
+        ('depth', wrong_point, 'The teacher of depth has features at mid and not at last'),
         ('segmentation', wrong_classes, 'for 40 classes; the data has 13'),
     ):
         config = load('rooms', data__data_dir=rooms, **{f'method_settings__teachers__{task}': folder})
@@ -47,7 +47,7 @@ def test_a_network_with_features_of_each_tasks_own_takes_a_step(rooms, tmp_path)
     config = load('rooms', 'method=kd_mtl,backbone=cross_stitch,tasks=depth', data__data_dir=rooms)
     stage = stages(config, tmp_path)[-1]
     batch = jax.tree.map(jnp.asarray, next(stage.data.train.ordered()))
-    optimizer, shape = stage.optimizer(2), batch.image.shape
+    optimizer, shape = stage.optimizer(2, 2), batch.image.shape
     weighting = stage.weighting(2)
     state = initial_state(stage.method, weighting, optimizer, jax.random.key(0), shape)
     frozen = {

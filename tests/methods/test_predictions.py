@@ -28,7 +28,7 @@ def pixel(*values):
 
 
 def method(supervised=EQ5, weight=1.0, stop=False):
-    return methods.SelfDistillation(
+    return methods.sd_mtcnn.SelfDistillation(
         network=NETWORK,
         tasks=small.TASKS,
         supervised=supervised,
@@ -165,7 +165,7 @@ def test_objectives_as_numbers(supervised, expected):
         'segmentation': Target(jnp.ones((2, 2, 2, 1), jnp.int32), mask),
         'depth': Target(jnp.ones((2, 2, 2, 1)), mask),
     }
-    chosen = methods.SelfDistillation(
+    chosen = methods.sd_mtcnn.SelfDistillation(
         network=Constants(),
         tasks=CONSTANT_TASKS,
         supervised=supervised,
@@ -225,7 +225,7 @@ def test_stopped_teachers_get_no_distillation_gradient(variables, batch):
 def test_traditional_kd_reads_a_frozen_teacher(batch):
     student = dataclasses.replace(NETWORK, branches=(STUDENT,))
     teacher = dataclasses.replace(NETWORK, branches=('main',))
-    chosen = methods.TraditionalKD(
+    chosen = methods.traditional_kd.TraditionalKD(
         network=student,
         tasks=small.TASKS,
         supervised=(STUDENT,),

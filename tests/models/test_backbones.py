@@ -1,5 +1,6 @@
 """What holds of every backbone: shapes, precision, who owns which parameters, the shared feature, checkpoints."""
 
+import dataclasses
 import functools
 
 import jax
@@ -10,15 +11,16 @@ from flax.traverse_util import flatten_dict
 from jax.interpreters import partial_eval
 
 from mtkd_jax import convert, models, tasks
-from mtkd_jax.build.networks import BACKBONES, predicts_images
-from mtkd_jax.models import reference
+from mtkd_jax.experiment.models import build_network
+from mtkd_jax.models import BACKBONES, reference
+from mtkd_jax.models.backbone import per_image
 from mtkd_jax.training.folder import load_model
 from mtkd_jax.types import MAIN, UserError, feature_of
 from tests import golden_weights, small
 
 FIVE = (tasks.segmentation(13), tasks.depth(), tasks.normals(), tasks.keypoints(), tasks.edges())
 TWO = FIVE[1:3]
-DENSE = [name for name in BACKBONES if not predicts_images(name)]
+DENSE = [name for name in BACKBONES if not per_image(BACKBONES[name])]
 # Every width differs, so that a wrong one does not fit.
 WIDTHS = (4, 6, 8, 10, 12)
 
@@ -34,11 +36,6 @@ def start(network, size=(32, 64)):
     image = jnp.asarray(np.random.default_rng(0).uniform(size=(2, *size, 3)), jnp.float32)
     shapes = jax.eval_shape(lambda key: network.init(key, image, train=False), jax.random.key(0))
     return small.filled(shapes), image
-
-
-def owner(child, chosen):
-    """The task that a top-level child is named after, or None."""
-    return next((t.name for t in chosen if child.endswith(f'_{t.name}')), None)
 
 
 @pytest.mark.parametrize('name', DENSE)
@@ -64,7 +61,7 @@ def test_any_number_of_tasks(name, count):
 
 
 @pytest.mark.parametrize('name', DENSE)
-def test_children_named_after_a_task_are_reached_by_its_loss_alone(name):
+def test_a_tasks_own_parameters_are_reached_by_its_loss_alone(name):
     """And every other child by both losses."""
     network = tiny(name)
     variables, image = start(network, (32, 32))
@@ -81,8 +78,8 @@ def test_children_named_after_a_task_are_reached_by_its_loss_alone(name):
         for child, reaches in zip(leaves, used, strict=True):
             reached[child] |= {task.name} if reaches else set()
     both = {t.name for t in TWO}
-    assert reached == {child: {owner(child, TWO)} if owner(child, TWO) else both for child in params}
-    assert {owner(child, TWO) for child in params} == {None, *both}
+    assert reached == {child: {network.own((child,))} if network.own((child,)) else both for child in params}
+    assert {network.own((child,)) for child in params} == {None, *both}
 
 
 @pytest.mark.parametrize('name', ['segnet', 'segnet_sd', 'lenet_mtl'])
@@ -118,7 +115,7 @@ def test_every_gradient_passes_the_shared_feature(name):
     for whole, behind, at_feature in compare(params, jnp.zeros(shift.shape), direction):
         assert np.abs(at_feature).max() > 0
         for child in params:
-            if owner(child, TWO) is None:
+            if network.own((child,)) is None:
                 largest = max(float(np.abs(x).max()) for x in jax.tree.leaves(whole[child]))
                 close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-3 * largest)
                 jax.tree.map(close, whole[child], behind[child])
@@ -157,7 +154,8 @@ def test_checkpoints_convert_and_come_back(model, tmp_path):
     spec, part = load_model(tmp_path / 'one')
     assert spec['tasks'] == ['depth']
     part, whole = flatten_dict(part), flatten_dict(variables)
-    others = [path for path in whole if owner(path[1], [t for t in FIVE if t.name != 'depth'])]
+    every, _ = build_network(load_model(tmp_path / 'all')[0])
+    others = [path for path in whole if every.own(path[1:]) not in (None, 'depth')]
     assert set(part) == set(whole) - set(others)
     assert all(np.array_equal(part[path], whole[path]) for path in part)
 
@@ -167,3 +165,16 @@ def test_a_checkpoint_of_another_model_is_refused():
         if model not in ('mtan_dense', 'mtan_cross_stitch'):
             with pytest.raises(UserError, match=r'Check `--model` and `--tasks`'):
                 reference.REFERENCES[model].variables(scaled('mtan_dense'), small.NAMES)
+
+
+@pytest.mark.parametrize('name', DENSE)
+def test_a_name_that_ends_in_a_tasks_name_decides_nothing(name):
+    """A task called `depth` beside one called `edge_depth`: the head of the latter is not the former's."""
+    edge_depth = dataclasses.replace(tasks.depth(), name='edge_depth')
+    network = tiny(name, (tasks.depth(), edge_depth))
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    params = jax.eval_shape(lambda x: network.init(jax.random.key(0), x, train=False), image)['params']
+    owners = {child: network.own((child,)) for child in params}
+    assert {'depth', 'edge_depth'} <= set(owners.values())
+    assert all(task == 'edge_depth' for child, task in owners.items() if child.endswith('_edge_depth'))
+    assert network.own(('somebody_elses_depth',)) is None

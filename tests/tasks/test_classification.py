@@ -70,7 +70,7 @@ def unlabelled(batch_size=6):
 
 def kd_mtl():
     names = ('digits', 'characters')
-    return methods.KDMTL(
+    return methods.kd_mtl.KDMTL(
         network=models.LeNetMTL((DIGITS, CHARACTERS)),
         tasks=(DIGITS, CHARACTERS),
         adaptors=distill.Adaptors(names, ('last',)),

@@ -1,5 +1,8 @@
 """Gradients by task: what a weighting is shown, what becomes of its answer, and what it costs to look."""
 
+import dataclasses
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jax.interpreters import partial_eval
 
 from mtkd_jax import distill, methods, models
-from mtkd_jax.training import gradients, sharding
+from mtkd_jax.training import sharding
 from mtkd_jax.training.diagnostics import diagnosis
 from mtkd_jax.training.state import TrainState, initial_state
 from mtkd_jax.training.step import compile_step, train_step
@@ -24,12 +27,27 @@ SGD = optax.sgd(1.0)
 BATCH = jax.tree.map(jnp.asarray, next(small.split(16).ordered()))
 
 
+class Parts(NamedTuple):
+    """Parameters that tasks share, and those that one task's loss alone reaches."""
+
+    shared: Any
+    own: Any
+
+
+def split(params, names):
+    heads = {f'head_{name}' for name in names}
+    network = params['network']
+    shared = {name: tree for name, tree in network.items() if name not in heads}
+    own = {name: tree for name, tree in network.items() if name in heads}
+    return Parts(shared, {**{group: tree for group, tree in params.items() if group != 'network'}, 'network': own})
+
+
 def supervised():
     return methods.Supervised(tiny.Network(), tiny.TASKS)
 
 
 def kd_mtl():
-    return methods.KDMTL(
+    return methods.kd_mtl.KDMTL(
         network=tiny.Network(),
         tasks=tiny.TASKS,
         adaptors=distill.Adaptors(NAMES, ('last',)),
@@ -40,7 +58,7 @@ def kd_mtl():
 
 
 def bam(**fields):
-    return methods.BAM(
+    return methods.bam.BAM(
         network=tiny.Network(),
         tasks=tiny.TASKS,
         distances={t.name: t.distances['squared_l2'] for t in tiny.TASKS},
@@ -60,7 +78,7 @@ def teachers():
 def recorder(needs):
     """A weighting that keeps what it is shown, and answers `GIVEN`."""
 
-    def update(state, losses, shown):
+    def update(state, losses, shown, labelled):
         answer = GIVEN @ shown if needs == 'gradients' else GIVEN
         return answer, (losses, shown)
 
@@ -114,10 +132,10 @@ def test_shared_parameters_follow_the_weighting_and_heads_their_own_task(needs, 
     of_task, distilled = by_hand(method(), before)
     weighted = jax.tree.map(lambda d, *g: sum(w * x for w, x in zip(GIVEN, g, strict=True)) + d, distilled, *of_task)
     plain = jax.tree.map(lambda d, *g: sum(g) + d, distilled, *of_task)
-    shared, own = gradients.split(moved(before, after), NAMES)
-    close(shared, gradients.split(weighted, NAMES).shared)
+    shared, own = split(moved(before, after), NAMES)
+    close(shared, split(weighted, NAMES).shared)
     # Losses alone: everything is weighted. Gradients: the weighting has its say where tasks meet, and only there.
-    close(own, gradients.split(weighted if needs == 'losses' else plain, NAMES).own)
+    close(own, split(weighted if needs == 'losses' else plain, NAMES).own)
     assert own['network'].keys() == {f'head_{name}' for name in NAMES}
     assert shared.keys() == {'trunk', 'norm'}
     if needs != 'gradients':
@@ -133,8 +151,8 @@ def test_factors_reach_the_heads(needs, gramian_of, method):
     before, after, scalars = one_step(method(), scaled(recorder(needs), factors), gramian_of)
     of_task, distilled = by_hand(method(), before)
     expected = jax.tree.map(lambda d, *g: sum(f * x for f, x in zip(factors, g, strict=True)) + d, distilled, *of_task)
-    _, own = gradients.split(moved(before, after), NAMES)
-    close(own, gradients.split(expected, NAMES).own)
+    _, own = split(moved(before, after), NAMES)
+    close(own, split(expected, NAMES).own)
     assert all(np.all(x == 0) for x in jax.tree.leaves(own['network']['head_normals']))
     if needs == 'gradients' and method is supervised:
         total = sum(f * scalars[f'loss/{name}'] for f, name in zip(factors, NAMES, strict=True))
@@ -152,14 +170,14 @@ def test_weightings_see_what_the_labels_say_whatever_their_share(needs, done):
     np.testing.assert_allclose(losses, [scalars[f'loss/{name}'] for name in NAMES], rtol=1e-6)
     assert (losses > 0).all()
     if needs == 'gradients':
-        flat = [ravel_pytree(gradients.split(g, NAMES).shared)[0] for g in of_task]
+        flat = [ravel_pytree(split(g, NAMES).shared)[0] for g in of_task]
         np.testing.assert_allclose(shown, flat, rtol=2e-4, atol=2e-6)
     mixed = lambda w: jax.tree.map(  # noqa: E731
         lambda d, *g: share * sum(x * y for x, y in zip(w, g, strict=True)) + d, distilled, *of_task
     )
-    shared, own = gradients.split(moved(before, after), NAMES)
-    close(shared, gradients.split(mixed(GIVEN), NAMES).shared)
-    close(own, gradients.split(mixed(GIVEN if needs == 'losses' else (1, 1, 1)), NAMES).own)
+    shared, own = split(moved(before, after), NAMES)
+    close(shared, split(mixed(GIVEN), NAMES).shared)
+    close(own, split(mixed(GIVEN if needs == 'losses' else (1, 1, 1)), NAMES).own)
     counted = np.ones(3) if needs == 'gradients' else GIVEN
     total = share * counted @ losses + (1 - share) * 3 * sum(scalars[f'distillation/{name}'] for name in NAMES)
     np.testing.assert_allclose(scalars['loss/total'], total, rtol=1e-5)
@@ -193,7 +211,7 @@ def test_gramian_and_jacobian_are_those_of_the_shared_parameters(devices):
     before, seen_products, _ = one_step(kd_mtl(), recorder('gramian'), devices=devices)
     _, seen_rows, _ = one_step(kd_mtl(), recorder('gradients'), devices=devices)
     of_task, _ = by_hand(kd_mtl(), before)
-    shared = [gradients.split(gradient, NAMES).shared for gradient in of_task]
+    shared = [split(gradient, NAMES).shared for gradient in of_task]
     rows = np.stack([np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)]) for tree in shared])
     np.testing.assert_allclose(seen_rows.weighting_state[1], rows, rtol=2e-4, atol=2e-6)
     np.testing.assert_allclose(seen_products.weighting_state[1], rows @ rows.T, rtol=1e-3, atol=1e-6)
@@ -212,10 +230,10 @@ def test_gramian_of_features_is_that_of_the_map_all_heads_read():
     rows = np.stack([np.ravel(jax.grad(loss)(features, task)) for task in tiny.TASKS])
     np.testing.assert_allclose(after.weighting_state[1], rows @ rows.T, rtol=1e-3, atol=1e-9)
     of_task, _ = by_hand(supervised(), before)
-    shared, own = gradients.split(moved(before, after), NAMES)
+    shared, own = split(moved(before, after), NAMES)
     expected = jax.tree.map(lambda *g: sum(w * x for w, x in zip(GIVEN, g, strict=True)), *of_task)
-    close(shared, gradients.split(expected, NAMES).shared)
-    close(own, gradients.split(jax.tree.map(lambda *g: sum(g), *of_task), NAMES).own)
+    close(shared, split(expected, NAMES).shared)
+    close(own, split(jax.tree.map(lambda *g: sum(g), *of_task), NAMES).own)
 
 
 def test_factors_in_front_of_a_weighting():
@@ -247,10 +265,27 @@ def test_a_task_without_labels_never_spoils_the_others(method, name):
     assert scalars['loss/depth'] == 0
     assert all(np.isfinite(value) for value in scalars.values()), scalars
     assert all(np.isfinite(x).all() for x in jax.tree.leaves((after.params, after.batch_stats)))
-    shared, own = gradients.split(moved(before, after), NAMES)
+    shared, own = split(moved(before, after), NAMES)
     assert any(np.abs(x).max() > 0 for x in jax.tree.leaves(shared))
     # Neither a label nor a teacher's answer: the unlabelled task's head has nothing to follow.
     assert all(np.abs(x).max() == 0 for x in jax.tree.leaves(own['network']['head_depth']))
+
+
+@pytest.mark.parametrize('needs', ['losses', 'gramian', 'gradients'])
+def test_masks_say_which_tasks_have_a_label(needs):
+    """Not losses: the segmentation's is below 0 here, that of depth is 0 for want of a label."""
+    depth = BATCH.targets['depth']
+    batch = BATCH._replace(targets={**BATCH.targets, 'depth': depth._replace(mask=np.zeros_like(depth.mask))})
+    odd = dataclasses.replace(tiny.TASKS[0], loss=lambda *given: -tiny.TASKS[0].loss(*given))
+    method = methods.Supervised(tiny.Network(), (odd, *tiny.TASKS[1:]))
+    keeps = recorder(needs)._replace(
+        init=lambda *sizes: jnp.zeros(3, bool),
+        update=lambda state, losses, shown, labelled: (GIVEN @ shown if needs == 'gradients' else GIVEN, labelled),
+    )
+    for gramian_of in ('parameters', 'features') if needs == 'gramian' else ('parameters',):
+        _, after, scalars = one_step(method, keeps, gramian_of, batch=batch)
+        assert scalars['loss/segmentation'] < 0
+        np.testing.assert_array_equal(after.weighting_state, [True, False, True])
 
 
 def test_bam_goes_from_the_teachers_to_the_labels():
@@ -283,7 +318,7 @@ def test_diagnosis_is_what_it_says():
     state = initial_state(method, CONSTRUCTORS['uniform'](), SGD, jax.random.key(0), BATCH.image.shape)
     found = diagnosis(method, mesh)(state, teachers(), jax.device_put(BATCH, sharding.batched(mesh)))
     of_task, _ = by_hand(method, state)
-    flat = [np.concatenate([np.ravel(x) for x in jax.tree.leaves(gradients.split(g, NAMES).shared)]) for g in of_task]
+    flat = [np.concatenate([np.ravel(x) for x in jax.tree.leaves(split(g, NAMES).shared)]) for g in of_task]
     norms = [np.linalg.norm(x) for x in flat]
     np.testing.assert_allclose(found['gradient/normals'], norms[2], rtol=1e-3)
     np.testing.assert_allclose(found['cosine/segmentation/depth'], flat[0] @ flat[1] / norms[0] / norms[1], atol=1e-3)

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from mtkd_jax.training.balance import initial_state as fresh_state
 
 from mtkd_jax import methods, weighting
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.methods import Supervised
-from mtkd_jax.training.balance import initial_state as fresh_state
 from mtkd_jax.training.loop import Loop
 from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
 from mtkd_jax.types import UserError
@@ -170,7 +170,7 @@ def test_a_non_finite_loss_names_step_task_and_checkpoint(tmp_path):
 def test_a_weighting_that_is_not_finite_is_named(tmp_path, answer, reported, words):
     made = weighting.Weighting(
         lambda number: (),
-        lambda state, losses, gramian: (answer * jnp.ones_like(losses), state),
+        lambda state, losses, gramian, labelled: (answer * jnp.ones_like(losses), state),
         report=lambda state: {'residual': jnp.asarray(reported)},
     )
     loop = Loop(balanced(tmp_path, made, 'odd'), small.mesh(), tmp_path, StopRequest())

@@ -5,21 +5,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtkd_jax import methods, models, weighting
+from mtkd_jax import distill, methods, weighting
 from mtkd_jax.data.augment import augmentation
 from mtkd_jax.training import sharding
 from mtkd_jax.training.diagnostics import diagnosis
-from mtkd_jax.training.optimizer import make_optimizer
 from mtkd_jax.training.state import initial_state
 from mtkd_jax.training.step import compile_step, train_step
 from mtkd_jax.types import UserError
 from tests import small, tiny
 
-OPTIMIZER = make_optimizer(1e-3, [1.0], 10, 1e-2, 5e-4)
+OPTIMIZER = small.make_optimizer(1e-3, [1.0], 10, 1e-2, 5e-4)
 FROZEN = {name: small.teacher_variables(i) for i, name in enumerate(small.NAMES)}
 
 
-STILL = make_optimizer(0.0, [], 10, 0.0, 0.0)
+STILL = small.make_optimizer(0.0, [], 10, 0.0, 0.0)
 AUGMENT = augmentation('scale_crop_flip', small.TASKS, 0)
 
 
@@ -84,10 +83,10 @@ def test_a_task_without_labels_has_no_loss_and_no_gradient():
 def tiny_kd_mtl():
     """(method, variables of its teachers, state that steps leave as it is, batch)."""
     teacher = tiny.Network(())
-    method = methods.KDMTL(
+    method = methods.kd_mtl.KDMTL(
         network=tiny.Network(),
         tasks=tiny.TASKS,
-        adaptors=models.Adaptors(small.NAMES, ('last',)),
+        adaptors=distill.Adaptors(small.NAMES, ('last',)),
         teachers=dict.fromkeys(small.NAMES, teacher),
         points=('last',),
         weights=dict.fromkeys(small.NAMES, 1.0),
@@ -140,7 +139,7 @@ def test_mixed_precision_keeps_float32_state(dtype):
 
 @pytest.mark.parametrize(('epochs', 'factor'), [((2.0,), 0.5), ((2.0, 2.0), 0.25)])
 def test_learning_rate_is_halved_where_the_epoch_begins(epochs, factor):
-    optimizer = make_optimizer(1.0, epochs, 5, 1.0, 0.0)
+    optimizer = small.make_optimizer(1.0, epochs, 5, 1.0, 0.0)
     params = {'network': jnp.zeros(()), 'adaptors': jnp.zeros(())}
     state = optimizer.init(params)
     taken = []
@@ -152,7 +151,7 @@ def test_learning_rate_is_halved_where_the_epoch_begins(epochs, factor):
 
 
 def test_learning_rate_decays_in_steps_on_top_of_halving():
-    optimizer = make_optimizer(1.0, (2.0,), 2, 1.0, 0.0, decay_every_epochs=1.5, decay_factor=0.8)
+    optimizer = small.make_optimizer(1.0, (2.0,), 2, 1.0, 0.0, decay_every_epochs=1.5, decay_factor=0.8)
     params = {'network': jnp.zeros(()), 'adaptors': jnp.zeros(())}
     state, taken = optimizer.init(params), []
     for _ in range(7):
@@ -163,7 +162,7 @@ def test_learning_rate_decays_in_steps_on_top_of_halving():
 
 
 def test_adaptor_l2_is_added_to_the_gradient():
-    optimizer = make_optimizer(1.0, [], 1, 1.0, 0.5)
+    optimizer = small.make_optimizer(1.0, [], 1, 1.0, 0.5)
     params = {'network': jnp.asarray([4.0]), 'adaptors': jnp.asarray([4.0, -4.0])}
     gradient = {'network': jnp.zeros(1), 'adaptors': jnp.asarray([-1.0, 0.0])}
     updates, _ = optimizer.update(gradient, optimizer.init(params), params)

@@ -35,6 +35,7 @@ ALL = {
     'mgda_loss+': weighting.mgda('loss+', solver='exact'),
     'modo': weighting.modo(),
     'moco': weighting.moco(),
+    'moco_paper': weighting.moco(normalise=False, projection='simplex', rho=0.1),
     'nash_mtl': weighting.nash_mtl(),
     'pcgrad': weighting.pcgrad(),
     'rlw': weighting.rlw(),
@@ -60,13 +61,14 @@ def initial(weighter, num_tasks=TASKS, num_parameters=PARAMETERS):
     return weighter.init(*sizes)
 
 
-def step(weighter, state, losses, jacobian):
+def step(weighter, state, losses, jacobian, labelled=True):
     """(direction, task weights or None, state), whatever the weighting needs."""
+    labelled = jnp.broadcast_to(labelled, losses.shape)
     if weighter.needs == 'gradients':
-        direction, state = weighter.update(state, losses, jacobian)
+        direction, state = weighter.update(state, losses, jacobian, labelled)
         return direction, weighter.report(state).get('weight'), state
     gramian = jacobian @ jacobian.T if weighter.needs == 'gramian' else None
-    weights, state = weighter.update(state, losses, gramian)
+    weights, state = weighter.update(state, losses, gramian, labelled)
     return weights @ jacobian, weights, state
 
 
@@ -78,17 +80,23 @@ def compiled(name):
         direction, weights, state = step(weighter, state, *inputs)
         return state, (direction, weights, weighter.report(state))
 
-    def steps(losses, jacobian):
-        return jax.lax.scan(advance, initial(weighter), (losses, jacobian))[1]
+    def steps(*inputs):
+        return jax.lax.scan(advance, initial(weighter), inputs)[1]
 
     return jax.jit(jax.vmap(steps))
 
 
-def run(name, losses, jacobian):
-    """Five steps; `losses` [3] or [5 3], `jacobian` [3 8] or [5 3 8]. Side by side with another example: vmapped."""
+def run(name, losses, jacobian, labelled=True):
+    """Five steps; `losses` [3] or [5 3], `jacobian` [3 8] or [5 3 8], `labelled` as `losses`.
+
+    Side by side with another example: vmapped.
+    """
     losses = jnp.broadcast_to(jnp.asarray(losses, jnp.float32), (STEPS, TASKS))
     jacobian = jnp.broadcast_to(jnp.asarray(jacobian, jnp.float32), (STEPS, TASKS, PARAMETERS))
-    both = compiled(name)(jnp.stack([losses, LOSSES]), jnp.stack([jacobian, random(99)]))
+    labelled = jnp.broadcast_to(labelled, losses.shape)
+    both = compiled(name)(
+        jnp.stack([losses, LOSSES]), jnp.stack([jacobian, random(99)]), jnp.stack([labelled, jnp.ones_like(labelled)])
+    )
     return Run(*jax.tree.map(lambda values: np.asarray(values[0]), both))
 
 

@@ -59,23 +59,23 @@ def test_finite(name, case):
 
 @every
 def test_a_batch_without_labels_of_a_task(name):
-    losses, jacobian = LOSSES.copy(), random(1)
-    losses[1:3, 1] = 0
-    jacobian[1:3, 1] = 0
-    losses[4], jacobian[4] = 0, 0
-    found = run(name, losses, jacobian)
+    losses, jacobian, labelled = LOSSES.copy(), random(1), np.ones((5, 3), bool)
+    labelled[1:3, 1] = labelled[4] = False
+    losses[~labelled], jacobian[~labelled] = 0, 0
+    found = run(name, losses, jacobian, labelled)
     assert np.isfinite(found.direction).all()
     np.testing.assert_array_equal(found.direction[4], 0)
     # The direction lies in the plane of the other tasks' gradients of this step, or, with averages, of theirs so far.
-    if found.weights is not None and name not in ('db_mtl', 'moco'):
+    if found.weights is not None and name not in ('db_mtl', 'moco', 'moco_paper'):
         span = jacobian[2][[0, 2]]
         rest = found.direction[2] - span.T @ np.linalg.lstsq(span.T, found.direction[2], rcond=None)[0]
         assert np.linalg.norm(rest) < 1e-5 * max(np.linalg.norm(found.direction[2]), 1e-5)
 
 
 # Of their state, and of weights that are relative to those of other tasks.
-STATEFUL = {name: ALL[name] for name in ('famo', 'gradnorm', 'excess_mtl', 'moco', 'modo', 'sdmgrad', 'db_mtl')} | {
-    'moco_simplex': weighting.moco(normalise=False, projection='simplex', rho=0.1),
+STATEFUL = {
+    name: ALL[name] for name in ('famo', 'gradnorm', 'excess_mtl', 'moco', 'moco_paper', 'modo', 'sdmgrad', 'db_mtl')
+} | {
     'sdmgrad_slow': weighting.sdmgrad(iterations=3, learning_rate=0.01),
 }
 
@@ -84,17 +84,15 @@ STATEFUL = {name: ALL[name] for name in ('famo', 'gradnorm', 'excess_mtl', 'moco
 def test_an_absent_task_is_as_good_as_none(name):
     """The others go where they would go alone, up to the length of the step."""
     weighter = STATEFUL[name]
-    losses, jacobian = LOSSES.copy(), 0.1 * random(12, 0.5)
-    losses[:, 1], jacobian[:, 1] = 0, 0
-    rest = [0, 2]
+    losses, jacobian, labelled = LOSSES.copy(), 0.1 * random(12, 0.5), np.ones((5, 3), bool)
+    losses[:, 1], jacobian[:, 1], labelled[:, 1] = 0, 0, False
+    inputs, rest = (losses, jacobian, labelled), [0, 2]
 
-    def steps(losses, jacobian):
+    def steps(*inputs):
         advance = lambda state, inputs: examples.step(weighter, state, *inputs)[::-2]  # noqa: E731
-        return jax.lax.scan(advance, examples.initial(weighter, losses.shape[1]), (losses, jacobian))[1]
+        return jax.lax.scan(advance, examples.initial(weighter, inputs[0].shape[1]), inputs)[1]
 
-    three, two = (
-        np.asarray(jax.jit(steps)(*pair)) for pair in ((losses, jacobian), (losses[:, rest], jacobian[:, rest]))
-    )
+    three, two = (np.asarray(jax.jit(steps)(*given)) for given in (inputs, (x[:, rest] for x in inputs)))
     np.testing.assert_allclose(unit(three), unit(two), atol=1e-4)
 
 
@@ -105,7 +103,7 @@ def test_an_absent_task_is_as_good_as_none(name):
         ('gradnorm', 'weights'),
         ('excess_mtl', 'log_weights'),
         ('moco', 'weights'),
-        ('moco_simplex', 'weights'),
+        ('moco_paper', 'weights'),
         ('modo', 'weights'),
         ('sdmgrad_slow', 'weights'),
     ],
@@ -115,9 +113,10 @@ def test_what_is_learned_of_a_task_waits_for_its_label(name, kept):
     update = jax.jit(lambda *inputs: examples.step(weighter, *inputs)[2])
     states = [examples.initial(weighter)]
     losses, jacobian = np.tile(LOSSES, (3, 1)), 0.1 * np.tile(random(13, 0.5), (3, 1, 1))
-    losses[5:10, 1], jacobian[5:10, 1] = 0, 0
-    for row, rows in zip(losses, jacobian, strict=True):
-        states.append(update(states[-1], jnp.asarray(row), jnp.asarray(rows)))
+    labelled = np.ones_like(losses, bool)
+    losses[5:10, 1], jacobian[5:10, 1], labelled[5:10, 1] = 0, 0, False
+    for inputs in zip(losses, jacobian, labelled, strict=True):
+        states.append(update(states[-1], *map(jnp.asarray, inputs)))
     # MoDo and SDMGrad learn from the two batches before.
     first, last = (6, 12) if name in ('modo', 'sdmgrad_slow') else (5, 10)
     learned = np.stack([getattr(state, kept) for state in states])
@@ -178,7 +177,7 @@ def test_products_are_exact_everywhere(name):
     """GPUs and TPUs round the factors of a product unless told otherwise."""
     weighter = ALL[name]
     inputs = {'losses': None, 'gramian': jnp.eye(3), 'gradients': jnp.ones((3, 8))}[weighter.needs]
-    program = str(jax.make_jaxpr(weighter.update)(examples.initial(weighter), jnp.ones(3), inputs))
+    program = str(jax.make_jaxpr(weighter.update)(examples.initial(weighter), jnp.ones(3), inputs, jnp.ones(3, bool)))
     assert 'precision=None' not in program
     if weighter.needs != 'losses' and name not in ('gradnorm', 'graddrop'):
         assert 'dot_general' in program

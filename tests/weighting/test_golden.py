@@ -31,14 +31,16 @@ def test_weights(name):
     for case in CASES:
         jacobian = np.asarray(case['jacobian'], np.float32)
         number = len(jacobian)
-        weights, _ = update(weighter.init(number), jnp.ones(number), jnp.asarray(jacobian @ jacobian.T))
+        weights, _ = update(
+            weighter.init(number), jnp.ones(number), jnp.asarray(jacobian @ jacobian.T), jnp.ones(number, bool)
+        )
         np.testing.assert_allclose(weights, case['weights'][name], atol=1e-3)
 
 
 def test_mean():
     for case in CASES:
         number = len(case['jacobian'])
-        weights, _ = weighting.uniform().update((), jnp.ones(number), None)
+        weights, _ = weighting.uniform().update((), jnp.ones(number), None, jnp.ones(number, bool))
         np.testing.assert_allclose(weights / number, case['weights']['mean'])
 
 
@@ -50,6 +52,6 @@ def test_a_zero_gradient_has_no_say(name):
         jacobian = np.asarray(case['jacobian'], np.float32)
         number = len(jacobian)
         gramian = np.pad(jacobian @ jacobian.T, (0, 6 - number))
-        weights, _ = update(weighter.init(6), jnp.ones(6), jnp.asarray(gramian))
+        weights, _ = update(weighter.init(6), jnp.ones(6), jnp.asarray(gramian), jnp.ones(6, bool))
         np.testing.assert_allclose(weights[:number], case['weights'][name], atol=1e-3)
         np.testing.assert_array_equal(weights[number:], 0)

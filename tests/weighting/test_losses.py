@@ -9,11 +9,12 @@ from mtkd_jax import weighting
 
 
 def weights(weighter, losses):
-    """Weights of each step for a list of losses [T], and the last state."""
+    """Weights of each step for a list of losses [T], None where a task has no label, and the last state."""
     state, found = weighter.init(len(losses[0])), []
-    update = jax.jit(lambda state, losses: weighter.update(state, losses, None))
+    update = jax.jit(lambda state, losses, labelled: weighter.update(state, losses, None, labelled))
     for row in losses:
-        weight, state = update(state, jnp.asarray(row, jnp.float32))
+        labelled = jnp.array([loss is not None for loss in row])
+        weight, state = update(state, jnp.array([0.0 if loss is None else loss for loss in row], jnp.float32), labelled)
         found.append(np.asarray(weight))
     return np.array(found), state
 
@@ -31,7 +32,7 @@ def test_uncertainty():
 
 
 def test_dwa():
-    losses = [[1.0, 2.0], [3.0, 2.0], [1.0, 0.0], [1.0, 1.0], [9.0, 9.0], [9.0, 9.0], [1.0, 1.0]]
+    losses = [[1.0, 2.0], [3.0, 2.0], [1.0, None], [1.0, 1.0], [9.0, 9.0], [9.0, 9.0], [1.0, 1.0]]
     found, _ = weights(weighting.dwa(temperature=2.0, steps_per_epoch=2), losses)
     np.testing.assert_array_equal(found[:4], 1)
     # Means 2 and 2, then 1 and (the batch without a label left out) 1; then 9 and 9.
@@ -55,7 +56,7 @@ def test_rlw():
 
 
 def test_gls():
-    found, _ = weights(weighting.gls(), [[1.0, 4.0], [1e-20, 1e20], [3.0, 0.0]])
+    found, _ = weights(weighting.gls(), [[1.0, 4.0], [1e-20, 1e20], [3.0, None]])
     # M = 2: 2 / (2 · 1), 2 / (2 · 4). M = 1. One task: its own loss.
     np.testing.assert_allclose(found[0], [1.0, 0.25], rtol=1e-6)
     np.testing.assert_allclose(found[1], [0.5e20, 0.5e-20], rtol=1e-4)
@@ -97,9 +98,9 @@ def test_famo_gradient_of_the_softmax():
 
 
 def test_stch():
-    losses = [[9.0, 9.0], [1.0, 4.0], [3.0, 4.0], [1.0, 4.0], [0.0, 4.0], [0.0, 0.0]]
+    losses = [[9.0, 9.0], [1.0, 4.0], [3.0, 4.0], [1.0, 4.0], [None, 4.0], [None, None]]
     found, _ = weights(weighting.stch(mu=0.5, warmup_steps=3, nadir_steps=2), losses)
-    np.testing.assert_allclose(found[:3], 1 / np.array(losses[:3]), rtol=1e-6)
+    np.testing.assert_allclose(found[:3], 1 / np.array(losses[:3], float), rtol=1e-6)
     # ν = (2, 4): ratios ½ and 1, to the power 1/μ = 2, are ¼ and 1.
     np.testing.assert_allclose(found[3], 2 * np.array([0.2, 0.8]) / [1.0, 4.0], rtol=1e-5)
     np.testing.assert_allclose(found[4], [0.0, 2 / 4], rtol=1e-5)
@@ -122,8 +123,8 @@ def test_stch_is_the_gradient_of_its_objective():
     ],
 )
 def test_what_is_learned_waits_for_a_label(weighter, kept):
-    labelled = [[3.0, 2.0, 1.0], [2.0, 2.0, 1.0], [3.0, 1.0, 2.0]]
-    _, before = weights(weighter, labelled)
-    _, after = weights(weighter, [*labelled, [3.0, 0.0, 2.0], [2.0, 0.0, 2.0]])
+    losses = [[3.0, 2.0, 1.0], [2.0, 2.0, 1.0], [3.0, 1.0, 2.0]]
+    _, before = weights(weighter, losses)
+    _, after = weights(weighter, [*losses, [3.0, None, 2.0], [2.0, None, 2.0]])
     assert weighter.report(after)[kept][1] == weighter.report(before)[kept][1]
     assert weighter.report(after)[kept][0] != weighter.report(before)[kept][0]

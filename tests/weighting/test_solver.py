@@ -49,8 +49,8 @@ def shortest(gramian):
 def run(weighter, gramian):
     """(weights, states) for Gramians [n t t] and losses of 1."""
     number = gramian.shape[-1]
-    update = jax.jit(jax.vmap(weighter.update, in_axes=(None, None, 0)))
-    return update(weighter.init(number), jnp.ones(number), jnp.asarray(gramian))
+    update = jax.jit(jax.vmap(weighter.update, in_axes=(None, None, 0, None)))
+    return update(weighter.init(number), jnp.ones(number), jnp.asarray(gramian), jnp.ones(number, bool))
 
 
 @pytest.fixture(scope='module')

@@ -5,7 +5,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mtkd_jax.data.images import by_area
 from mtkd_jax.datasets.errors import DamagedFile, DataError
+
+__all__ = ['by_area', 'nearest', 'read']
 
 # Pillow's modes of files that hold what is asked for.
 MODES = {'rgb': ('RGB', 'RGBA', 'L'), 'uint8': ('L', 'P'), 'uint16': ('I;16', 'I;16B', 'I')}
@@ -36,14 +39,6 @@ def read(file: Path, kind: str) -> np.ndarray:
     if kind == 'uint16':
         return array.astype(np.uint16)
     return array
-
-
-def by_area(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """uint8 [h w 3] resized to `size` (height, width): the mean over the area of each new pixel."""
-    height, width = size
-    if picture.shape[:2] == size:
-        return picture
-    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BOX))
 
 
 def nearest(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -1,0 +1,33 @@
+"""A weighting of one's own, named in a recipe by its module: tasks whose gradients are large weigh less."""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import jax.numpy as jnp
+
+import mtkd_jax as mt
+
+
+def weighting(power: float = 0.5) -> mt.Weighting:
+    """w_t = ‖g_t‖^-power, scaled to the number of tasks that have a label."""
+
+    def update(state, losses, gramian, labelled):
+        norm = jnp.sqrt(jnp.diagonal(gramian))
+        weights = jnp.where(labelled & (norm > 0), jnp.where(norm > 0, norm, 1.0) ** -power, 0.0)
+        return weights * labelled.sum() / jnp.maximum(weights.sum(), 1e-12), state
+
+    return mt.Weighting(init=lambda tasks: (), update=update, needs='gramian')
+
+
+if __name__ == '__main__':
+    with tempfile.TemporaryDirectory() as folder:
+        config = mt.get_config('glyphs:method=mtl,weighting=own_weighting,power=0.8')
+        config.data.update(data_dir=folder, height=16, width=16, digits_train=100, digits_test=20)
+        config.data.classes.characters = 5
+        config.update(widths=(4, 8, 16, 16), batch_size=20, eval_batch_size=20, devices=1, epochs=20, log_every_steps=5)
+        mt.run(config, f'{folder}/run')
+        lines = Path(f'{folder}/run/stages/own_weighting/metrics.jsonl').read_text().splitlines()
+    seen = [record for record in map(json.loads, lines) if record['split'] == 'train']
+    print(f'digits: {seen[0]["loss/digits"]:.4f} -> {seen[-1]["loss/digits"]:.4f}', file=sys.stdout)
