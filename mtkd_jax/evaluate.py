@@ -9,14 +9,19 @@ Names and units are those of the metrics (docs/metrics.md): accuracies and IoU i
 
 import json
 import math
+import sys
+import types
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import flags
 
-from mtkd_jax import command
+from mtkd_jax import command, datasets, records
+from mtkd_jax.experiment.evaluation import evaluate
 from mtkd_jax.files import read_npz
+from mtkd_jax.names import choice
 from mtkd_jax.tasks import Task
 from mtkd_jax.training.evaluate import score_arrays
 from mtkd_jax.types import MAIN, UserError
@@ -43,6 +48,23 @@ CLASSES = flags.DEFINE_integer(
     'classes', 13, 'Classes of predictions that are class ids.', lower_bound=2, allow_override=True
 )
 
+ALLOW_MODULES = flags.DEFINE_bool(
+    'allow_modules',
+    False,
+    "Import a Python module that a model folder names (somebody's own backbone or data set), which runs its code.",
+    allow_override=True,
+)
+
+
+class _Callable(types.ModuleType):
+    """This module as a function: `mtkd_jax.evaluate` is the library's `evaluate`, also where this was imported."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> dict[str, float]:
+        return evaluate(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _Callable
+
 
 def score(predictions: Path, targets: Path, classes: int) -> dict[str, float]:
     """Metrics of predictions from any framework.
@@ -60,15 +82,14 @@ def score(predictions: Path, targets: Path, classes: int) -> dict[str, float]:
         if task_name not in true:
             raise UserError(f'{targets} has no `{task_name}` for {predictions}: `{name}`; it has {", ".join(true)}.')
         channels = array.shape[-1]
-        task = build.build_task(task_name, {'classes': classes, 'depth_maximum': 10.0})
-        labels = task_name == 'segmentation' or task.words is not None
-        known = channels if labels and channels > 1 else classes
-        task = build.build_task(task_name, {'classes': known, 'depth_maximum': 10.0})
+        task = _task(task_name, classes)
+        if _has_classes(task) and channels > 1:
+            task = _task(task_name, channels)
         target = true[task_name]
-        allowed = (1, known) if labels else (task.channels,)
+        allowed = (1, task.channels) if _has_classes(task) else (task.channels,)
         if array.shape[:3] != target.shape[:3] or channels not in allowed:
             raise UserError(f'`{name}` is {array.shape}, its target {target.shape}; both must be [n h w c].')
-        _check_target(task, target, targets, labels)
+        _check_target(task, target, targets)
         scores = score_arrays(task, array, target)
         named = {f'{branch}/{k}' if branch not in ('', MAIN) else k: v for k, v in scores.items()}
         if named.keys() & results.keys():
@@ -77,8 +98,22 @@ def score(predictions: Path, targets: Path, classes: int) -> dict[str, float]:
     return results
 
 
-def _check_target(task: Task, target: np.ndarray, file: Path, labels: bool) -> None:
-    classes = task.channels
+def _task(name: str, classes: int) -> Task:
+    """The task of that name, of the first data set that has it."""
+    offered = {task: found for found in map(datasets.named, reversed(datasets.NAMES)) for task in found.task_names}
+    known = offered[choice('predictions', name, tuple(offered))]
+    default = known.defaults['classes']
+    counted = {**default, name: classes} if isinstance(default, Mapping) else classes
+    return known.tasks({**known.defaults, 'dataset': known.name, 'classes': counted})[name]
+
+
+def _has_classes(task: Task) -> bool:
+    """Whether targets are class ids, of pixels or of whole images."""
+    return bool(np.issubdtype(task.value_dtype, np.integer))
+
+
+def _check_target(task: Task, target: np.ndarray, file: Path) -> None:
+    classes, labels = task.channels, _has_classes(task)
     channels = 1 if labels else task.channels
     if target.shape[-1] != channels:
         raise UserError(f'{file}: `{task.name}` is {target.shape}; its last axis must be {channels}.')
@@ -120,6 +155,10 @@ def to_json(results: Any) -> str:
     return json.dumps(clean(results), indent=1)
 
 
+def _evaluate(folder: Path) -> dict[str, float]:
+    return evaluate(folder, SPLIT.value, DATA_DIR.value, BATCH_SIZE.value, allow_modules=ALLOW_MODULES.value)
+
+
 def main() -> None:
     """Chooses what to evaluate from the flags."""
     chosen = [flag.name for flag in (MODEL, WORKDIR, PREDICTIONS) if flag.value]
@@ -130,10 +169,10 @@ def main() -> None:
     elif MODEL.value:
         results = _evaluate(Path(MODEL.value))
     else:
-        models = sorted(Path(command.value(WORKDIR)).glob('stages/*/model/model.json'))
-        if not models:
+        folders = records.stage_folders(Path(command.value(WORKDIR)), f'{records.MODEL}/model.json')
+        if not folders:
             raise UserError(f'{WORKDIR.value} has no finished stage; train first, or give --model=DIR.')
-        results = {file.parts[-3]: _evaluate(file.parent) for file in models}
+        results = {folder.name: _evaluate(folder / records.MODEL) for folder in folders}
     print(to_json(results))
 
 

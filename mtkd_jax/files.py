@@ -26,6 +26,21 @@ def read_npz(file: Path) -> dict[str, np.ndarray]:
         raise UserError(f'{file} is no .npz of arrays ({error}); write it again with numpy.savez.') from error
 
 
+def read_json(file: Path, remedy: str) -> dict[str, Any]:
+    """The JSON object in `file`.
+
+    Raises:
+        UserError: it is damaged (half, empty, not UTF-8) or no object; ends with `remedy`, what to do about it.
+    """
+    try:
+        content = json.loads(file.read_bytes().decode())
+    except ValueError as error:
+        raise UserError(f'{file} is not valid JSON ({error}); {remedy}.') from error
+    if not isinstance(content, dict):
+        raise UserError(f'{file} is not valid JSON (no object with names); {remedy}.')
+    return content
+
+
 def write_json(file: Path, content: Any) -> None:
     """Writes `content` to `file`, whole or not at all."""
     partial = file.with_name(file.name + '.tmp')

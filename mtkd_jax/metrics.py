@@ -16,6 +16,34 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Num
 Statistics = Mapping[str, ArrayLike]
 
 ANGLE_BINS = 180_000  # of 0.001°: the median's error is below what float32 arccos can resolve
+LEGACY = '_per_image_legacy'  # ends the name of a metric in the papers' protocol
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """How a number is shown: `title`, `unit` ('' where there is none), and decimals."""
+
+    title: str
+    unit: str = ''
+    decimals: int = 4
+
+    def __str__(self) -> str:
+        return f'{self.title} ({self.unit})' if self.unit else self.title
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric(Quantity):
+    """How a metric is shown and compared.
+
+    Attributes:
+        direction: +1 where higher is better, -1 where lower is.
+        in_delta: whether it enters Δm; others stand beside those that do.
+        per_image_legacy: whether it exists in the papers' per-image protocol, too (`NAME_per_image_legacy`).
+    """
+
+    direction: int
+    in_delta: bool = True
+    per_image_legacy: bool = False
 
 
 @dataclass(frozen=True)
@@ -23,14 +51,12 @@ class Metrics:
     """A task's metrics.
 
     `measure(prediction [b h w c], target [b h w k], mask [b h w 1])` → statistics; `compute(sums)` → named results;
-    `directions`: the results that enter Δm, +1 where higher is better and -1 where lower is; `beside`: the same of
-    results that are shown and do not enter it.
+    `each`: what every result is, by name, in the order of tables (results in the legacy protocol have no entry).
     """
 
     measure: Callable[[Array, Array, Array], dict[str, Array]]
     compute: Callable[[Mapping[str, np.ndarray]], dict[str, float]]
-    directions: Mapping[str, int]
-    beside: Mapping[str, int] = field(default_factory=dict)
+    each: Mapping[str, Metric]
 
 
 @dataclass
@@ -112,11 +138,13 @@ def segmentation_metrics(classes: int) -> Metrics:
         return {
             'pixel_accuracy': 100 * ratio(correct.sum(), labelled.sum()),
             'miou': 100 * miou,
-            'pixel_accuracy_per_image_legacy': 100 * ratio(sums['accuracy_of_images'], sums['images']),
-            'miou_per_image_legacy': 100 * ratio(sums['iou_of_images'], sums['images']),
+            f'pixel_accuracy{LEGACY}': 100 * ratio(sums['accuracy_of_images'], sums['images']),
+            f'miou{LEGACY}': 100 * ratio(sums['iou_of_images'], sums['images']),
         }
 
-    return Metrics(measure, compute, {'miou': 1, 'pixel_accuracy': 1})
+    names = {'miou': 'mIoU', 'pixel_accuracy': 'pixel accuracy'}
+    each = {name: Metric(title, '%', 2, direction=1, per_image_legacy=True) for name, title in names.items()}
+    return Metrics(measure, compute, each)
 
 
 def depth_metrics(inverse: bool = False) -> Metrics:
@@ -126,6 +154,9 @@ def depth_metrics(inverse: bool = False) -> Metrics:
     in %, as the papers give it for Cityscapes.
     """
     prefix, factor = ('inverse_', 100) if inverse else ('', 1)
+    kind, unit = ('inverse depth', '') if inverse else ('depth', 'm')
+    relative = Metric(f'relative {kind} error', *(('%', 2) if inverse else ('', 4)), direction=-1)
+    each = {f'{prefix}depth_abs': Metric(f'{kind} error', unit, direction=-1), f'{prefix}depth_rel': relative}
 
     def measure(prediction: Array, target: Array, mask: Array) -> dict[str, Array]:
         error = jnp.abs(prediction - target)
@@ -141,7 +172,7 @@ def depth_metrics(inverse: bool = False) -> Metrics:
             f'{prefix}depth_rel': factor * ratio(sums['relative'], sums['pixels']),
         }
 
-    return Metrics(measure, compute, {f'{prefix}depth_abs': -1, f'{prefix}depth_rel': -1})
+    return Metrics(measure, compute, each)
 
 
 def normals_metrics() -> Metrics:
@@ -178,12 +209,20 @@ def normals_metrics() -> Metrics:
             **shares,
         }
 
-    shares_up = {f'normal_{t:g}': 1 for t in thresholds}
-    return Metrics(measure, compute, {'normal_mean': -1, 'normal_median': -1, **shares_up}, {'normal_cosine': 1})
+    each = {
+        'normal_mean': Metric('normals, mean', '°', 2, direction=-1),
+        'normal_median': Metric('normals, median', '°', 2, direction=-1),
+        **{f'normal_{t:g}': Metric(f'within {t:g}°', '%', 2, direction=1) for t in thresholds},
+        'normal_cosine': Metric('normals, mean cosine', direction=1, in_delta=False),
+    }
+    return Metrics(measure, compute, each)
 
 
-def absolute_metrics(name: str) -> Metrics:
-    """`<name>_abs`: mean absolute error over defined pixels (spec C: `keypoints_abs`, `edges_abs`)."""
+def absolute_metrics(name: str, title: str = '', unit: str = '') -> Metrics:
+    """`<name>_abs`: mean absolute error over defined pixels (spec C: `keypoints_abs`, `edges_abs`).
+
+    `title`: what it is called, by default '<name> error'; `unit`: that of the target's values.
+    """
 
     def measure(prediction: Array, target: Array, mask: Array) -> dict[str, Array]:
         return {'absolute': per_example_sum(jnp.abs(prediction - target), mask), 'pixels': jnp.sum(mask)}
@@ -191,11 +230,14 @@ def absolute_metrics(name: str) -> Metrics:
     def compute(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
         return {f'{name}_abs': ratio(sums['absolute'], sums['pixels'])}
 
-    return Metrics(measure, compute, {f'{name}_abs': -1})
+    return Metrics(measure, compute, {f'{name}_abs': Metric(title or f'{name} error', unit, direction=-1)})
 
 
-def classification_metrics(name: str) -> Metrics:
-    """`name`: the share of labelled images whose likeliest class is the true one, in % (spec C)."""
+def classification_metrics(name: str, title: str = '') -> Metrics:
+    """`name`: the share of labelled images whose likeliest class is the true one, in % (spec C).
+
+    `title`: what it is called, by default `name`.
+    """
 
     def measure(prediction: Array, target: Array, mask: Array) -> dict[str, Array]:
         right = class_ids(prediction)[..., None] == target
@@ -204,7 +246,7 @@ def classification_metrics(name: str) -> Metrics:
     def compute(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
         return {name: 100 * ratio(sums['right'], sums['images'])}
 
-    return Metrics(measure, compute, {name: 1})
+    return Metrics(measure, compute, {name: Metric(title or name, '%', 2, direction=1)})
 
 
 def histogram_median(histogram: np.ndarray, width: float) -> float:

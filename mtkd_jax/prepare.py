@@ -23,6 +23,7 @@ from mtkd_jax import command, datasets, names
 from mtkd_jax.datasets.flags import SOURCE, fields
 from mtkd_jax.reporting.prepared import describe, sheet_file, shown_tasks, write_sheets
 from mtkd_jax.reporting.progress import SplitProgress
+from mtkd_jax.tasks import Task
 from mtkd_jax.types import UserError
 
 ALL = tuple(datasets.named(name) for name in datasets.NAMES)
@@ -117,8 +118,9 @@ def main() -> None:
             found = prepare(data_set, data, progress)
         drawn = all(sheet_file(found, split).is_file() for split in found.sources)
         wanted = progress.began or not (VERIFY.value or drawn)
-        sheets = write_sheets(found, shown_tasks(data_set, data, found)) if wanted else []
-        _tell(found, progress.began, sheets)
+        tasks = shown_tasks(data_set, data, found)
+        sheets = write_sheets(found, tasks) if wanted else []
+        _tell(found, progress.began, tasks, sheets)
         if VERIFY.value:
             _verify(found)
     except KeyboardInterrupt as interrupt:
@@ -135,8 +137,8 @@ def _verify(data: datasets.Prepared) -> None:
     print(f'Verified: {", ".join(f"{n} examples of {split}" for split, n in data.counts.items())}.')
 
 
-def _tell(data: datasets.Prepared, written: bool, sheets: Sequence[Path]) -> None:
-    print(describe(data).rstrip())
+def _tell(data: datasets.Prepared, written: bool, tasks: Sequence[Task], sheets: Sequence[Path]) -> None:
+    print(describe(data, tasks).rstrip())
     if written:
         print(f'Written to {data.path}')
     elif not VERIFY.value:

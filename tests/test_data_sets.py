@@ -73,7 +73,7 @@ def test_cityscapes_has_metric_depth_and_19_classes(data_dir, tmp_path):
     )
     made = experiment(config, tmp_path, lambda *what: None)
     assert {t.name: t.channels for t in made.tasks} == {'segmentation': 19, 'depth': 1}
-    assert 'depth_abs' in made.tasks[1].metrics.directions
+    assert 'depth_abs' in made.tasks[1].metrics.each
     batch = next(made.data.test.ordered())
     assert 1 < batch.targets['depth'].value.max() < 500
     inverse = experiment(load('cityscapes', data_dir), tmp_path, lambda *what: None)

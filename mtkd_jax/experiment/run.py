@@ -12,13 +12,14 @@ from mtkd_jax.experiment.models import open_model
 from mtkd_jax.experiment.stages import Experiment, experiment
 from mtkd_jax.files import write_json
 from mtkd_jax.inference import make_predictor
+from mtkd_jax.records import MODEL, RESULTS, stage_folder
 from mtkd_jax.reporting.curves import draw_workdir
 from mtkd_jax.reporting.panels import prediction_panel
 from mtkd_jax.reporting.progress import Progress, SplitProgress
 from mtkd_jax.reporting.report import write_report
 from mtkd_jax.reporting.writers import MetricWriter
 from mtkd_jax.training.given import GivenTeacher, evaluate_given
-from mtkd_jax.training.run import finished_results, run_stage, stage_folder
+from mtkd_jax.training.run import finished_results, run_stage
 from mtkd_jax.training.stop import StopRequest
 
 
@@ -49,19 +50,19 @@ def run(config: ConfigDict | str, workdir: str | Path) -> Path:
                 continue
             run_stage(stage, made.mesh, workdir, MetricWriter, Progress, stop)
             _draw_panel(workdir, stage.name, made, config)
-    draw_workdir(workdir)
+    draw_workdir(workdir, made.tasks)
     return write_report(workdir, {task.name: task for task in made.tasks}, note=made.paper_note)
 
 
 def _draw_panel(workdir: Path, stage: str, made: Experiment, config: ConfigDict) -> None:
     """Draws truth and predictions of a finished stage for the first test images, once."""
     images: Any = config.panel_images
-    file, results = workdir / 'figures' / f'{stage}.png', stage_folder(workdir, stage) / 'results.json'
+    file, results = workdir / 'figures' / f'{stage}.png', stage_folder(workdir, stage) / RESULTS
     # A stage that was removed and trained again has newer results than its old picture.
     if images == 0 or (file.exists() and file.stat().st_mtime_ns >= results.stat().st_mtime_ns):
         return
     own = config.backbone, config.data.dataset
-    opened = open_model(stage_folder(workdir, stage) / 'model', allow_modules=own)
+    opened = open_model(stage_folder(workdir, stage) / MODEL, allow_modules=own)
     source = made.data.test.source
     batch = first_examples(source, opened.tasks, min(images, len(source)))
     image = np.asarray(batch.image)

@@ -18,10 +18,10 @@ from mtkd_jax.experiment.paper import difference_from_paper, paper_rows
 from mtkd_jax.experiment.plans import model_spec, plans, tasks_of
 from mtkd_jax.experiment.settings import data_settings, stage_settings
 from mtkd_jax.methods.plan import GivenPlan, Plan, Stages, deployments
+from mtkd_jax.records import MODEL, stage_folder
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import optimizer, selection, sharding
 from mtkd_jax.training.given import GivenTeacher
-from mtkd_jax.training.run import stage_folder
 from mtkd_jax.training.stage import Cadence, Stage, StageData
 
 
@@ -87,7 +87,7 @@ def _trained(config: ConfigDict, plan: Plan, data: StageData, planned: Stages, w
         ),
         seed=_seed(config.seed, plan.name if plan.kind == 'stl' else 'multi_task'),
         teachers={
-            key: stage_folder(workdir, place) / 'model' if place in of_run else place
+            key: stage_folder(workdir, place) / MODEL if place in of_run else place
             for key, place in plan.teachers.items()
         },
         settings=stage_settings(config, plan, data.made),

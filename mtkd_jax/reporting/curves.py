@@ -1,7 +1,7 @@
 """Curves of all stages of a run in one picture: training losses, distillation losses and metrics over epochs."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from mtkd_jax.metrics import LEGACY
+from mtkd_jax.records import KINDS, METRICS, read_records, split_branch, stage_folders
 from mtkd_jax.reporting.figures import save_png
-from mtkd_jax.reporting.labels import LABELS, LEGACY, label
-from mtkd_jax.reporting.stages import KINDS, read_records, split_branch
+from mtkd_jax.reporting.labels import Labels
+from mtkd_jax.reporting.reported_task import ReportedTask
 
 Records = Sequence[Mapping[str, Any]]
 Line = tuple[str, str, list[float], list[float]]  # stage, branch, epochs, values
@@ -25,18 +27,21 @@ LOG_RATIO = 30  # a diagram whose values differ by more than this factor is loga
 COLOURS = matplotlib.colormaps['tab10']
 
 
-def draw_workdir(workdir: Path) -> Path | None:
-    """Draws `workdir/figures/curves.png` from every stage's `metrics.jsonl`; None when nothing is recorded."""
-    files = sorted(workdir.glob('stages/*/metrics.jsonl'))
-    return draw({file.parent.name: list(read_records(file)) for file in files}, workdir / 'figures' / 'curves.png')
+def draw_workdir(workdir: Path, tasks: Iterable[ReportedTask]) -> Path | None:
+    """Draws `workdir/figures/curves.png` from every stage's `metrics.jsonl`; None when nothing is recorded.
+
+    Numbers of tasks other than `tasks` are called by their names.
+    """
+    records = {folder.name: list(read_records(folder)) for folder in stage_folders(workdir, METRICS)}
+    return draw(records, tasks, workdir / 'figures' / 'curves.png')
 
 
-def draw(records: Mapping[str, Records], path: Path) -> Path | None:
+def draw(records: Mapping[str, Records], tasks: Iterable[ReportedTask], path: Path) -> Path | None:
     """Writes a PNG with one small diagram per loss and metric, and in each a line per stage (and branch).
 
     `records`: stage → records with `step`, `epoch`, `split` and numbers by name. Returns None when there are none.
     """
-    rows = _rows(_panels(records))
+    rows = _rows(_panels(records, Labels.of(tasks)))
     if not rows:
         return None
     figure = Figure(figsize=(4 * COLUMNS, 2.7 * len(rows) + 0.9), layout='constrained')
@@ -63,7 +68,7 @@ def _rows(panels: Sequence[Panel]) -> list[list[Panel]]:
     return [group[i : i + COLUMNS] for group in groups for i in range(0, len(group), COLUMNS)]
 
 
-def _panels(records: Mapping[str, Records]) -> list[Panel]:
+def _panels(records: Mapping[str, Records], labels: Labels) -> list[Panel]:
     """Every diagram: training losses, distillation, then metrics as tables order them."""
     series: dict[tuple[str, str], dict[tuple[str, str], tuple[list[float], list[float]]]] = {}
     constant = _constant_weights(records)
@@ -76,9 +81,10 @@ def _panels(records: Mapping[str, Records]) -> list[Panel]:
                 epochs, values = series.setdefault((record['split'], name), {}).setdefault((stage, branch), ([], []))
                 epochs.append(record['epoch'])
                 values.append(value)
+    order = {key: _order(*key, labels) for key in series}
     return [
-        (_order(key)[0], _title(*key), [(*who, *line) for who, line in series[key].items()])
-        for key in sorted(series, key=_order)
+        (order[key][0], _title(*key, labels), [(*who, *line) for who, line in series[key].items()])
+        for key in sorted(series, key=order.__getitem__)
     ]
 
 
@@ -107,21 +113,16 @@ def _shown(name: str, split: str) -> bool:
     return not name.startswith('loss/') and name not in ('step', 'epoch', 'split')
 
 
-def _order(key: tuple[str, str]) -> tuple[Any, ...]:
-    split, name = key
+def _order(split: str, name: str, labels: Labels) -> tuple[Any, ...]:
     if split in ('train', 'diagnostics'):
-        return KINDS.index(name.partition('/')[0]), name == 'loss/total', _place(name), name
-    return len(KINDS), name.endswith(LEGACY), _place(name.removesuffix(LEGACY)), (name, split)
+        kind, _, task = name.partition('/')
+        return KINDS.index(kind), name == 'loss/total', labels.place(f'loss/{task}'), name
+    return len(KINDS), name.endswith(LEGACY), labels.place(name.removesuffix(LEGACY)), (name, split)
 
 
-def _place(name: str) -> int:
-    task = f'loss/{name.partition("/")[2]}' if name.startswith(KINDS) else name
-    return list(LABELS).index(task) if task in LABELS else len(LABELS)
-
-
-def _title(split: str, name: str) -> str:
+def _title(split: str, name: str, labels: Labels) -> str:
     where = 'training' if split == 'train' else split
-    return f'{label(name)}, {where}'
+    return f'{labels[name]}, {where}'
 
 
 def _family(stage: str) -> str:

@@ -4,16 +4,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
-from mtkd_jax.reporting.labels import LEGACY
-from mtkd_jax.reporting.protocols import ReportedTask
-from mtkd_jax.reporting.stages import single_task_base
+from mtkd_jax.metrics import LEGACY, Metric
+from mtkd_jax.reporting.reported_task import ReportedTask
+from mtkd_jax.reporting.rows import single_task_base
 from mtkd_jax.types import UserError
 
 __all__ = ['PROTOCOLS', 'DeltaM', 'delta_m', 'protocol_name', 'single_task_base']
 
 PROTOCOLS = ('accumulated', 'per_image_legacy')
-TWO_PROTOCOLS = frozenset({'miou', 'pixel_accuracy'})
-"""The metrics that exist in both protocols; all others are the same in both (spec C)."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +27,17 @@ class DeltaM:
     flat: float
 
 
-def protocol_name(metric: str, protocol: str) -> str:
-    """What `metric` is called in the results of `protocol`.
+def protocol_name(name: str, metric: Metric, protocol: str) -> str:
+    """What the metric `name` is called in the results of `protocol`.
+
+    A metric that is not in the legacy protocol is the same in both (spec C).
 
     Raises:
         UserError: there is no such protocol.
     """
     if protocol not in PROTOCOLS:
         raise UserError(f'`protocol` is {protocol!r}; choose one of {", ".join(PROTOCOLS)}.')
-    return metric + LEGACY if protocol != 'accumulated' and metric in TWO_PROTOCOLS else metric
+    return name + LEGACY if protocol != 'accumulated' and metric.per_image_legacy else name
 
 
 def delta_m(
@@ -59,8 +59,9 @@ def delta_m(
     """
     changes = {
         task.name: [
-            direction * _change(results, base, protocol_name(metric, protocol))
-            for metric, direction in task.metrics.directions.items()
+            metric.direction * _change(results, base, protocol_name(name, metric, protocol))
+            for name, metric in task.metrics.each.items()
+            if metric.in_delta
         ]
         for task in tasks
     }

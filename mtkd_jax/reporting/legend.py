@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from mtkd_jax.reporting.protocols import ReportedTask
+from mtkd_jax.reporting.reported_task import ReportedTask
 
 LINE = 20  # pixels from line to line
 SWATCH = 12  # pixels, the side of a square of colour

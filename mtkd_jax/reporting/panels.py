@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from mtkd_jax.reporting import legend
 from mtkd_jax.reporting.figures import save_png
-from mtkd_jax.reporting.protocols import ReportedTask
+from mtkd_jax.reporting.reported_task import ReportedTask
 from mtkd_jax.reporting.tiles import STRIPE, Column, Tile, answers, font_size, hatch
 from mtkd_jax.types import MAIN, STUDENT, TEACHER, UserError
 

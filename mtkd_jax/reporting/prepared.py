@@ -15,8 +15,8 @@ SHOWN = 8  # examples in a picture
 REASONS = 3  # examples of what is left out, in the text
 
 
-def describe(data: Prepared) -> str:
-    """Counts, ranges, shares of classes, and what a user should know of the files."""
+def describe(data: Prepared, tasks: Sequence[Task]) -> str:
+    """Counts, ranges (in the units of `tasks`), shares of classes, and what a user should know of the files."""
     made = data.metadata
     height, width = made['size']
     source = made['source'][:1].upper() + made['source'][1:]
@@ -28,17 +28,13 @@ def describe(data: Prepared) -> str:
     lines += [f'{key.capitalize().replace("_", " ")}: {made[key]}.' for key in ('depth', 'test_split') if key in made]
     if 'targets' in made:
         lines.append(f'Targets: {", ".join(made["targets"])}.')
+    units = {task.name: task.unit for task in tasks if task.unit}
     for split, summary in made['splits'].items():
-        lines += [*_ranges(split, summary, _units(made)), _shares(summary, data.classes)]
+        lines += [*_ranges(split, summary, units), _shares(summary, data.classes)]
         excluded = made.get('excluded', {}).get(split, ())
         if excluded:
             lines.append(_excluded(excluded, summary['examples']))
     return '\n'.join([*lines, '', *made.get('notes', ())])
-
-
-def _units(made: Mapping[str, Any]) -> dict[str, str]:
-    """Units of targets that have one, by target; inverse depth has none."""
-    return {} if made.get('depth', '').startswith('inverse') else {'depth': 'm'}
 
 
 def _ranges(split: str, summary: Mapping[str, Any], units: Mapping[str, str]) -> list[str]:

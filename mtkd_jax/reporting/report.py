@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from mtkd_jax.reporting import sections
-from mtkd_jax.reporting.protocols import ReportedTask
-from mtkd_jax.reporting.stages import load_stages, rows
+from mtkd_jax.reporting.reported_task import ReportedTask
+from mtkd_jax.reporting.rows import load_stages, rows
 from mtkd_jax.types import UserError
 
 

@@ -6,10 +6,10 @@ from statistics import fmean, stdev
 from typing import Any
 
 from mtkd_jax.reporting.delta import delta_m
-from mtkd_jax.reporting.labels import label
-from mtkd_jax.reporting.protocols import ReportedTask
-from mtkd_jax.reporting.stages import Row, load_stages, rows
-from mtkd_jax.reporting.tables import header_of, markdown, metric_columns
+from mtkd_jax.reporting.labels import Labels
+from mtkd_jax.reporting.reported_task import ReportedTask
+from mtkd_jax.reporting.rows import Row, load_stages, rows
+from mtkd_jax.reporting.tables import markdown, metric_columns
 from mtkd_jax.types import UserError
 
 PLUS_MINUS = ' ± '
@@ -33,12 +33,17 @@ def seeds_table(workdirs: Sequence[Path], tasks: Sequence[ReportedTask], protoco
         networks = rows(stages)
         for row in networks:
             by_title.setdefault(row.title, []).append({**row.results, **_delta(row, networks, tasks, protocol)})
-    columns = metric_columns(tasks, protocol)
+    columns, labels = metric_columns(tasks, protocol), Labels.of(tasks)
     body = [
-        [title, *(_cell(found, name) for name in columns), _cell(found, 'delta_m', ' %', 1), str(len(found))]
+        [
+            title,
+            *(_cell(found, name, labels[name].decimals) for name in columns),
+            _cell(found, 'delta_m', 1, ' %'),
+            str(len(found)),
+        ]
         for title, found in by_title.items()
     ]
-    return markdown(['network', *(header_of(name, way) for name, way in columns.items()), 'Δm ↑', 'seeds'], body)
+    return markdown(['network', *(labels.heading(name, way) for name, way in columns.items()), 'Δm ↑', 'seeds'], body)
 
 
 def _delta(row: Row, networks: Sequence[Row], tasks: Sequence[ReportedTask], protocol: str) -> dict[str, float]:
@@ -50,13 +55,12 @@ def _delta(row: Row, networks: Sequence[Row], tasks: Sequence[ReportedTask], pro
     return {}
 
 
-def _cell(found: Sequence[dict[str, float]], name: str, unit: str = '', decimals: int | None = None) -> str:
+def _cell(found: Sequence[dict[str, float]], name: str, decimals: int, unit: str = '') -> str:
     values = [results[name] for results in found if name in results]
     if not values:
         return '–'
-    places = label(name).decimals if decimals is None else decimals
-    mean = f'{fmean(values):.{places}f}'
-    spread = f'{PLUS_MINUS}{stdev(values):.{places}f}' if len(values) > 1 else ''
+    mean = f'{fmean(values):.{decimals}f}'
+    spread = f'{PLUS_MINUS}{stdev(values):.{decimals}f}' if len(values) > 1 else ''
     return mean + spread + unit + (f' ({len(values)})' if len(values) < len(found) else '')
 
 

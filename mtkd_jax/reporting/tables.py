@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 
 from mtkd_jax.reporting.delta import DeltaM, protocol_name
-from mtkd_jax.reporting.labels import arrow, label, number
-from mtkd_jax.reporting.protocols import ReportedTask
-from mtkd_jax.reporting.stages import Row
+from mtkd_jax.reporting.labels import Labels
+from mtkd_jax.reporting.reported_task import ReportedTask
+from mtkd_jax.reporting.rows import Row
 from mtkd_jax.types import UserError
 
 KEYS = ('backbone', 'method', 'branch', 'distilled_layers')
@@ -31,16 +31,10 @@ def markdown(header: Sequence[str], body: Iterable[Sequence[str]]) -> str:
 def metric_columns(tasks: Iterable[ReportedTask], protocol: str) -> dict[str, int]:
     """Metric name in `protocol` → direction, for all tasks in order."""
     return {
-        protocol_name(metric, protocol): direction
+        protocol_name(name, metric, protocol): metric.direction
         for task in tasks
-        for metric, direction in {**task.metrics.directions, **task.metrics.beside}.items()
+        for name, metric in task.metrics.each.items()
     }
-
-
-def header_of(metric: str, direction: int) -> str:
-    """A column's heading: what, in which unit, and which way is better. The protocol is said above the table."""
-    plain = label(metric.removesuffix('_per_image_legacy'))
-    return f'{plain} {arrow(direction)}'
 
 
 def results_table(rows: Sequence[Row], tasks: Sequence[ReportedTask], protocol: str = 'accumulated') -> str:
@@ -48,20 +42,20 @@ def results_table(rows: Sequence[Row], tasks: Sequence[ReportedTask], protocol: 
 
     The best value of a column is bold among rows of the same tasks, where there is more than one.
     """
-    columns = metric_columns(tasks, protocol)
-    body = [[row.title, *(_cell(rows, row, metric, way) for metric, way in columns.items())] for row in rows]
-    return markdown(['network', *(header_of(metric, way) for metric, way in columns.items())], body)
+    columns, labels = metric_columns(tasks, protocol), Labels.of(tasks)
+    body = [[row.title, *(_cell(rows, row, metric, way, labels) for metric, way in columns.items())] for row in rows]
+    return markdown(['network', *(labels.heading(metric, way) for metric, way in columns.items())], body)
 
 
-def _cell(rows: Sequence[Row], row: Row, metric: str, direction: int) -> str:
-    text = number(metric, row.results.get(metric))
+def _cell(rows: Sequence[Row], row: Row, metric: str, direction: int, labels: Labels) -> str:
+    text = labels.number(metric, row.results.get(metric))
     peers = [r.results[metric] for r in rows if set(r.tasks) == set(row.tasks) and metric in r.results]
     known = [value for value in peers if value == value]
     if len(known) < 2 or metric not in row.results:
         return text
     best = max(known) if direction > 0 else min(known)
     # Compared as printed: of two equal numbers in a table neither is the better one.
-    return f'**{text}**' if text == number(metric, best) else text
+    return f'**{text}**' if text == labels.number(metric, best) else text
 
 
 def delta_table(entries: Sequence[tuple[str, str, DeltaM]]) -> str:
@@ -109,9 +103,13 @@ def paper_rows(table: str) -> list[PaperRow]:
 
 
 def paper_row(paper: Mapping[str, str], branch: str = '') -> PaperRow | None:
-    """The one row that `paper` (`table`, `backbone`, `method`) and the branch point to, or None."""
-    wanted = {'backbone': paper['backbone'], 'method': paper['method'], 'branch': branch or None}
-    found = [r for r in paper_rows(paper['table']) if all(r.get(name) == value for name, value in wanted.items())]
+    """The one row that `paper` (`table`, `backbone`, `method`, `distilled_layers`) and the branch point to, or None.
+
+    Only the columns that the table has are compared.
+    """
+    wanted = {**{name: paper.get(name) or None for name in KEYS}, 'branch': branch or None}
+    every = paper_rows(paper['table'])
+    found = [row for row in every if all(row[name] == wanted[name] for name in KEYS if name in row)]
     return found[0] if len(found) == 1 else None
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtkd_jax.reporting.protocols import ReportedTask
+from mtkd_jax.reporting.reported_task import ReportedTask
 
 STRIPE = 6  # pixels
 DARK, LIGHT = np.uint8(120), np.uint8(190)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array
 
-from mtkd_jax.metrics import Metrics
+from mtkd_jax.metrics import Metrics, Quantity
 from mtkd_jax.types import Target
 from mtkd_jax.views import View
 
@@ -37,6 +37,9 @@ class Task:
         constant: sums a training set's targets into a constant prediction (see `Constant`).
         move: (target, view) → the target of the images in that view; None where a part of an image, or its mirror
             image, may have another answer than the image.
+        unit: of the target's values, '' where they have none.
+        loss_label: what reports call the loss; None: '<name> loss'.
+        agreement_unit: what `agreement` is counted in, for reports.
     """
 
     name: str
@@ -55,6 +58,9 @@ class Task:
     mistakes: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     words: Callable[[np.ndarray], str] | None = None
     move: Callable[[Target, View], Target] | None = None
+    unit: str = ''
+    loss_label: Quantity | None = None
+    agreement_unit: str = 'L2'
 
 
 def carried(target: Target, view: View) -> Target:

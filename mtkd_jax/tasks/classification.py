@@ -13,13 +13,14 @@ import numpy as np
 from mtkd_jax import metrics
 from mtkd_jax.tasks import distances
 from mtkd_jax.tasks.base import Constant, Task
-from mtkd_jax.tasks.segmentation import cross_entropy, palette, same_class
+from mtkd_jax.tasks.segmentation import SAME_CLASS, cross_entropy, cross_entropy_label, palette, same_class
 
 
-def classification(name: str, classes: int, names: Sequence[str] = ()) -> Task:
+def classification(name: str, classes: int, names: Sequence[str] = (), title: str = '') -> Task:
     """The task `name`; targets are class ids 0..classes-1, -1 where the image carries no label of it.
 
-    Metric `<name>_accuracy`. `names` (of the classes): for pictures.
+    Metric `<name>_accuracy`. `names` (of the classes): for pictures. `title`: what reports call the task, by default
+    `name`.
 
     Raises:
         ValueError: there are names, but not one for every class.
@@ -53,7 +54,7 @@ def classification(name: str, classes: int, names: Sequence[str] = ()) -> Task:
         distances=distances.CLASSES,
         agreement=same_class,
         blend=distances.mean_score,
-        metrics=metrics.classification_metrics(accuracy),
+        metrics=metrics.classification_metrics(accuracy, f'{title or name} accuracy'),
         render=render,
         legend=(),
         constant=Constant(
@@ -64,4 +65,6 @@ def classification(name: str, classes: int, names: Sequence[str] = ()) -> Task:
         ),
         mistakes=mistakes,
         words=words,
+        loss_label=cross_entropy_label(title or name),
+        agreement_unit=SAME_CLASS,
     )

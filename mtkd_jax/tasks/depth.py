@@ -1,11 +1,11 @@
 """Depth estimation: mean absolute error in metres (spec B2), or of inverse depth (spec C: Cityscapes)."""
 
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from mtkd_jax import metrics, ops
+from mtkd_jax.metrics import Quantity
 from mtkd_jax.tasks import distances
 from mtkd_jax.tasks.base import Constant, Task, carried, legend
 from mtkd_jax.types import Target
@@ -42,9 +42,11 @@ def depth(maximum: float = 10.0, inverse: bool = False) -> Task:
     `inverse`: targets are inverse depth or disparity instead, in the data's own unit, 0 where undefined. `maximum`, in
     the target's unit, scales pictures, and the training median is found to a ten-thousandth of it.
     """
-    colours = matplotlib.colormaps['turbo' if inverse else 'turbo_r']  # what is near is red
 
     def render(array: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        from matplotlib import colormaps  # here, because most who import tasks draw nothing
+
+        colours = colormaps['turbo' if inverse else 'turbo_r']  # what is near is red
         picture = (colours(np.clip(array[..., 0] / maximum, 0, 1))[..., :3] * 255).astype(np.uint8)
         return picture if mask is None else np.where(mask, picture, np.uint8(0))
 
@@ -78,4 +80,6 @@ def depth(maximum: float = 10.0, inverse: bool = False) -> Task:
             lambda total: np.array([metrics.histogram_median(total, width)], np.float32),
         ),
         move=nearer_inverse if inverse else nearer,
+        unit='' if inverse else 'm',
+        loss_label=Quantity('depth loss: absolute error'),
     )

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from mtkd_jax import metrics, ops
+from mtkd_jax.metrics import Quantity
 from mtkd_jax.tasks import distances
 from mtkd_jax.tasks.base import Constant, Task, legend
 from mtkd_jax.types import Target
@@ -80,4 +81,5 @@ def normals(renormalise_blend: bool = False, axes: Mapping[str, tuple[int, int, 
             lambda total: (total / max(float(np.linalg.norm(total)), 1e-12)).astype(np.float32),
         ),
         move=moved,
+        loss_label=Quantity('normals loss: 1 - cosine'),
     )

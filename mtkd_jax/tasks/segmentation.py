@@ -4,13 +4,15 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from mtkd_jax import metrics, ops
+from mtkd_jax.metrics import Quantity
 from mtkd_jax.tasks import distances
 from mtkd_jax.tasks.base import Constant, Task, carried, legend
+
+SAME_CLASS = 'same class'  # what `same_class` counts
 
 
 def cross_entropy(
@@ -22,6 +24,11 @@ def cross_entropy(
     return ops.masked_mean(-likelihood, mask)
 
 
+def cross_entropy_label(title: str) -> Quantity:
+    """What `cross_entropy` of the task called `title` is called."""
+    return Quantity(f'{title} loss: cross-entropy', 'nats')
+
+
 def same_class(a: Float[Array, 'b h w c'], b: Float[Array, 'b h w c']) -> Float[Array, 'b h w 1']:
     """1 where two predictions name the same class, 0 elsewhere."""
     return (jnp.argmax(a, axis=-1, keepdims=True) == jnp.argmax(b, axis=-1, keepdims=True)).astype(jnp.float32)
@@ -29,10 +36,12 @@ def same_class(a: Float[Array, 'b h w c'], b: Float[Array, 'b h w c']) -> Float[
 
 def palette(classes: int) -> np.ndarray:
     """`classes` distinguishable colours, uint8 [classes 3]."""
-    maps = [matplotlib.colormaps[name] for name in ('tab20', 'tab20b', 'tab20c')]
+    from matplotlib import colormaps  # here, because most who import tasks draw nothing
+
+    maps = [colormaps[name] for name in ('tab20', 'tab20b', 'tab20c')]
     # Even entries of the paired map first: neighbours in the class list then differ in hue, not only in lightness.
     order = [*range(0, 20, 2), *range(1, 20, 2)]
-    colours = [matplotlib.colormaps['tab20'](i)[:3] for i in order]
+    colours = [maps[0](i)[:3] for i in order]
     colours += [m(i)[:3] for m in maps[1:] for i in range(20)]
     while len(colours) < classes:
         colours += colours
@@ -79,4 +88,6 @@ def segmentation(classes: int = 13, names: Sequence[str] = ()) -> Task:
         constant=Constant('majority class of the training set', 'pixel_accuracy', counts, majority),
         mistakes=mistakes,
         move=carried,
+        loss_label=cross_entropy_label('segmentation'),
+        agreement_unit=SAME_CLASS,
     )

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtkd_jax import metrics
+from mtkd_jax.metrics import Quantity
 from mtkd_jax.tasks import distances
 from mtkd_jax.tasks.base import Constant, Task, carried, legend
 from mtkd_jax.tasks.depth import absolute_error
@@ -12,8 +13,8 @@ BIN = 0.001  # resolution of the training median
 BINS = 1001
 
 
-def strength(name: str) -> Task:
-    """The task `name` (`keypoints` or `edges`); targets in [0, 1], -1 where undefined; metric `<name>_abs`."""
+def strength(name: str, of: str) -> Task:
+    """The task `name`: how strong a `of` a pixel is; targets in [0, 1], -1 where undefined; metric `<name>_abs`."""
     marks = np.linspace(0, 1, 3, dtype=np.float32)
 
     def render(array: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
@@ -39,19 +40,20 @@ def strength(name: str) -> Task:
         distances=distances.REGRESSION,
         agreement=distances.l2,
         blend=lambda a, b: (a + b) / 2,
-        metrics=metrics.absolute_metrics(name),
+        metrics=metrics.absolute_metrics(name, f'{of} error'),
         render=render,
         legend=legend([f'{s:g}' for s in marks], render(marks[:, None, None], None)[:, 0]),
         constant=Constant('median of the training set', f'{name}_abs', histogram, median),
         move=carried,
+        loss_label=Quantity(f'{of} loss: absolute error'),
     )
 
 
 def keypoints() -> Task:
     """2-D keypoints."""
-    return strength('keypoints')
+    return strength('keypoints', 'keypoint')
 
 
 def edges() -> Task:
     """Texture edges."""
-    return strength('edges')
+    return strength('edges', 'edge')

@@ -4,7 +4,6 @@ Written by training and by `convert`; read by `evaluate`, `predict` and as teach
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from mtkd_jax.files import read_npz, write_json, write_npz
+from mtkd_jax.files import read_json, read_npz, write_json, write_npz
 from mtkd_jax.types import UserError
 
 FORMAT = 2
@@ -44,10 +43,7 @@ def load_model(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             f'{folder} is no model folder: it has no model.json. Give a folder written by training '
             '(WORKDIR/stages/STAGE/model) or by `python -m mtkd_jax.convert`.'
         )
-    try:
-        spec = json.loads(file.read_text())
-    except json.JSONDecodeError as error:
-        raise UserError(f'{file} is not valid JSON ({error}); write the model folder again.') from error
+    spec = read_json(file, 'write the model folder again')
     if spec.get('format') not in (1, FORMAT):
         raise UserError(
             f'{file} has format {spec.get("format")!r}; this version reads 1 and {FORMAT}. Update mtkd_jax.'

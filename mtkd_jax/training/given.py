@@ -10,13 +10,12 @@ import flax.linen as nn
 import jax
 from jax.sharding import Mesh
 
-from mtkd_jax import models
-from mtkd_jax.files import write_json
+from mtkd_jax import models, records
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import sharding
 from mtkd_jax.training.evaluate import Evaluator, constant_baselines
 from mtkd_jax.training.folder import load_model
-from mtkd_jax.training.run import finished_results, stage_folder
+from mtkd_jax.training.run import finished_results
 from mtkd_jax.training.stage import StageData
 
 
@@ -53,8 +52,7 @@ def evaluate_given(teacher: GivenTeacher, mesh: Mesh, workdir: Path) -> dict[str
         **teacher.facts,
         'settings': dict(teacher.settings),
     }
-    folder = stage_folder(workdir, teacher.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / 'settings.json', teacher.settings)
-    write_json(folder / 'results.json', results)
+    folder = records.stage_folder(workdir, teacher.name)
+    records.write_settings(folder, teacher.settings)
+    records.write_results(folder, results)
     return results

@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mtkd_jax.data.augment import augmentation
+from mtkd_jax.records import BEST, CHECKPOINTS, split_branch
 from mtkd_jax.training import sharding
 from mtkd_jax.training.checkpoint import Checkpointer, Position
 from mtkd_jax.training.diagnostics import diagnosis
@@ -105,7 +106,7 @@ class Loop:
         make_progress: Callable[[int], AbstractContextManager[Progress]],
     ) -> TrainState:
         """Trains to the end and returns the last state; `make_*` are told the step that training starts from."""
-        with Checkpointer(self.folder / 'checkpoints') as self._checkpoints:
+        with Checkpointer(self.folder / CHECKPOINTS) as self._checkpoints:
             state, position = self._start()
             start = int(state.step)
             with make_writer(start) as self._writer, make_progress(start) as self._progress:
@@ -220,7 +221,7 @@ class Loop:
             return
         self._checkpoints.wait()
         latest = self._checkpoints.latest
-        good = 'there is none yet' if latest is None else f'step {latest} in {self.folder / "checkpoints"}'
+        good = 'there is none yet' if latest is None else f'step {latest} in {self.folder / CHECKPOINTS}'
         culprit, remedy = self._blame(bad)
         raise NonFiniteLossError(
             f'Stage {self.stage.name}: {", ".join(f"{name} = {scalars[name]}" for name in bad)} at step {step} '
@@ -274,7 +275,7 @@ class Loop:
                 f'Stage {self.stage.name}: the loss on the validation split is {score} after step {step}; a '
                 'task has no defined pixel in it. Set `data.validation_fraction` higher.'
             )
-        folder = self.folder / 'best'
+        folder = self.folder / BEST
         best = load_model(folder)[0]['validation_loss'] if (folder / 'model.json').is_file() else np.inf
         if score < best:
             spec = {**self.stage.model_spec, 'validation_loss': score, 'step': step}

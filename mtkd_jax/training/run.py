@@ -10,7 +10,8 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from mtkd_jax.files import write_json
+from mtkd_jax import records
+from mtkd_jax.records import stage_folder
 from mtkd_jax.training import device, sharding
 from mtkd_jax.training.evaluate import constant_baselines
 from mtkd_jax.training.folder import load_model, save_model
@@ -25,23 +26,17 @@ MakeWriter = Callable[[Path, int], AbstractContextManager[Writer]]
 MakeProgress = Callable[[str, int, int, int], AbstractContextManager[Progress]]
 
 
-def stage_folder(workdir: Path, name: str) -> Path:
-    """Where a stage keeps its files."""
-    return workdir / 'stages' / name
-
-
 def finished_results(workdir: Path, name: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     """The results of the stage `name` when it is finished in `workdir`, or None.
 
     Raises:
-        UserError: the folder holds a stage of that name with other settings.
+        UserError: the folder holds a stage of that name with other settings, of another version, or a damaged one.
     """
     folder = stage_folder(workdir, name)
-    recorded = folder / 'settings.json'
-    if recorded.is_file():
-        _check_same(folder, json.loads(recorded.read_text()), settings)
-    results = folder / 'results.json'
-    return json.loads(results.read_text()) if results.is_file() else None
+    before = records.read_settings(folder)
+    if before is not None:
+        _check_same(folder, before, settings)
+    return records.read_results(folder)
 
 
 def run_stage(
@@ -52,32 +47,31 @@ def run_stage(
     if done is not None:
         return done
     folder = stage_folder(workdir, stage.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / 'settings.json', stage.settings)
+    records.write_settings(folder, stage.settings)
     loop = Loop(stage, mesh, folder, stop)
     state = loop(
         lambda start: make_writer(folder, start),
         lambda start: make_progress(stage.name, loop.total_steps, start, loop.train.steps_per_epoch),
     )
-    save_model(folder / 'model', stage.model_spec, _chosen_variables(stage, state, folder))
+    save_model(folder / records.MODEL, stage.model_spec, _chosen_variables(stage, state, folder))
     if state.ema:
         averages = stage.method.network_variables(state.ema)
-        save_model(folder / 'model_ema', stage.model_spec, averages)
+        save_model(folder / records.MODEL_EMA, stage.model_spec, averages)
     results = _results(stage, loop, state, mesh, folder)
     # Written last: a stage that has it is finished.
-    write_json(folder / 'results.json', results)
+    records.write_results(folder, results)
     return results
 
 
 def _chosen_variables(stage: Stage, state: TrainState, folder: Path) -> Mapping[str, Any]:
     if stage.cadence.selection.needs_validation:
-        return load_model(folder / 'best')[1]
+        return load_model(folder / records.BEST)[1]
     return stage.method.network_variables(state.variables)
 
 
 def _results(stage: Stage, loop: Loop, state: TrainState, mesh: Mesh, folder: Path) -> dict[str, Any]:
     rule = stage.cadence.selection
-    records = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
+    written = _written(folder)
     if rule.needs_validation:
         chosen = _chosen_variables(stage, state, folder)
         variables = {
@@ -86,8 +80,8 @@ def _results(stage: Stage, loop: Loop, state: TrainState, mesh: Mesh, folder: Pa
         }
         results = loop.evaluate_test(sharding.replicate(variables, mesh))
     else:
-        tests = [r for r in records if r['split'] == 'test']
-        results = summarise(rule, [_numbers(record) for record in tests])
+        tests = [record for record in written if record['split'] == 'test']
+        results = summarise(rule, [records.numbers(record) for record in tests])
     tasks, data = stage.method.tasks, stage.data
     shape = data.test.image_shape[1:]
     return {
@@ -99,20 +93,25 @@ def _results(stage: Stage, loop: Loop, state: TrainState, mesh: Mesh, folder: Pa
         'results': results,
         'parameters': device.parameter_counts(state.params),
         'branches': {name: device.inference_cost(network, shape) for name, network in stage.networks.items()},
-        'timing': _timing(records, loop, mesh),
+        'timing': _timing(written, loop, mesh),
         'baselines': constant_baselines(tasks, data.train.ordered(), data.test.ordered()),
         **stage.facts,
         'settings': dict(stage.settings),
     }
 
 
-def _numbers(record: dict[str, Any]) -> dict[str, float]:
-    """A record's metrics without where it stands."""
-    return {name: value for name, value in record.items() if name not in ('step', 'epoch', 'split')}
+def _written(folder: Path) -> list[records.Record]:
+    """What the stage recorded; of a stage that has only been evaluated here, the file of its training was lost."""
+    written = list(records.read_records(folder))
+    if not any(record['split'] == 'train' for record in written):
+        raise UserError(
+            f'{folder / records.METRICS} has no record of the training; remove {folder} to train the stage again.'
+        )
+    return written
 
 
-def _timing(records: list[dict[str, Any]], loop: Loop, mesh: Mesh) -> dict[str, Any]:
-    windows = [record for record in records if record['split'] == 'train']
+def _timing(written: list[records.Record], loop: Loop, mesh: Mesh) -> dict[str, Any]:
+    windows = [record for record in written if record['split'] == 'train']
     step_seconds = median([window['seconds'] / window['steps'] for window in windows])
     return {
         'step_seconds': step_seconds,

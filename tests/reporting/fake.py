@@ -1,10 +1,10 @@
 """A workdir as a finished KD-MTL run leaves it, with made-up but plausible numbers."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
+from mtkd_jax import records as stage_records
 from mtkd_jax import tasks
 
 TASKS = {task.name: task for task in (tasks.segmentation(13), tasks.depth(), tasks.normals())}
@@ -76,7 +76,7 @@ def stage(name: str, method: str, names: list[str], results: dict[str, float], *
             'compile_seconds': 9.0,
             'device': 'cpu ×1',
         },
-        'paper': None,
+        'papers': [],
         'baselines': {n: BASELINES[n] for n in names},
         'settings': settings,
         **changes,
@@ -92,10 +92,9 @@ def stages(**changes) -> list[dict]:
 def write(workdir: Path, chosen: list[dict]) -> Path:
     """Writes stages as training does."""
     for one in chosen:
-        folder = workdir / 'stages' / one['stage']
-        folder.mkdir(parents=True)
-        (folder / 'results.json').write_text(json.dumps(one))
-        (folder / 'settings.json').write_text(json.dumps(one['settings']))
+        folder = stage_records.stage_folder(workdir, one['stage'])
+        stage_records.write_settings(folder, one['settings'])
+        stage_records.write_results(folder, one)
     return workdir
 
 

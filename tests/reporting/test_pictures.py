@@ -5,8 +5,11 @@ import pytest
 from PIL import Image
 
 from mtkd_jax.reporting import curves, legend, panels
+from mtkd_jax.reporting.labels import Labels
 from mtkd_jax.types import UserError
 from tests.reporting import fake
+
+TASKS = list(fake.TASKS.values())
 
 
 def pixels(path):
@@ -19,7 +22,7 @@ def all_records():
 
 
 def test_curves_are_drawn(tmp_path):
-    picture = pixels(curves.draw(all_records(), tmp_path / 'figures' / 'curves.png'))
+    picture = pixels(curves.draw(all_records(), TASKS, tmp_path / 'figures' / 'curves.png'))
     # Four columns; a row each of losses and distillation, three of the eleven metrics.
     assert picture.shape == (round((5 * 2.7 + 0.9) * 110), 4 * 4 * 110, 3)
     blue, orange = ((picture == colour).all(axis=-1).sum() for colour in ((31, 119, 180), (255, 127, 14)))
@@ -29,7 +32,7 @@ def test_curves_are_drawn(tmp_path):
 
 
 def test_what_the_diagrams_show():
-    shown = curves._panels(all_records())
+    shown = curves._panels(all_records(), Labels.of(TASKS))
     titles = [title for _, title, _ in shown]
     # Losses, distillation and metrics begin rows of their own.
     assert [len(row) for row in curves._rows(shown)] == [4, 3, 4, 4, 3]
@@ -52,18 +55,18 @@ def test_what_the_diagrams_show():
 
 def test_branches_are_lines_of_their_own():
     record = {'step': 1, 'epoch': 1, 'split': 'validation', 'teacher/miou': 1.0, 'student/miou': 2.0}
-    ((_, title, lines),) = curves._panels({'sd': [record]})
+    ((_, title, lines),) = curves._panels({'sd': [record]}, Labels.of(TASKS))
     assert title == 'mIoU (%), validation'
     assert [line[:2] for line in lines] == [('sd', 'teacher'), ('sd', 'student')]
 
 
 def test_values_that_are_not_finite_are_survived(tmp_path):
     records = [{'step': i, 'epoch': i, 'split': 'test', 'miou': v} for i, v in enumerate([1.0, float('nan'), 3.0])]
-    assert curves.draw({'uniform': records}, tmp_path / 'c.png').is_file()
+    assert curves.draw({'uniform': records}, TASKS, tmp_path / 'c.png').is_file()
 
 
 def test_a_workdir_without_records_has_no_curves(tmp_path):
-    assert curves.draw_workdir(fake.write(tmp_path, fake.stages())) is None
+    assert curves.draw_workdir(fake.write(tmp_path, fake.stages()), TASKS) is None
     assert not (tmp_path / 'figures').exists()
 
 

@@ -20,7 +20,7 @@ def of_paper(**changes):
     stages = fake.stages(dataset='nyuv2', **changes)
     for stage in stages:
         method = {'kd_mtl': 'kdmtl'}.get(stage['method'], stage['method'])
-        stage['paper'] = {'table': 'kdmtl_table2_nyuv2', 'backbone': 'segnet', 'method': method}
+        stage['papers'] = [{'table': 'kdmtl_table2_nyuv2', 'backbone': 'segnet', 'method': method}]
     return stages
 
 
@@ -78,7 +78,7 @@ def test_the_papers_row_is_beside_our_legacy_numbers(tmp_path):
 
 def test_a_row_that_the_paper_does_not_have(tmp_path):
     stages = of_paper()
-    stages[-1]['paper']['method'] = 'pcgrad'
+    stages[-1]['papers'][0]['method'] = 'pcgrad'
     text = report(tmp_path, stages)
     assert 'The paper has no row for `pcgrad` on `segnet` in `kdmtl_table2_nyuv2`.' in text
 
@@ -146,7 +146,7 @@ def test_pictures_are_linked_where_they_are(tmp_path):
             for record in fake.records(stage):
                 writer.write(record)
     prediction_panel(**fake.examples(), path=tmp_path / 'figures' / 'kd_mtl.png', title='kd_mtl')
-    draw_workdir(tmp_path)
+    draw_workdir(tmp_path, fake.TASKS.values())
     text = write_report(tmp_path, fake.TASKS).read_text()
     assert '![curves](figures/curves.png)' in text
     assert '![kd_mtl](figures/kd_mtl.png)' in text

@@ -2,9 +2,11 @@
 
 import pytest
 
+from mtkd_jax.records import split_branch
 from mtkd_jax.reporting import tables
-from mtkd_jax.reporting.labels import number
-from mtkd_jax.reporting.stages import by_branch, rows, split_branch
+from mtkd_jax.reporting.labels import Labels
+from mtkd_jax.records import by_branch
+from mtkd_jax.reporting.rows import rows
 from mtkd_jax.types import UserError
 from tests.reporting import fake
 
@@ -101,7 +103,8 @@ def test_markdown_is_aligned():
 
 
 def test_numbers():
-    assert number('miou', 18.756) == '18.76'
-    assert number('depth_abs', 0.57804) == '0.5780'
-    assert number('miou', float('nan')) == number('miou', None) == '–'
+    labels = Labels.of(TASKS)
+    assert labels.number('miou', 18.756) == '18.76'
+    assert labels.number('depth_abs', 0.57804) == '0.5780'
+    assert labels.number('miou', float('nan')) == labels.number('miou', None) == '–'
     assert tables.percent(-0.001) == '+0.00 %'

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from mtkd_jax.reporting.stages import read_records
+from mtkd_jax.records import read_records
 from mtkd_jax.reporting.writers import MetricWriter
 from mtkd_jax.types import UserError
 
@@ -17,7 +17,7 @@ def record(step, split='train', **values):
 
 
 def steps(folder):
-    return [(r['step'], r['split']) for r in read_records(folder / 'metrics.jsonl')]
+    return [(r['step'], r['split']) for r in read_records(folder)]
 
 
 def fill(folder, last=5):
@@ -43,7 +43,7 @@ def test_round_trip(tmp_path):
     with MetricWriter(tmp_path) as writer:
         for one in written:
             writer.write(one)
-    assert list(read_records(tmp_path / 'metrics.jsonl')) == written
+    assert list(read_records(tmp_path)) == written
 
 
 def test_a_record_is_on_disk_at_once(tmp_path):
@@ -102,7 +102,7 @@ def test_an_evaluation_done_again_replaces_the_first(tmp_path):
         writer.write(record(10, 'test', miou=2.0))
         writer.write(record(20))
     assert steps(tmp_path) == [(10, 'train'), (10, 'test'), (20, 'train')]
-    assert list(read_records(tmp_path / 'metrics.jsonl'))[1]['miou'] == 2.0
+    assert list(read_records(tmp_path))[1]['miou'] == 2.0
 
 
 def test_tensorboard_has_the_values_and_is_purged(tmp_path):

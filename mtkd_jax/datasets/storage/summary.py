@@ -6,13 +6,7 @@ from typing import Any
 
 import numpy as np
 
-# Where a target is undefined (spec E).
-UNDEFINED = {
-    'depth': lambda values: (values == 0).all(-1),
-    'normals': lambda values: (values == 0).all(-1),
-    'keypoints': lambda values: (values < 0).all(-1),
-    'edges': lambda values: (values < 0).all(-1),
-}
+from mtkd_jax.tasks import validity_by_name
 
 
 @dataclass
@@ -56,8 +50,8 @@ class Summary:
             if name in ('segmentation', 'index'):
                 continue
             values = array / np.float32(255) if array.dtype == np.uint8 else array
-            if name in UNDEFINED:
-                undefined = UNDEFINED[name](values)
+            if name in validity_by_name():
+                undefined = ~validity_by_name()[name](values)[..., 0]
                 found.undefined[name] = float(undefined.mean())
                 values = values[~undefined]
             found.ranges[name] = Range()

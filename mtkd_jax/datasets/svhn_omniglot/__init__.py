@@ -8,14 +8,15 @@ from mtkd_jax.datasets import base
 from mtkd_jax.datasets.flags import SOURCE, Flag
 from mtkd_jax.tasks import Task
 
-TASKS = ('svhn', 'omniglot')
+TITLES = {'svhn': 'SVHN', 'omniglot': 'Omniglot'}
+TASKS = tuple(TITLES)
 # Pixels: the papers give no size; the challenge's images are 72 on their shorter side. Classes by task (spec A4).
 DEFAULTS: dict[str, Any] = {'height': 64, 'width': 64, 'partial': False, 'classes': {'svhn': 10, 'omniglot': 1623}}
 
 
 def _tasks(data: Mapping[str, Any]) -> dict[str, Task]:
     classes = {**DEFAULTS, **data}['classes']
-    return base.by_name(*(tasks.classification(name, classes[name]) for name in TASKS))
+    return base.by_name(*(tasks.classification(name, classes[name], title=TITLES[name]) for name in TASKS))
 
 
 def _builder() -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtkd_jax.records import SETTINGS, stage_folders
 from mtkd_jax.reporting.progress import duration
 from mtkd_jax.reporting.tables import markdown
 from mtkd_jax.types import MAIN
@@ -16,7 +17,7 @@ def what_ran(workdir: Path, stages: Stages, known: Collection[str]) -> str:
     """A line per stage, and what a reader must know before believing differences."""
     lines = [_line(stage) for stage in stages]
     finished = {stage['stage'] for stage in stages}
-    begun = sorted(file.parent.name for file in workdir.glob('stages/*/settings.json'))
+    begun = [folder.name for folder in stage_folders(workdir, SETTINGS)]
     lines += [f'- **{name}**: begun, not finished; it is not in the tables.' for name in begun if name not in finished]
     unknown = sorted({task for stage in stages for task in stage['tasks']} - set(known))
     if unknown:

@@ -1,34 +1,38 @@
 """The section that puts the paper's row beside ours."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from mtkd_jax.reporting.delta import PROTOCOLS, delta_m
-from mtkd_jax.reporting.labels import number
-from mtkd_jax.reporting.protocols import ReportedTask
-from mtkd_jax.reporting.stages import Row
-from mtkd_jax.reporting.tables import header_of, markdown, metric_columns, paper_results, paper_row, percent
+from mtkd_jax.reporting.labels import Labels
+from mtkd_jax.reporting.reported_task import ReportedTask
+from mtkd_jax.reporting.rows import Row
+from mtkd_jax.reporting.tables import markdown, metric_columns, paper_results, paper_row, percent
+
+Place = Mapping[str, str]
 
 
 def paper(rows: Sequence[Row], tasks: Sequence[ReportedTask], note: str) -> str:
     """The paper's row below each of ours that has one; segmentation in the legacy protocol, as the papers'."""
-    pointers = [row for row in rows if row.paper]
+    pointers = [(row, place) for row in rows for place in row.papers]
     if not pointers:
-        reason = note or 'The config names no table of a paper.'
+        reason = note or 'No paper reports on this.'
         return f"No paper's row stands beside these results. {reason}"
-    columns = list(metric_columns(tasks, PROTOCOLS[0]).items())
+    columns, labels = list(metric_columns(tasks, PROTOCOLS[0]).items()), Labels.of(tasks)
     legacy = list(metric_columns(tasks, PROTOCOLS[1]))
     body, missing = [], []
-    for row in pointers:
+    for row in [row for row in rows if row.papers]:
         ours = {name: row.results.get(old) for (name, _), old in zip(columns, legacy, strict=True)}
-        found = paper_row(row.paper or {}, row.branch)
-        theirs = paper_results(found, (row.paper or {}).get('prefix', '')) if found else {}
-        body.append([f'{row.title}, ours', *(number(name, ours[name]) for name, _ in columns)])
-        if found:
-            body.append([f'{row.title}, paper', *(number(name, theirs.get(name)) for name, _ in columns)])
-        else:
-            missing.append(f'The paper has no row for {_pointer(row)}.')
-    table = markdown(['network', *(header_of(name, way) for name, way in columns)], body)
-    tables = sorted({row.paper['table'] for row in pointers if row.paper})
+        body.append([f'{row.title}, ours', *(labels.number(name, ours[name]) for name, _ in columns)])
+        for place in row.papers:
+            found = paper_row(place, row.branch)
+            if found is None:
+                missing.append(f'The paper has no row for {_pointer(row, place)}.')
+                continue
+            theirs = paper_results(found, place.get('prefix', ''))
+            said = 'paper' if len(row.papers) == 1 else f'`{place["table"]}`'
+            body.append([f'{row.title}, {said}', *(labels.number(name, theirs.get(name)) for name, _ in columns)])
+    table = markdown(['network', *(labels.heading(name, way) for name, way in columns)], body)
+    tables = sorted({place['table'] for _, place in pointers})
     lines = [
         f'From `{"`, `".join(tables)}`. In this table, ours too are in the **per-image legacy** protocol where there '
         "are two, because the papers' numbers are.",
@@ -38,22 +42,24 @@ def paper(rows: Sequence[Row], tasks: Sequence[ReportedTask], note: str) -> str:
     return '\n\n'.join([*lines, *_paper_delta(pointers, tasks)])
 
 
-def _pointer(row: Row) -> str:
-    where = row.paper or {}
+def _pointer(row: Row, place: Place) -> str:
     branch = f', branch {row.branch}' if row.branch else ''
-    return f'`{where["method"]}` on `{where["backbone"]}`{branch} in `{where["table"]}`'
+    named = place.get('method') or place.get('distilled_layers', '')
+    return f'`{named}` on `{place["backbone"]}`{branch} in `{place["table"]}`'
 
 
-def _paper_delta(rows: Sequence[Row], tasks: Sequence[ReportedTask]) -> Iterator[str]:
+def _paper_delta(pointers: Sequence[tuple[Row, Place]], tasks: Sequence[ReportedTask]) -> Iterator[str]:
     """The paper's own Δm, from its own single-task row."""
-    for row in (r for r in rows if r.method != 'stl'):
-        found = paper_row(row.paper or {}, row.branch)
-        base = paper_row({**(row.paper or {}), 'method': 'stl'})
+    for row, place in pointers:
+        # A table without methods has no single-task row.
+        if row.method == 'stl' or not place.get('method'):
+            continue
+        found, base = paper_row(place, row.branch), paper_row({**place, 'method': 'stl'})
         if found and base:
-            prefix = (row.paper or {}).get('prefix', '')
+            prefix = place.get('prefix', '')
             own = [task for task in tasks if task.name in row.tasks]
             change = delta_m(paper_results(found, prefix), paper_results(base, prefix), own)
             yield (
-                f"Δm of the paper's {_pointer(row)} against its own single-task row: "
+                f"Δm of the paper's {_pointer(row, place)} against its own single-task row: "
                 f'{percent(change.mean_per_task)} per task, {percent(change.flat)} flat.'
             )

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mtkd_jax.reporting.delta import PROTOCOLS, DeltaM, delta_m
-from mtkd_jax.reporting.labels import label, number
-from mtkd_jax.reporting.protocols import ReportedTask
-from mtkd_jax.reporting.stages import Row
-from mtkd_jax.reporting.tables import delta_table, header_of, markdown, metric_columns, results_table
+from mtkd_jax.reporting.labels import Labels
+from mtkd_jax.reporting.reported_task import ReportedTask
+from mtkd_jax.reporting.rows import Row
+from mtkd_jax.reporting.tables import delta_table, markdown, metric_columns, results_table
 from mtkd_jax.types import UserError
 
 Tasks = Sequence[ReportedTask]
@@ -38,7 +38,8 @@ def results(rows: Sequence[Row], tasks: Tasks) -> str:
 
 
 def _metrics_of(tasks: Tasks) -> str:
-    return ' and '.join(label(name).title for name in metric_columns(tasks, PROTOCOLS[0]))
+    labels = Labels.of(tasks)
+    return ' and '.join(labels[name].title for name in metric_columns(tasks, PROTOCOLS[0]))
 
 
 def delta(rows: Sequence[Row], tasks: Tasks) -> str:
@@ -99,13 +100,11 @@ def constants(rows: Sequence[Row], tasks: Tasks) -> str:
 
 def _constant(row: Row, task: ReportedTask) -> Iterator[list[str]]:
     found: Mapping[str, Any] = row.baselines.get(task.name, {})
-    for metric, value in found.items():
-        way = task.metrics.directions.get(metric)
-        ours = row.results.get(metric)
-        if way is None or ours is None:
-            continue
+    labels = Labels.of([task])
+    for name in (name for name in task.metrics.each if name in found and name in row.results):
+        value, ours, way = found[name], row.results[name], task.metrics.each[name].direction
         ratio = f'{ours / value:.2f}' if value else '–'
         verdict = 'better' if way * (ours - value) > 0 else '**not better**'
-        name = str(found.get('predictor', 'constant'))
-        heading = header_of(metric, way)
-        yield [task.name, name, heading, number(metric, value), row.title, number(metric, ours), ratio, verdict]
+        predictor, heading = str(found.get('predictor', 'constant')), labels.heading(name, way)
+        numbers = labels.number(name, value), labels.number(name, ours)
+        yield [task.name, predictor, heading, numbers[0], row.title, numbers[1], ratio, verdict]

@@ -1,24 +1,11 @@
 """All that reports know of a task."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-
-@runtime_checkable
-class HasDirections(Protocol):
-    """A task's metrics: name → +1 where higher is better, -1 where lower is."""
-
-    @property
-    def directions(self) -> Mapping[str, int]:
-        """Those that enter Δm."""
-        ...
-
-    @property
-    def beside(self) -> Mapping[str, int]:
-        """Those that are shown only."""
-        ...
+from mtkd_jax.metrics import Metrics, Quantity
 
 
 @runtime_checkable
@@ -31,8 +18,18 @@ class ReportedTask(Protocol):
         ...
 
     @property
-    def metrics(self) -> HasDirections:
-        """Which results are its own, and which way they improve."""
+    def metrics(self) -> Metrics:
+        """Which results are its own, what they are called, and which way they improve."""
+        ...
+
+    @property
+    def loss_label(self) -> Quantity | None:
+        """What its loss is called; None: '<name> loss'."""
+        ...
+
+    @property
+    def agreement_unit(self) -> str:
+        """What the agreement of student and teacher is counted in."""
         ...
 
     @property

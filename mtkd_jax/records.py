@@ -1,0 +1,203 @@
+"""The records of a stage: its folder, its settings and results, and the numbers it wrote on the way.
+
+Training writes them, reports read them; nothing else reads or writes these files.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+from mtkd_jax.files import read_json, write_json
+from mtkd_jax.types import STUDENT, TEACHER, UserError
+
+FORMAT = 2  # of settings and results; those written before they had a number are of format 1
+SETTINGS, RESULTS, METRICS = 'settings.json', 'results.json', 'metrics.jsonl'
+# Folders.
+MODEL, MODEL_EMA, BEST, CHECKPOINTS, TENSORBOARD = 'model', 'model_ema', 'best', 'checkpoints', 'tensorboard'
+
+POSITION = ('step', 'epoch', 'split')  # where a record stands; all else in it are numbers by name
+# `loss/depth` is a loss; in `student/miou` and `student/loss/depth` the first word is a branch.
+KINDS = ('loss', 'distillation', 'agreement', 'weight', 'weighting', 'gradient', 'cosine', 'cka')
+
+Record = dict[str, Any]
+
+
+def stage_folder(workdir: Path, name: str) -> Path:
+    """Where a stage keeps its files."""
+    return workdir / 'stages' / name
+
+
+def stage_folders(workdir: Path, having: str) -> list[Path]:
+    """The folders of all stages that have a file `having`, by name."""
+    return sorted(folder for folder in workdir.glob('stages/*') if (folder / having).is_file())
+
+
+def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Begins a stage: writes what decides its outcome."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / SETTINGS, {'format': FORMAT, **settings})
+
+
+def read_settings(folder: Path) -> dict[str, Any] | None:
+    """The settings of the stage in `folder`; None where none is begun.
+
+    Raises:
+        UserError: the file is damaged, or was written by a version of another format.
+    """
+    file = folder / SETTINGS
+    if not file.is_file():
+        return None
+    again = f'use another --workdir, or remove {folder} to train the stage again'
+    written, settings = _read(file, again)
+    if written != FORMAT:
+        age = 'an earlier' if written < FORMAT else 'a later'
+        raise UserError(
+            f'{file} was written by {age} version of mtkd_jax (format {written}, this is {FORMAT}); {again}.'
+        )
+    return settings
+
+
+def write_results(folder: Path, results: Mapping[str, Any]) -> None:
+    """Ends a stage: one that has results is finished."""
+    write_json(folder / RESULTS, {'format': FORMAT, **results})
+
+
+def read_results(folder: Path) -> dict[str, Any] | None:
+    """The results of the stage in `folder`; None where it is not finished. Those of format 1 may have fewer entries.
+
+    Raises:
+        UserError: the file is damaged, or was written by a version of a later format.
+    """
+    file = folder / RESULTS
+    if not file.is_file():
+        return None
+    written, results = _read(file, f'remove {file} and run the stage again')
+    if written > FORMAT:
+        raise UserError(
+            f'{file} was written by a later version of mtkd_jax (format {written}, this is {FORMAT}); update mtkd_jax.'
+        )
+    return results
+
+
+def _read(file: Path, remedy: str) -> tuple[int, dict[str, Any]]:
+    """(format, content without it)."""
+    content = read_json(file, remedy)
+    written = content.pop('format', 1)
+    if not isinstance(written, int):
+        raise UserError(f'{file} has format {written!r}, which is no number; {remedy}.')
+    return written, content
+
+
+def finished_stages(workdir: Path) -> list[dict[str, Any]]:
+    """The results of every finished stage in `workdir`, by the names of their folders.
+
+    Raises:
+        UserError: a file is damaged, was written by a later version, or lacks its results.
+    """
+    found = [(folder, read_results(folder)) for folder in stage_folders(workdir, RESULTS)]
+    stages = [(folder, results) for folder, results in found if results is not None]
+    for folder, results in stages:
+        missing = [name for name in ('stage', 'method', 'tasks', 'results') if name not in results]
+        if missing:
+            raise UserError(f'{folder / RESULTS} lacks `{"`, `".join(missing)}`; remove it and run the stage again.')
+    return [results for _, results in stages]
+
+
+def split_branch(name: str) -> tuple[str, str]:
+    """`student/miou` → (`student`, `miou`); `loss/depth` → ('', `loss/depth`)."""
+    first, slash, rest = name.partition('/')
+    return (first, rest) if slash and first not in KINDS else ('', name)
+
+
+def by_branch(results: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """{branch: results without the branch's name}; teacher, student, then others."""
+    branches: dict[str, dict[str, float]] = {}
+    for key, value in results.items():
+        branch, name = split_branch(key)
+        branches.setdefault(branch, {})[name] = value
+    order = ('', TEACHER, STUDENT)
+    return dict(sorted(branches.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order)))
+
+
+def numbers(record: Record) -> dict[str, float]:
+    """A record's numbers, without where it stands."""
+    return {name: value for name, value in record.items() if name not in POSITION}
+
+
+def read_records(folder: Path) -> Iterator[Record]:
+    """The records of the stage in `folder`; a last line that was cut off while it was written is left out.
+
+    Raises:
+        UserError: another line is no record, or is not UTF-8.
+    """
+    file = folder / METRICS
+    *whole, _ = file.read_bytes().split(b'\n') if file.is_file() else [b'']
+    for i, line in enumerate(whole, 1):
+        try:
+            record = json.loads(line.decode())
+        except ValueError as error:
+            raise UserError(f'{file}, line {i} is not JSON ({error}); remove that line.') from error
+        if not isinstance(record, dict) or any(name not in record for name in POSITION):
+            raise UserError(f'{file}, line {i} is no record with {", ".join(POSITION)}; remove that line.')
+        yield record
+
+
+class RecordWriter:
+    """Appends records to `folder/metrics.jsonl`, each on disk at once; what was there before may be dropped.
+
+    Args:
+        folder: the stage's folder; made when absent.
+        resume_step: the step that training continues from. Records of later steps, which will be computed again, are
+            dropped; 0 = all of them, None = keep everything. A last line that was cut off goes.
+    """
+
+    def __init__(self, folder: Path, resume_step: int | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        kept = [r for r in read_records(folder) if resume_step is None or r['step'] <= resume_step]
+        self._rewrite(kept)
+        self._written = {(r['step'], r['split']) for r in kept if r['step'] == resume_step}
+        self._file = (folder / METRICS).open('a')
+
+    def append(self, record: Mapping[str, Any]) -> Record:
+        """Appends a record, and returns it with plain numbers.
+
+        A run that continues where an epoch ended evaluates that epoch again: the new record replaces the old one.
+
+        Raises:
+            UserError: `step`, `epoch` or `split` is missing.
+        """
+        missing = [name for name in POSITION if name not in record]
+        if missing:
+            raise UserError(
+                f'The record {dict(record)} lacks `{"`, `".join(missing)}`; every record says where it stands.'
+            )
+        clean = {name: _plain(value) for name, value in record.items()}
+        where = clean['step'], clean['split']
+        if where in self._written:
+            self._written.discard(where)
+            self._file.close()
+            self._rewrite(r for r in read_records(self._folder) if (r['step'], r['split']) != where)
+            self._file = (self._folder / METRICS).open('a')
+        self._file.write(json.dumps(clean) + '\n')
+        self._file.flush()
+        return clean
+
+    def close(self) -> None:
+        """Closes the file; what was written stays."""
+        self._file.close()
+
+    def _rewrite(self, records: Iterable[Record]) -> None:
+        partial = self._folder / f'{METRICS}.tmp'
+        partial.write_text(''.join(json.dumps(record) + '\n' for record in records))
+        os.replace(partial, self._folder / METRICS)
+
+
+def _plain(value: Any) -> str | int | float:
+    """A value as JSON knows it: NumPy and JAX scalars become Python's."""
+    if isinstance(value, str):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
