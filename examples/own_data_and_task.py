@@ -1,4 +1,4 @@
-"""A data set and a task of one's own: how bright each pixel of a noisy picture really is. A module, named in a config."""
+"""A data set and a task of one's own, named in a config by their module: how bright a noisy picture really is."""
 
 import json
 import tempfile
@@ -11,7 +11,7 @@ from mtkd_jax.configs import base
 from mtkd_jax.tasks.strength import strength
 
 DATA = {'height': 32, 'width': 32}
-TASKS = {'depth': mt.tasks.depth(), 'brightness': strength('brightness')}
+TASKS = {'depth': mt.tasks.depth(), 'brightness': strength('brightness', 'brightness')}
 
 
 class Pictures:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mtkd_jax.types import Losses, Outputs, UserError
     from mtkd_jax.weighting import Weighting
 
-__version__ = '0.2.0'
+__version__ = '0.1.0'
 
 _WHERE = {
     'Losses': 'types:Losses',

@@ -29,3 +29,7 @@ def main() -> None:
         sys.exit(0 if name else 1)
     print(f'error: there is no command {name!r}.{suggestion(name, COMMANDS)}\n{said}', file=sys.stderr)
     sys.exit(1)
+
+
+if __name__ == '__main__':
+    main()

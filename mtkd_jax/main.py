@@ -82,7 +82,7 @@ def _has(fields: Mapping[str, Any], name: str) -> bool:
 def _meant(name: str, fields: Mapping[str, Any]) -> str:
     last = name.rpartition('.')[2]
     same = [field for field in fields if field.rpartition('.')[2] == last]
-    return f' Did you mean {same[0]!r}?' if same else suggestion(name, fields)
+    return suggestion(name, fields) or (f' Did you mean {same[0]!r}?' if same else '')
 
 
 def _config() -> ConfigDict:

@@ -4,6 +4,7 @@ import functools
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jax.sharding import Mesh
@@ -17,7 +18,7 @@ from mtkd_jax.experiment.models import build_network
 from mtkd_jax.experiment.paper import difference_from_paper, paper_rows
 from mtkd_jax.experiment.plans import model_spec, plans, tasks_of
 from mtkd_jax.experiment.settings import data_settings, stage_settings
-from mtkd_jax.methods.plan import GivenPlan, Plan, Stages, deployments
+from mtkd_jax.methods.plan import GivenPlan, Plan, deployments
 from mtkd_jax.records import MODEL, stage_folder
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import optimizer, selection, sharding
@@ -39,7 +40,7 @@ class Experiment:
     paper_note: str
 
 
-def experiment(config: ConfigDict, workdir: Any, progress: Progress) -> Experiment:
+def experiment(config: ConfigDict, workdir: Path, progress: Progress) -> Experiment:
     """Everything a run needs, checked; `progress` is told of examples that are rendered first.
 
     Raises:
@@ -53,7 +54,7 @@ def experiment(config: ConfigDict, workdir: Any, progress: Progress) -> Experime
     data = stage_data(config, tasks, prepared(config, progress))
     check_pools(config, data, mesh)
     stages = [
-        _trained(config, plan, data, planned, workdir) if isinstance(plan, Plan) else _given(config, plan, data)
+        _trained(config, plan, data, workdir) if isinstance(plan, Plan) else _given(config, plan, data)
         for plan in planned
     ]
     last = planned[-1]
@@ -61,10 +62,9 @@ def experiment(config: ConfigDict, workdir: Any, progress: Progress) -> Experime
     return Experiment(stages, tasks, mesh, data, note)
 
 
-def _trained(config: ConfigDict, plan: Plan, data: StageData, planned: Stages, workdir: Any) -> Stage:
+def _trained(config: ConfigDict, plan: Plan, data: StageData, workdir: Path) -> Stage:
     names = [task.name for task in plan.method.tasks]
     spec = model_spec(config, names, plan.network)
-    of_run = {stage.name for stage in planned}
     by_run = plan.balance == 'run'
     return Stage(
         name=plan.name,
@@ -87,7 +87,7 @@ def _trained(config: ConfigDict, plan: Plan, data: StageData, planned: Stages, w
         ),
         seed=_seed(config.seed, plan.name if plan.kind == 'stl' else 'multi_task'),
         teachers={
-            key: stage_folder(workdir, place) / MODEL if place in of_run else place
+            key: place if isinstance(place, Path) else stage_folder(workdir, place) / MODEL
             for key, place in plan.teachers.items()
         },
         settings=stage_settings(config, plan, data.made),

@@ -63,7 +63,9 @@ class Teachers:
     @classmethod
     def of(cls, stages: Stages) -> 'Teachers':
         """The teachers that `single_task` gives."""
-        networks, places, record = {}, {}, {}
+        networks: dict[str, Any] = {}
+        places: dict[str, str | Path] = {}
+        record: dict[str, str] = {}
         for stage in stages:
             if isinstance(stage, GivenPlan):
                 name, given = stage.task.name, stage.given

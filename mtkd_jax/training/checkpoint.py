@@ -11,6 +11,8 @@ from absl import logging
 from mtkd_jax.training.state import TrainState
 from mtkd_jax.types import UserError
 
+FORMAT = 2  # of checkpoints; those written before they had a number are of format 1
+
 
 class Position(NamedTuple):
     """Where in the data a checkpoint stands: `batch` batches of `epoch` are done; and the data it counted them on."""
@@ -52,7 +54,8 @@ class Checkpointer:
         if step in self._manager.all_steps():
             return
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state._asdict()), position=ocp.args.JsonSave(position._asdict())
+            state=ocp.args.StandardSave(state._asdict()),
+            position=ocp.args.JsonSave({'format': FORMAT, **position._asdict()}),
         )
         if not self._manager.save(step, args=items):
             raise RuntimeError(f'Orbax did not save step {step} in {self._manager.directory}.')
@@ -65,7 +68,7 @@ class Checkpointer:
         """The newest checkpoint that can be read, with the shapes and shardings of `state`; None when there is none.
 
         Raises:
-            UserError: there are checkpoints, but none can be read.
+            UserError: there are checkpoints, but none can be read, or a version of another format wrote them.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
@@ -87,12 +90,17 @@ class Checkpointer:
         return None
 
     def _restore(self, step: int, state: TrainState) -> tuple[TrainState, Position]:
+        where: Any = self._manager.restore(step, args=ocp.args.Composite(position=ocp.args.JsonRestore()))['position']
+        written = where.pop('format', 1)
+        if written != FORMAT:
+            age = 'an earlier' if written < FORMAT else 'a later'
+            raise UserError(
+                f'{self._manager.directory} was written by {age} version of mtkd_jax (format {written}, this is '
+                f'{FORMAT}); use another --workdir, or remove that folder to train the stage again.'
+            )
         abstract = jax.tree.map(_abstract, state._asdict())
-        items: Any = self._manager.restore(
-            step,
-            args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), position=ocp.args.JsonRestore()),
-        )
-        return TrainState(**items['state']), Position(**items['position'])
+        items: Any = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
+        return TrainState(**items['state']), Position(**where)
 
 
 def _abstract(x: jax.Array) -> jax.ShapeDtypeStruct:

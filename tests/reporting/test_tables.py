@@ -2,10 +2,9 @@
 
 import pytest
 
-from mtkd_jax.records import split_branch
+from mtkd_jax.records import by_branch, split_branch
 from mtkd_jax.reporting import tables
 from mtkd_jax.reporting.labels import Labels
-from mtkd_jax.records import by_branch
 from mtkd_jax.reporting.rows import rows
 from mtkd_jax.types import UserError
 from tests.reporting import fake

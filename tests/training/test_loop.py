@@ -5,13 +5,17 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
-from mtkd_jax.training.balance import initial_state as fresh_state
 
 from mtkd_jax import methods, weighting
 from mtkd_jax.data.pipeline import Split
+from mtkd_jax.gradients import task_gradients
 from mtkd_jax.methods import Supervised
+from mtkd_jax.training import checkpoint
 from mtkd_jax.training.loop import Loop
+from mtkd_jax.training.state import initial_state
+from mtkd_jax.training.step import train_step
 from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
 from mtkd_jax.types import UserError
 from tests import small, tiny
@@ -74,7 +78,7 @@ def test_augmentation_is_resumed_too(tmp_path):
 def balanced(folder, made, name=''):
     """A stage of the smallest network with a weighting."""
     stage = small.stage(folder, method=Supervised(tiny.Network(), tiny.TASKS))
-    return dataclasses.replace(stage, weighting=lambda steps: made, settings={'weighting': {'name': name}})
+    return dataclasses.replace(stage, weighting=lambda steps: made, settings={'weighting': name})
 
 
 @pytest.mark.parametrize(
@@ -89,7 +93,7 @@ def test_a_stopped_run_continues_with_what_the_weighting_has_learned(tmp_path, m
         small.train(Loop(stage, small.mesh(), tmp_path / 'parts', StopAfter(2)))
     state = small.train(Loop(stage, small.mesh(), tmp_path / 'parts', StopRequest()))
     assert_identical(state, whole)
-    fresh = fresh_state(made, state.params, list(small.NAMES))
+    fresh = task_gradients(made, stage.method.shared).init(state.params, small.NAMES).weighting
     learned = zip(jax.tree.leaves(fresh), jax.tree.leaves(state.weighting_state), strict=True)
     assert all(np.any(a != b) for a, b in learned if a.ndim)
 
@@ -122,6 +126,26 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(unbroken, tmp_
     records = small.Records()
     assert_identical(small.train(Loop(stage, small.mesh(), tmp_path, StopRequest()), records), unbroken[0])
     assert [r['step'] for r in records if r['split'] == 'train'] == [8]
+
+
+def test_a_checkpoint_of_another_format_is_refused(tmp_path, monkeypatch):
+    """Those written before formats had numbers are of the first."""
+    stage = small.stage(tmp_path, method=Supervised(tiny.Network(), tiny.TASKS), epochs=1)
+    monkeypatch.setattr(checkpoint, 'FORMAT', 99)
+    small.train(Loop(stage, small.mesh(), tmp_path / 'later', StopRequest()))
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=r'a later version of mtkd_jax \(format 99, this is 2\); use another --workdir'):
+        small.train(Loop(stage, small.mesh(), tmp_path / 'later', StopRequest()))
+    # The number is the only thing that the first format lacks.
+    monkeypatch.setattr(checkpoint.ocp.args, 'JsonSave', lambda item, save=ocp.args.JsonSave: save(without(item)))
+    small.train(Loop(stage, small.mesh(), tmp_path / 'earlier', StopRequest()))
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=r'an earlier version of mtkd_jax \(format 1, this is 2\)'):
+        small.train(Loop(stage, small.mesh(), tmp_path / 'earlier', StopRequest()))
+
+
+def without(item):
+    return {name: value for name, value in item.items() if name != 'format'}
 
 
 def test_no_readable_checkpoint_is_an_error(tmp_path):
@@ -190,3 +214,34 @@ def test_the_best_validation_epoch_is_kept(tmp_path):
     assert spec['validation_loss'] == pytest.approx(min(scores))
     assert spec['step'] == 4 * (1 + int(np.argmin(scores)))
     assert not [r for r in records if r['split'] == 'test']
+
+
+@pytest.mark.parametrize('stop', [99, 2])
+def test_moving_averages_are_evaluated_as_a_branch_and_resumed(tmp_path, stop):
+    """With a decay of 0 they are the last weights; with more they lag, the same after a stop."""
+    stage = dataclasses.replace(small.stage(tmp_path, method=Supervised(tiny.Network(), tiny.TASKS)), ema_decay=0.5)
+    records = small.Records()
+    if stop < 99:
+        with pytest.raises(StoppedError):
+            small.train(Loop(stage, small.mesh(), tmp_path, StopAfter(stop)))
+    state = small.train(Loop(stage, small.mesh(), tmp_path, StopRequest()), records)
+    last = records[-1]
+    assert {'ema/loss/depth', 'ema/miou', 'loss/depth'} <= set(last)
+    assert last['ema/loss/depth'] != last['loss/depth']
+    whole = small.train(Loop(stage, small.mesh(), tmp_path / 'whole', StopRequest()))
+    assert_identical(state, whole)
+
+
+def test_moving_averages_follow_updates():
+    """By hand: a share of the old value, the rest of the new; with accumulation, once per update."""
+    method, batch = Supervised(tiny.Network(), tiny.TASKS), next(small.split(8).ordered())
+    optimizer = small.make_optimizer(1e-2, [], 1)
+    for every, moved in ((1, [True, True]), (2, [False, True])):
+        step = jax.jit(train_step(method, weighting.uniform(), optimizer, 4, ema_decay=0.75, accumulate_steps=every))
+        state = initial_state(method, weighting.uniform(), optimizer, jax.random.key(0), batch.image.shape, ema=True)
+        for moves in moved:
+            after, _ = step(state, {}, batch)
+            mean = jax.tree.map(lambda old, new: 0.75 * old + 0.25 * new, state.ema['params'], after.params)
+            expected = mean if moves else state.ema['params']
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), after.ema['params'], expected)
+            state = after

@@ -1,0 +1,89 @@
+"""The flags of the commands: shown, explained, and refused in one line."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mtkd_jax import datasets, methods, models
+from mtkd_jax.weighting.registry import CONSTRUCTORS
+
+ROOT = Path(__file__).parents[1]
+
+
+def main(*flags, cwd=ROOT, module='mtkd_jax.main', **environment):
+    return subprocess.run(
+        [sys.executable, '-m', module, *flags],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ('flags', 'message'),
+    [
+        (['--config=rooms', '--config.learing_rate=1'], "no field 'learing_rate'. Did you mean 'learning_rate'?"),
+        (['--config=rooms', '--config.points=1'], "Did you mean 'method_settings.points'?"),
+        (
+            ['--config=rooms', '--config.method_settings.weight.depth=1'],
+            "Did you mean 'method_settings.weights.depth'?",
+        ),
+        (['--config=rooms:method=stl,task=depth'], "The recipe has no 'task'"),
+        (['--config=rooms', '--epochs=1'], '--epochs is a field of the config; set it with --config.epochs='),
+        (['--config=rooms', '--workdri=x'], "there is no flag --workdri. Did you mean 'workdir'?"),
+        (['--config=rooms', '--config.epochs=many'], 'epochs'),
+        (['--config=rooms', '--config.method=stl'], 'it is chosen in the recipe: --config=rooms:method=stl'),
+        (['--config=rooms', '--config.weighting=mgda'], 'chosen in the recipe: --config=rooms:weighting=mgda'),
+        (['--config=configs/room.py', '--workdir=x'], "`config` is 'configs/room.py', which is no file"),
+        (['--config=rooms'], '--workdir=... is missing'),
+        (['--workdir=x'], '--config=... is missing'),
+    ],
+)
+def test_flags_that_do_not_fit_are_one_line(flags, message):
+    done = main(*flags)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stderr.startswith('error: ')
+    assert done.stderr.count('\n') == 1
+    assert '\\n' not in done.stderr
+
+
+def test_show_prints_every_field_and_what_was_set():
+    shown = main('--config=rooms:method=mgda', '--show', '--config.epochs=3').stdout.splitlines()
+    assert "method = 'mtl'" in shown
+    assert 'epochs = 3' in shown
+    assert "weighting_settings.normalisation = 'none'" in shown
+    assert not [line for line in shown if line.startswith('method_settings')]
+
+
+def test_help_lists_what_there_is():
+    said = main('--help').stdout
+    for name in (*methods.NAMES, *CONSTRUCTORS, *models.BACKBONES, *datasets.NAMES, 'keypoints', 'configs/base.py'):
+        assert name in said, name
+
+
+def test_one_command_has_the_others():
+    assert 'there is no command' in main('predct', module='mtkd_jax.cli').stderr
+    assert "Did you mean 'predict'?" in main('predct', module='mtkd_jax.cli').stderr
+    assert 'evaluate' in main('--help', module='mtkd_jax.cli').stdout
+    assert "method = 'kd_mtl'" in main('main', '--config=rooms', '--show', module='mtkd_jax.cli').stdout
+    assert '--allow_modules' in main('predict', '--help', module='mtkd_jax.cli').stdout.replace('[no]', '')
+
+
+def test_configs_are_those_of_the_package_that_runs(tmp_path):
+    """Of two checkouts, the one in which a command stands; from elsewhere, that of the import path."""
+    other = tmp_path / 'other'
+    for name in ('mtkd_jax', 'configs'):
+        shutil.copytree(ROOT / name, other / name, symlinks=True, ignore=shutil.ignore_patterns('__pycache__'))
+    rooms = other / 'configs/rooms.py'
+    rooms.write_text(rooms.read_text().replace('c.epochs = 8', 'c.epochs = 77'))
+    assert 'epochs = 77' in main('--config=rooms', '--show', cwd=other).stdout
+    assert 'epochs = 8' in main('--config=rooms', '--show').stdout
+    assert 'epochs = 77' in main('--config=rooms', '--show', cwd=tmp_path, PYTHONPATH=str(other)).stdout
+    assert 'epochs = 77' in main('--config=configs/rooms.py', '--show', cwd=other, PYTHONPATH=str(ROOT)).stdout
