@@ -154,9 +154,10 @@ def depth_metrics(inverse: bool = False) -> Metrics:
     in %, as the papers give it for Cityscapes.
     """
     prefix, factor = ('inverse_', 100) if inverse else ('', 1)
-    kind, unit = ('inverse depth', '') if inverse else ('depth', 'm')
-    relative = Metric(f'relative {kind} error', *(('%', 2) if inverse else ('', 4)), direction=-1)
-    each = {f'{prefix}depth_abs': Metric(f'{kind} error', unit, direction=-1), f'{prefix}depth_rel': relative}
+    absolute = Metric('inverse depth error', direction=-1) if inverse else Metric('depth error', 'm', direction=-1)
+    relative = Metric('relative depth error', direction=-1)
+    if inverse:
+        relative = Metric('relative inverse depth error', '%', 2, direction=-1)
 
     def measure(prediction: Array, target: Array, mask: Array) -> dict[str, Array]:
         error = jnp.abs(prediction - target)
@@ -172,7 +173,7 @@ def depth_metrics(inverse: bool = False) -> Metrics:
             f'{prefix}depth_rel': factor * ratio(sums['relative'], sums['pixels']),
         }
 
-    return Metrics(measure, compute, each)
+    return Metrics(measure, compute, {f'{prefix}depth_abs': absolute, f'{prefix}depth_rel': relative})
 
 
 def normals_metrics() -> Metrics:

@@ -65,7 +65,8 @@ def test_it_runs_through_the_entry_point(example, tmp_path):
     assert set(results['results']) == {'loss/depth', 'loss/shading', 'depth_abs', 'depth_rel', 'shading_abs'}
     assert np.isfinite(list(results['results'].values())).all()
     assert results['settings']['data']['made']['source'].startswith('spheres (')
-    assert 'shading_abs' in report
+    assert 'shading error ↓' in report
+    assert 'shading_abs' not in report
     model = tmp_path / 'run/stages/uniform/model'
     assert evaluate(model, 'test', None, batch_size=4, allow_modules=True) == pytest.approx(
         results['results'], rel=1e-5

@@ -64,9 +64,10 @@ def delta_m(
             if metric.in_delta
         ]
         for task in tasks
+        if any(metric.in_delta for metric in task.metrics.each.values())
     }
     if not changes:
-        raise UserError('`tasks` is empty; Δm needs at least one task.')
+        raise UserError('`tasks` is empty, or none of their metrics enters Δm; it needs at least one task.')
     per_task = {task: fmean(values) for task, values in changes.items()}
     flat = fmean(value for values in changes.values() for value in values)
     return DeltaM(per_task, fmean(per_task.values()), flat)

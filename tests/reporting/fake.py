@@ -77,7 +77,7 @@ def stage(name: str, method: str, names: list[str], results: dict[str, float], *
             'device': 'cpu ×1',
         },
         'papers': [],
-        'baselines': {n: BASELINES[n] for n in names},
+        'baselines': {n: BASELINES[n] for n in names if n in BASELINES},
         'settings': settings,
         **changes,
     }

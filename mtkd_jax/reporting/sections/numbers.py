@@ -38,8 +38,8 @@ def results(rows: Sequence[Row], tasks: Tasks) -> str:
 
 
 def _metrics_of(tasks: Tasks) -> str:
-    labels = Labels.of(tasks)
-    return ' and '.join(labels[name].title for name in metric_columns(tasks, PROTOCOLS[0]))
+    """Those that the protocols count differently."""
+    return ' and '.join(m.title for task in tasks for m in task.metrics.each.values() if m.per_image_legacy)
 
 
 def delta(rows: Sequence[Row], tasks: Tasks) -> str:

@@ -1,0 +1,40 @@
+"""A stage that is trained already: what became of its records decides whether it can be finished."""
+
+import pytest
+
+from mtkd_jax import methods, records
+from mtkd_jax.reporting.writers import MetricWriter
+from mtkd_jax.training.run import run_stage
+from mtkd_jax.training.stop import StopRequest
+from mtkd_jax.types import UserError
+from tests import small, tiny
+
+
+def run(workdir, make_writer=MetricWriter):
+    stage = small.stage(workdir, methods.Supervised(tiny.Network(), tiny.TASKS))
+    silent = small.as_context(small.Silent())
+    return run_stage(stage, small.mesh(), workdir, make_writer, lambda *about: silent, StopRequest())
+
+
+def in_memory(folder, start):
+    return small.as_context(small.Records())
+
+
+def test_a_trained_stage_is_finished_from_its_records(tmp_path):
+    results = run(tmp_path)
+    folder = records.stage_folder(tmp_path, 'kd_mtl')
+    file = folder / 'metrics.jsonl'
+    assert run(tmp_path) == results == records.read_results(folder)
+    assert 'format' not in results
+
+    # A last line that was half written does not lose the training.
+    (folder / 'results.json').unlink()
+    file.write_bytes(file.read_bytes() + b'{"step": 8, "spl')
+    again = run(tmp_path, in_memory)
+    assert again['results'] == results['results']
+
+    # Without any record nothing can be said of it.
+    (folder / 'results.json').unlink()
+    file.write_bytes(b'')
+    with pytest.raises(UserError, match=r'metrics.jsonl has no record of the training; remove .*kd_mtl to train'):
+        run(tmp_path)
