@@ -194,7 +194,7 @@ def _chosen(given: Mapping[str, str], dataset: Any) -> dict[str, str]:
         _importable('weighting', weighting, ', '.join(CONSTRUCTORS), suggestion(weighting, CONSTRUCTORS))
     if method == 'stl' and weighting not in ('', UNIFORM):
         raise UserError(f"`weighting` is {weighting!r}, but `method` is 'stl': one task needs no weighting.")
-    own = getattr(methods.named(method), 'BACKBONE', 'lenet_mtl' if dataset.per_image else 'segnet')
+    own = 'lenet_mtl' if dataset.per_image else getattr(methods.named(method), 'BACKBONE', 'segnet')
     choice('optimizer', names['optimizer'], tuple(optimizer.OPTIMIZERS))
     choice('schedule', names['schedule'], tuple(optimizer.SCHEDULES))
     return {

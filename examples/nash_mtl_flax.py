@@ -23,19 +23,14 @@ def losses(params, image):
 
 
 balance = mt.task_gradients(mt.weighting.nash_mtl(), shared=lambda path: path[1] == 'trunk')
-optimizer = optax.adam(0.02)
-
-
-@jax.jit
-def step(params, optimizer_state, balance_state):
-    gradient, balance_state, report = balance.update(losses, params, balance_state, IMAGE)
-    updates, optimizer_state = optimizer.update(gradient, optimizer_state)
-    return (optax.apply_updates(params, updates), optimizer_state, balance_state), report
-
-
-params = Network().init(jax.random.key(0), IMAGE)
-state, reports = (params, optimizer.init(params), balance.init(params, tuple(TRUTH))), []
+update = jax.jit(lambda params, state: balance.update(losses, params, state, IMAGE))
+params, optimizer = Network().init(jax.random.key(0), IMAGE), optax.adam(0.02)
+optimizer_state, balance_state = optimizer.init(params), balance.init(params, tasks=tuple(TRUTH))
+first = losses(params, IMAGE)
 for _ in range(100):
-    state, report = step(*state)
-    reports.append(report.losses)
-print('\n'.join(f'{task}: {reports[0][task]:.4f} -> {reports[-1][task]:.4f}' for task in TRUTH))
+    gradient, balance_state, report = update(params, balance_state)
+    updates, optimizer_state = optimizer.update(gradient, optimizer_state)
+    params = optax.apply_updates(params, updates)
+last = losses(params, IMAGE)
+for task in TRUTH:
+    print(f'{task}: {first[task]:.4f} -> {last[task]:.4f}')

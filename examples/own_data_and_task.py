@@ -1,8 +1,6 @@
 """A data set and a task of one's own, named in a config by their module: how bright a noisy picture really is."""
 
-import json
 import tempfile
-from pathlib import Path
 
 import numpy as np
 
@@ -35,8 +33,7 @@ def sources(data):
 if __name__ == '__main__':
     with tempfile.TemporaryDirectory() as folder:
         config = base.get_config('method=mtl', dataset='own_data_and_task')
-        config.update(widths=(4, 4, 4, 4, 4), epochs=8, learning_rate=1e-2, panel_images=0, log_every_steps=8)
+        config.update(widths=(4, 4, 4, 4, 4), epochs=8, learning_rate=1e-2, panel_images=0)
         mt.run(config, f'{folder}/run')
-        lines = Path(f'{folder}/run/stages/uniform/metrics.jsonl').read_text().splitlines()
-    seen = [record for record in map(json.loads, lines) if record['split'] == 'train']
-    print(f'brightness: {seen[0]["loss/brightness"]:.4f} -> {seen[-1]["loss/brightness"]:.4f}')
+        (row,) = mt.results(f'{folder}/run')
+    print(f'error of brightness: {row["baseline.brightness_abs"]:.4f} -> {row["brightness_abs"]:.4f}')

@@ -1,17 +1,21 @@
 """evaluate, predict and convert, called as functions: files in, files and numbers out, clear errors."""
 
+import importlib
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mtkd_jax import convert, evaluate, predict
+from mtkd_jax import convert, predict
 from mtkd_jax.experiment.models import build_network
 from mtkd_jax.inference import make_predictor
 from mtkd_jax.training.folder import load_model, save_model
 from mtkd_jax.types import MAIN, UserError
 from tests import golden_weights, small
+
+# The command's module; `mtkd_jax.evaluate` is the function.
+evaluate = importlib.import_module('mtkd_jax.evaluate')
 
 SPEC = {
     'backbone': 'segnet',

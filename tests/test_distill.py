@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from mtkd_jax.methods.base import feature_similarity
 
 from mtkd_jax import distill, models
 from mtkd_jax.distill import Adaptor, Adaptors, average, feature_distance
-from mtkd_jax.methods import KDMTL
+from mtkd_jax.methods.kd_mtl import KDMTL
+from mtkd_jax.methods.method import feature_similarity
 from mtkd_jax.types import UserError
 from tests import small
 

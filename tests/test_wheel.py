@@ -23,7 +23,7 @@ def wheel(tmp_path_factory):
         else:
             (folder / 'source').mkdir(exist_ok=True)
             shutil.copy(source, folder / 'source' / name)
-    command = [sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', '--wheel-dir', str(folder), 'source']
+    command = [sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', '--wheel-dir', str(folder), './source']
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     (found,) = folder.glob('*.whl')
     return found

@@ -19,6 +19,9 @@ class Network(nn.Module):
     tasks: Sequence[Task] = TASKS
     width: int = 6
 
+    def own(self, path):
+        return next((task.name for task in self.tasks if path[0] == f'head_{task.name}'), None)
+
     @nn.compact
     def __call__(self, image, *, train):
         x = nn.Conv(self.width, (1, 1), name='trunk')(image)

@@ -49,7 +49,9 @@ class Settings(plan.Settings):
         """See `plan.Settings.check`."""
         points, has = tuple(self.points), run.backbone.POINTS
         if not points or set(points) - set(has):
-            raise UserError(f'`{plan.field_name("points")}` is {points}; the backbone has {", ".join(has)}.')
+            raise UserError(
+                f'`{plan.field_name("points")}` is {points}; {plan.called(run.backbone)} has {", ".join(has)}.'
+            )
         if len(set(points)) < len(points):
             raise UserError(f'`{plan.field_name("points")}` is {points}; name each point once.')
         plan.check_per_task('weights', self.weights, run)

@@ -138,9 +138,14 @@ def check_branches(run: Run, method: str) -> None:
     """Raises a UserError unless networks of the run's backbone have teacher and student branches."""
     if not {TEACHER, STUDENT} <= set(branches(run.backbone)):
         raise UserError(
-            f'`backbone` is {getattr(run.backbone, "NAME", run.backbone.__name__)!r}, which has no teacher and student '
+            f'`backbone` is {called(run.backbone)!r}, which has no teacher and student '
             f'branches; {method} needs one that has, such as segnet_sd or unet_sd.'
         )
+
+
+def called(backbone: Any) -> str:
+    """What a backbone is called in messages."""
+    return getattr(backbone, 'NAME', backbone.__name__)
 
 
 def deployments(network: Mapping[str, Any]) -> dict[str, list[str]]:

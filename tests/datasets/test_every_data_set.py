@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from mtkd_jax import datasets
+from mtkd_jax.configs import load as read
 from mtkd_jax.datasets import flags
 from mtkd_jax.datasets.nyuv2.builder import Nyuv2
 from mtkd_jax.types import UserError
 from tests.datasets import nyuv2_source, prepared
-from tests.test_build import read
 
 ALL = [datasets.named(name) for name in datasets.NAMES]
 every = pytest.mark.parametrize('data_set', ALL, ids=datasets.NAMES)

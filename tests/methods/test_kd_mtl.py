@@ -9,7 +9,8 @@ import pytest
 
 from mtkd_jax import distill, models
 from mtkd_jax.distill import feature_distance
-from mtkd_jax.methods import KDMTL, Supervised
+from mtkd_jax.methods import Supervised
+from mtkd_jax.methods.kd_mtl import KDMTL
 from tests import small
 
 FROZEN = {name: small.teacher_variables(i) for i, name in enumerate(small.NAMES)}

@@ -1,12 +1,13 @@
 """What numbers are called: by the tasks that are here, by a task of a user's own, and where no task is known."""
 
 import dataclasses
+import importlib
 import subprocess
 import sys
 
 import pytest
 
-from mtkd_jax import build, metrics, tasks
+from mtkd_jax import metrics, tasks
 from mtkd_jax.metrics import LEGACY, Metric, Metrics, Quantity
 from mtkd_jax.reporting import curves
 from mtkd_jax.reporting.delta import delta_m
@@ -15,6 +16,9 @@ from mtkd_jax.reporting.report import write_report
 from mtkd_jax.reporting.rows import rows
 from mtkd_jax.reporting.tables import results_table
 from tests.reporting import fake
+
+# The command's module; `mtkd_jax.evaluate` is the function.
+evaluate = importlib.import_module('mtkd_jax.evaluate')
 
 HERE = {
     'segmentation': ('segmentation loss: cross-entropy (nats)', ['mIoU (%)', 'pixel accuracy (%)']),
@@ -40,7 +44,7 @@ HERE = {
 
 
 def of_kind(name):
-    return build.build_task(name, {'classes': 5, 'depth_maximum': 10.0})
+    return evaluate._task(name, 5)
 
 
 def flow():

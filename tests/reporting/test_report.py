@@ -39,7 +39,7 @@ def test_fragments(tmp_path):
         'kd_mtl, where it differs from stl_segmentation:\n\n```\nmethod                            = "kd_mtl"\n',
         'learning_rate = 0.002\n',
         'No curves were drawn.',
-        "No paper's row stands beside these results. The config names no table of a paper.",
+        "No paper's row stands beside these results. No paper reports on this.",
     ):
         assert fragment in text, fragment
     # Differences only: what is the same as in the first stage is not said twice.

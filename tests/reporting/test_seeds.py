@@ -59,7 +59,8 @@ def test_tasks_are_those_of_all_workdirs(tmp_path):
     for seed, kept in enumerate((['stl_depth'], ['stl_depth', 'stl_normals'])):
         folder = fake.write(tmp_path / f'seed{seed}', [s for s in fake.stages(seed=seed) if s['stage'] in kept])
         for name in kept:
-            spec = {'tasks': [name.removeprefix('stl_')], 'classes': 13, 'depth_maximum': 8.0}
+            data = {'dataset': 'rooms', 'classes': 13, 'depth_maximum': 8.0}
+            spec = {'backbone': 'segnet', 'tasks': [name.removeprefix('stl_')], 'data': data}
             save_model(folder / 'stages' / name / 'model', spec, {'params': {'x': np.zeros(1, np.float32)}})
     found = cells(compare.compare([str(tmp_path / 'seed*')], 'accumulated'), 'single-task')
     assert found['normals, mean (°) ↓'] == '30.00 (1)'
