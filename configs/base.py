@@ -5,10 +5,13 @@ A recipe, what stands behind the colon of `--config=NAME:name=value,...`, choose
 may give those, too (`:method=sd_mtcnn,objective=eq6`); all others are flags (`--config.epochs=20`).
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+import dataclasses
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 from mtkd_jax import datasets, methods, models, recipe
 from mtkd_jax.models import backbone as backbones
@@ -98,7 +101,7 @@ def get_config(
     c.tasks = tuple(names['tasks'].split('+'))
     offered = found.tasks(c.data.to_dict())
     tasks = [offered[choice('tasks', name, tuple(offered))] for name in c.tasks]
-    c.method_settings = _section(methods.named(c.method).Settings.defaults(tasks, backbone).record())
+    c.method_settings = _method_section(methods.named(c.method).Settings, tasks, backbone)
     if c.method != 'stl':  # one task needs no balance
         c.weighting = names['weighting']
         c.weighting_settings = _section(registry.settings(c.weighting))
@@ -151,6 +154,11 @@ def paper_rows(
 def self_distilled(c: ConfigDict) -> bool:
     """Whether the config's networks have a teacher and a student branch."""
     return backbones.branches(models.named(c.backbone)) != (MAIN,)
+
+
+def halve(c: ConfigDict) -> None:
+    """The papers' schedules for dense tasks: halved at epoch 100 (spec A4); of SD-MTCNN, at 100 and 150 (spec B5)."""
+    differ(c, 'steps', halve_at_epochs=(100.0, 150.0) if self_distilled(c) else (100.0,))
 
 
 def differ(c: ConfigDict, chosen: str, **settings: Any) -> None:
@@ -208,8 +216,6 @@ def _chosen(given: Mapping[str, str], dataset: Any) -> dict[str, str]:
 
 def _importable(field: str, name: str, have: str, close: str) -> None:
     """Raises a UserError unless `name` can be a module of the user's."""
-    import importlib.util
-
     if (
         not all(part.isidentifier() for part in name.split('.'))
         or importlib.util.find_spec(name.partition('.')[0]) is None
@@ -220,6 +226,16 @@ def _importable(field: str, name: str, have: str, close: str) -> None:
 def _section(settings: Mapping[str, Any]) -> ConfigDict:
     plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in settings.items()}
     return ConfigDict({name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()})
+
+
+def _method_section(settings: Any, tasks: Sequence[Any], backbone: Any) -> ConfigDict:
+    """The method's settings with their defaults; one that is None keeps the type that it may have."""
+    made, kinds = settings.defaults(tasks, backbone), get_type_hints(settings)
+    section = _section(dataclasses.asdict(made))
+    for name in [name for name, value in section.items() if value is None]:
+        (kind,) = (kind for kind in get_args(kinds[name]) if kind is not type(None))
+        section[name] = placeholder(kind)
+    return section
 
 
 def _set(c: ConfigDict, settings: Mapping[str, str]) -> None:

@@ -26,7 +26,7 @@ def change(c: ConfigDict) -> None:
     base.differ(c, 'kd_mtl', weights={'segmentation': 2.0, 'depth': 6.0})  # λ_t (spec A3)
     if not base.self_distilled(c):
         base.differ(c, 'kd_mtl', points=('last',))  # (spec A2)
-        base.differ(c, 'steps', halve_at_epochs=(100.0,))  # (spec A4)
+    base.halve(c)
     c.batch_size = c.eval_batch_size = 8  # (spec A4, B5)
 
 

@@ -23,8 +23,7 @@ def get_config(argument: str = '') -> ConfigDict:
 def change(c: ConfigDict) -> None:
     """What differs from `base.py`: batch and epochs are its own (spec A4, B5)."""
     base.differ(c, 'kd_mtl', weights={'normals': 2.0})  # λ_t; both points: table 4's better row (spec A2, A3)
-    if not base.self_distilled(c):
-        base.differ(c, 'steps', halve_at_epochs=(100.0,))  # (spec A4)
+    base.halve(c)
 
 
 TWO, ABLATION = 'tasks=segmentation+depth', 'sdmtcnn_table2_nyuv2_ablation'

@@ -25,7 +25,7 @@ def change(c: ConfigDict) -> None:
     """What differs from `base.py`. A validation_fraction of 0 leaves the data set's own validation split."""
     if not base.self_distilled(c):
         base.differ(c, 'kd_mtl', points=('last',))  # the paper has no Taskonomy
-        base.differ(c, 'steps', halve_at_epochs=(100.0,))  # (spec A4)
+    base.halve(c)
     c.batch_size = c.eval_batch_size = 4  # (spec B5)
 
 

@@ -31,9 +31,13 @@ def parse(argument: str | None) -> dict[str, str]:
 def value(name: str, text: str, like: Any) -> Any:
     """`text` as a value of the type of `like`: on or off, a number, words, or several joined with +.
 
+    Where `like` is None, on and off are booleans, and all else words.
+
     Raises:
         UserError: it is none.
     """
+    if like is None:
+        return text == 'on' if text in ('on', 'off') else text
     if isinstance(like, bool):
         if text not in ('on', 'off'):
             raise UserError(f'{name}={text} in the recipe; write {name}=on or {name}=off.')

@@ -127,7 +127,7 @@ def test_labels_come_from_who_knows_them():
 
 def test_the_loss_of_a_task_without_a_label_counts_for_nothing():
     flags = {'a': jnp.asarray(True), 'b': jnp.asarray(False)}
-    gradient, state, report = one(weighting.uniform(), lambda p, x: Terms(losses(p, x), labelled=flags))
+    gradient, _, report = one(weighting.uniform(), lambda p, x: Terms(losses(p, x), labelled=flags))
     close(gradient, alone('a'))
     np.testing.assert_allclose(report.total, losses(PARAMS, X)['a'], rtol=1e-6)
 

@@ -35,6 +35,7 @@ IMAGES = ('svhn_omniglot', 'glyphs')
 SELF_DISTILLED = (
     'method=sd_mtcnn',
     'method=sd_mtcnn,objective=eq6',
+    'method=sd_mtcnn,reading=printed',
     'method=sd_mtcnn,backbone=unet_sd,attention=off',
     'method=no_distillation',
     'method=no_distillation,objective=eq6',
@@ -70,8 +71,13 @@ RECIPES = {
     ),
     'moco': ('rooms', 'method=moco', DENSE_TINY),
     'mtan': ('rooms', 'method=kd_mtl,backbone=mtan,tasks=depth+normals', DENSE_TINY),
-    'sd_mtcnn': ('rooms', 'method=sd_mtcnn', SD_TINY),
-    'sd_mtcnn_eq6': ('rooms', 'method=sd_mtcnn,objective=eq6,backbone=unet_sd,tasks=depth+edges', SD_TINY),
+    'sd_mtcnn': ('rooms', 'method=sd_mtcnn,reading=printed', SD_TINY),
+    'sd_mtcnn_eq6': (
+        'rooms',
+        'method=sd_mtcnn,objective=eq6,backbone=unet_sd,tasks=depth+edges,reading=printed',
+        SD_TINY,
+    ),
+    'sd_mtcnn_followed': ('rooms', 'method=sd_mtcnn,tasks=segmentation+depth', SD_TINY),
     'bam': ('rooms', 'method=bam', DENSE_TINY),
     'traditional_kd': ('rooms', 'method=traditional_kd', SD_TINY),
     'glyphs': ('glyphs', 'method=kd_mtl,weighting=uncertainty', GLYPHS_TINY),

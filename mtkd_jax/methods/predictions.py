@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,13 @@ from mtkd_jax.methods.supervised import Supervised
 from mtkd_jax.names import choice
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import Batch
+
+READINGS: dict[str, dict[str, Any]] = {
+    'followed': {'kl_direction': 'teacher_student', 'squared': True, 'stop_teacher_gradient': True},
+    'printed': {'kl_direction': 'student_teacher', 'squared': False, 'stop_teacher_gradient': False},
+}
+"""How eq. 3 and 4 of Jha et al. (2020) are read (spec B3): the student follows its teacher, as the text says; or letter
+by letter."""
 
 DIRECTIONS = {'student_teacher': 'kl', 'teacher_student': 'reverse_kl'}
 KINDS = ('kl', 'l2')
@@ -60,6 +68,51 @@ def branch_agreement(tasks: Sequence[Task], student: Predictions, teacher: Predi
 def default_distances(tasks: Sequence[Task]) -> dict[str, str]:
     """By task: `kl` where its predictions are distributions, else `l2` (spec A5, B3)."""
     return {task.name: 'kl' if 'kl' in task.distances else 'l2' for task in tasks}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading(plan.Settings):
+    """The distillation term of Jha et al. (2020), eq. 3 and 4.
+
+    Attributes:
+        weight: λ (spec B4).
+        distances: kl | l2 by task (spec B3).
+        reading: followed | printed (`READINGS`); sets what is None below.
+        kl_direction: student_teacher: KL(student ‖ teacher); teacher_student: KL(teacher ‖ student).
+        squared: whether l2 is squared.
+    """
+
+    weight: float = 1.0
+    distances: Mapping[str, str]
+    reading: str = 'followed'
+    kl_direction: str | None = None
+    squared: bool | None = None
+
+    @classmethod
+    def defaults(cls, tasks: Sequence[Task], backbone: Any) -> 'Reading':
+        """See `plan.Settings.defaults`."""
+        return cls(distances=default_distances(tasks))
+
+    def check(self, run: Run) -> None:
+        """See `plan.Settings.check`."""
+        super().check(run)
+        choice(plan.field_name('reading'), self.reading, tuple(READINGS))
+        plan.check_factor('weight', self.weight)
+        check_distances(self.distances, self.read('kl_direction'), run)
+
+    def read(self, field: str) -> Any:
+        """A setting, or what the reading says where it is None."""
+        value = getattr(self, field)
+        return READINGS[self.reading][field] if value is None else value
+
+    def record(self) -> dict[str, Any]:
+        """See `plan.Settings.record`: what is computed, whichever way it was said."""
+        found = super().record()
+        return {name: self.read(name) if value is None else value for name, value in found.items() if name != 'reading'}
+
+    def functions(self, tasks: Sequence[Task]) -> Distances:
+        """The distance of every task."""
+        return chosen_distances(self.distances, self.read('kl_direction'), self.read('squared'), tasks)
 
 
 def check_distances(distances: Mapping[str, str], kl_direction: str, run: Run) -> None:

@@ -1,18 +1,17 @@
 """`sd_mtcnn`: a student branch learns from the teacher branch while both are trained (Jha et al. 2020)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 
 from mtkd_jax import models
-from mtkd_jax.methods import plan, predictions
+from mtkd_jax.methods import plan
 from mtkd_jax.methods.plan import Plan, Run, Stages
-from mtkd_jax.methods.predictions import PredictionDistillation, branch_agreement
+from mtkd_jax.methods.predictions import PredictionDistillation, Reading, branch_agreement
 from mtkd_jax.models.self_distilled import STUDENT_WIDTHS
 from mtkd_jax.names import choice
-from mtkd_jax.tasks import Task
 from mtkd_jax.types import ENSEMBLE, STUDENT, TEACHER, Batch, Losses, UserError, Variables
 
 OBJECTIVES = {'eq5': (TEACHER, STUDENT), 'eq6': (ENSEMBLE,)}  # the branches that learn from labels (spec B4)
@@ -35,6 +34,7 @@ class Branches(plan.Settings):
 
     def check(self, run: Run) -> None:
         """See `plan.Settings.check`."""
+        super().check(run)
         plan.check_branches(run, 'a method that trains both')
         choice(plan.field_name('objective'), self.objective, tuple(OBJECTIVES))
         check_student_widths(self.student_widths)
@@ -55,33 +55,14 @@ class Branches(plan.Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Branches):
+class Settings(Branches, Reading):
     """SD-MTCNN's settings.
 
     Attributes:
-        weight: λ (spec B4).
-        distances: kl | l2 by task (spec B3).
-        kl_direction: student_teacher: KL(student ‖ teacher); teacher_student: KL(teacher ‖ student) (spec B3).
-        squared: whether l2 is squared (spec B3).
-        stop_teacher_gradient: whether distillation moves the student only (spec B3).
+        stop_teacher_gradient: whether distillation moves the student only; None: as the reading says.
     """
 
-    weight: float = 1.0
-    distances: Mapping[str, str]
-    kl_direction: str = 'student_teacher'
-    squared: bool = False
-    stop_teacher_gradient: bool = False
-
-    @classmethod
-    def defaults(cls, tasks: Sequence[Task], backbone: Any) -> 'Settings':
-        """See `plan.Settings.defaults`."""
-        return cls(distances=predictions.default_distances(tasks))
-
-    def check(self, run: Run) -> None:
-        """See `plan.Settings.check`."""
-        super().check(run)
-        plan.check_factor('weight', self.weight)
-        predictions.check_distances(self.distances, self.kl_direction, run)
+    stop_teacher_gradient: bool | None = None
 
 
 def stages(settings: Settings, run: Run) -> Stages:
@@ -90,9 +71,9 @@ def stages(settings: Settings, run: Run) -> Stages:
         network=run.network(run.tasks, **settings.network),
         tasks=run.tasks,
         supervised=OBJECTIVES[settings.objective],
-        distances=predictions.chosen_distances(settings.distances, settings.kl_direction, settings.squared, run.tasks),
+        distances=settings.functions(run.tasks),
         weights=dict.fromkeys(run.names, settings.weight),
-        stop_teacher_gradient=settings.stop_teacher_gradient,
+        stop_teacher_gradient=settings.read('stop_teacher_gradient'),
     )
     name = settings.stage('sd_mtcnn', run)
     return [Plan(name=name, kind='sd_mtcnn', method=method, network=settings.network, settings=settings.record())]

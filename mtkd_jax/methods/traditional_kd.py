@@ -1,6 +1,6 @@
 """`traditional_kd`: the student learns from a teacher that was trained before (Jha et al. 2020, baseline 3)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,13 +8,12 @@ import flax.linen as nn
 import jax
 
 from mtkd_jax import models
-from mtkd_jax.methods import plan, predictions
+from mtkd_jax.methods import plan
 from mtkd_jax.methods.plan import Plan, Run, Stages
-from mtkd_jax.methods.predictions import PredictionDistillation, branch_agreement
+from mtkd_jax.methods.predictions import PredictionDistillation, Reading, branch_agreement
 from mtkd_jax.methods.sd_mtcnn import check_student_widths
 from mtkd_jax.methods.supervised import Supervised
 from mtkd_jax.models.self_distilled import STUDENT_WIDTHS
-from mtkd_jax.tasks import Task
 from mtkd_jax.types import MAIN, STUDENT, TEACHER, Batch, Losses, Variables
 
 VANILLA = 'uniform'  # the teacher's stage, which `method=mtl` has, too
@@ -22,26 +21,16 @@ BACKBONE = 'segnet_sd'  # where a recipe names none
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(plan.Settings):
-    """Fields as of `sd_mtcnn.Settings`; there is no gradient to stop, because the teacher is not trained."""
+class Settings(Reading):
+    """The student's widths, and the distillation term. There is no gradient to stop: the teacher is not trained."""
 
     student_widths: Sequence[int] = STUDENT_WIDTHS
-    weight: float = 1.0
-    distances: Mapping[str, str]
-    kl_direction: str = 'student_teacher'
-    squared: bool = False
-
-    @classmethod
-    def defaults(cls, tasks: Sequence[Task], backbone: Any) -> 'Settings':
-        """See `plan.Settings.defaults`."""
-        return cls(distances=predictions.default_distances(tasks))
 
     def check(self, run: Run) -> None:
         """See `plan.Settings.check`."""
+        super().check(run)
         plan.check_branches(run, 'traditional_kd')
         check_student_widths(self.student_widths)
-        plan.check_factor('weight', self.weight)
-        predictions.check_distances(self.distances, self.kl_direction, run)
 
 
 def stages(settings: Settings, run: Run) -> Stages:
@@ -53,7 +42,7 @@ def stages(settings: Settings, run: Run) -> Stages:
         network=run.network(run.tasks, **options),
         tasks=run.tasks,
         supervised=(STUDENT,),
-        distances=predictions.chosen_distances(settings.distances, settings.kl_direction, settings.squared, run.tasks),
+        distances=settings.functions(run.tasks),
         weights=dict.fromkeys(run.names, settings.weight),
         teacher=teacher,
     )

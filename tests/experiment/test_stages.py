@@ -73,7 +73,7 @@ def test_a_config_becomes_the_method_it_names(rooms, tmp_path):
     backward = 0.9 * np.log(0.9 / 0.5) + 0.1 * np.log(0.1 / 0.5)
     vector = jnp.asarray([[[[3.0, 4.0, 0.0]]]])
 
-    default = last(rooms, tmp_path, 'method=sd_mtcnn').method
+    default = last(rooms, tmp_path, 'method=sd_mtcnn,reading=printed').method
     assert default.supervised == ('teacher', 'student')
     assert default.weights == {'segmentation': 1.0, 'depth': 1.0, 'normals': 1.0}
     assert not default.stop_teacher_gradient
@@ -100,6 +100,32 @@ def test_a_config_becomes_the_method_it_names(rooms, tmp_path):
     assert changed.method.network.renormalise
     np.testing.assert_allclose(changed.method.distances['segmentation'](p, q).item(), backward, rtol=1e-5)
     np.testing.assert_allclose(changed.method.distances['normals'](vector, 0 * vector).item(), 25)
+
+
+@pytest.mark.parametrize(
+    ('reading', 'expected'),
+    [('followed', ('teacher_student', True, True)), ('printed', ('student_teacher', False, False))],
+)
+def test_a_reading_sets_what_is_not_set_apart(rooms, tmp_path, reading, expected):
+    names = ('kl_direction', 'squared', 'stop_teacher_gradient')
+    stage = last(rooms, tmp_path, f'method=sd_mtcnn,reading={reading}')
+    assert tuple(stage.settings['method_settings'][name] for name in names) == expected
+    assert 'reading' not in stage.settings['method_settings']
+    apart = last(rooms, tmp_path, f'method=sd_mtcnn,reading={reading}', method_settings__squared=not expected[1])
+    found = tuple(apart.settings['method_settings'][name] for name in names)
+    assert found == (expected[0], not expected[1], expected[2])
+
+
+def test_the_student_follows_its_teacher_unless_told_otherwise(rooms, tmp_path):
+    """KL(teacher ‖ student), squared distances, and no gradient to the teacher (the reading `followed`)."""
+    p, q = jnp.log(jnp.asarray([[[[0.5, 0.5]]]])), jnp.log(jnp.asarray([[[[0.9, 0.1]]]]))
+    backward = 0.9 * np.log(0.9 / 0.5) + 0.1 * np.log(0.1 / 0.5)
+    method = last(rooms, tmp_path, 'method=sd_mtcnn').method
+    assert method.stop_teacher_gradient
+    np.testing.assert_allclose(method.distances['segmentation'](p, q).item(), backward, rtol=1e-5)
+    np.testing.assert_allclose(
+        method.distances['depth'](jnp.full((1, 1, 1, 1), 3.0), jnp.zeros((1, 1, 1, 1))).item(), 9
+    )
 
 
 def test_weightings_by_name(rooms, tmp_path):
