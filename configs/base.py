@@ -91,7 +91,7 @@ def get_config(
     c.data = ConfigDict({'dataset': dataset, **found.defaults})
     c.data.data_dir = ''  # where prepared data lie; '' = $TFDS_DATA_DIR or ~/tensorflow_datasets
     if not found.per_image:
-        c.data.augment = 'none'  # of training batches: none, as in the papers (spec A4) | scale_crop_flip
+        c.data.augment = 'none'  # of training batches: none, as in the papers (papers.md A4) | scale_crop_flip
     c.data.validation_fraction = 0.0  # share of the training set held out; selection='best_validation' needs it
     c.data.read_threads = 8  # that read batches ahead of the step
     c.data.read_workers = 0  # processes that share these threads; 0: they are the training process's own
@@ -105,9 +105,9 @@ def get_config(
     if c.method != 'stl':  # one task needs no balance
         c.weighting = names['weighting']
         c.weighting_settings = _section(registry.settings(c.weighting))
-        c.task_weights = ConfigDict(dict.fromkeys(c.tasks, 1.0))  # w_t (spec A3); a weighting sees w_t ℓ_t
+        c.task_weights = ConfigDict(dict.fromkeys(c.tasks, 1.0))  # w_t (papers.md A3); a weighting sees w_t ℓ_t
     c.backbone = names['backbone']
-    c.widths = backbones.default_widths(backbone)  # channels of its blocks (spec A6, B1)
+    c.widths = backbones.default_widths(backbone)  # channels of its blocks (papers.md A6, B1)
     c.backbone_settings = _section(backbones.settings(backbone))
     c.optimizer = names['optimizer']
     c.optimizer_settings = _section(optimizer.settings(optimizer.OPTIMIZERS[c.optimizer]))
@@ -117,16 +117,16 @@ def get_config(
     c.compute_dtype = 'float32'  # or bfloat16; parameters stay float32
     c.seed = 0  # of initialisation and data order
 
-    c.learning_rate = 1e-4  # of the network (spec A4, B5)
+    c.learning_rate = 1e-4  # of the network (papers.md A4, B5)
     c.clip_norm = 0.0  # the network's gradient is scaled down to this norm; 0 = never
     c.accumulate_steps = 1  # steps whose gradients are averaged before an update
     c.ema_decay = 0.0  # share of the old value in moving averages of the weights, evaluated as a branch; 0 = none
-    c.epochs = 200  # of every stage (spec A4, B5)
+    c.epochs = 200  # of every stage (papers.md A4, B5)
     c.batch_size = 2  # images per step, over all devices
     c.eval_batch_size = 2  # results do not depend on it
     c.devices = 1  # 0 = all
 
-    c.selection = 'last'  # last | last10_mean | last20_median | best_validation (spec C)
+    c.selection = 'last'  # last | last10_mean | last20_median | best_validation (papers.md C)
     c.evaluate_every_epochs = 1
     c.log_every_steps = 50
     c.checkpoint_every_steps = 0  # besides the end of every epoch; 0 = only there
@@ -157,7 +157,7 @@ def self_distilled(c: ConfigDict) -> bool:
 
 
 def halve(c: ConfigDict) -> None:
-    """The papers' schedules for dense tasks: halved at epoch 100 (spec A4); of SD-MTCNN, at 100 and 150 (spec B5)."""
+    """The schedules of dense tasks: halved at epoch 100 (papers.md A4); of SD-MTCNN, at 100 and 150 (papers.md B5)."""
     differ(c, 'steps', halve_at_epochs=(100.0, 150.0) if self_distilled(c) else (100.0,))
 
 

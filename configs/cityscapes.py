@@ -23,11 +23,11 @@ def get_config(argument: str = '') -> ConfigDict:
 
 def change(c: ConfigDict) -> None:
     """What differs from `base.py`."""
-    base.differ(c, 'kd_mtl', weights={'segmentation': 2.0, 'depth': 6.0})  # λ_t (spec A3)
+    base.differ(c, 'kd_mtl', weights={'segmentation': 2.0, 'depth': 6.0})  # λ_t (papers.md A3)
     if not base.self_distilled(c):
-        base.differ(c, 'kd_mtl', points=('last',))  # (spec A2)
+        base.differ(c, 'kd_mtl', points=('last',))  # (papers.md A2)
     base.halve(c)
-    c.batch_size = c.eval_batch_size = 8  # (spec A4, B5)
+    c.batch_size = c.eval_batch_size = 8  # (papers.md A4, B5)
 
 
 PAPERS = (

@@ -21,8 +21,8 @@ def get_config(argument: str = '') -> ConfigDict:
 
 
 def change(c: ConfigDict) -> None:
-    """What differs from `base.py`: batch and epochs are its own (spec A4, B5)."""
-    base.differ(c, 'kd_mtl', weights={'normals': 2.0})  # λ_t; both points: table 4's better row (spec A2, A3)
+    """What differs from `base.py`: batch and epochs are its own (papers.md A4, B5)."""
+    base.differ(c, 'kd_mtl', weights={'normals': 2.0})  # λ_t; both points: table 4's better row (papers.md A2, A3)
     base.halve(c)
 
 

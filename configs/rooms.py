@@ -26,7 +26,7 @@ def change(c: ConfigDict) -> None:
     c.data.read_threads = 4
     # A quarter to an eighth of the papers' channels; the last of split_wide is twice as wide.
     c.widths = (16, 24, 32, 64, 128 if c.backbone == 'split_wide' else 64)
-    base.differ(c, 'kd_mtl', weights={'normals': 2.0}, adaptor_learning_rate=1e-2)  # λ_t (spec A3)
+    base.differ(c, 'kd_mtl', weights={'normals': 2.0}, adaptor_learning_rate=1e-2)  # λ_t (papers.md A3)
     for method in ('sd_mtcnn', 'no_distillation', 'traditional_kd'):
         base.differ(c, method, student_widths=(32, 24, 16, 12))
     base.differ(c, 'stch', warmup_steps=120)

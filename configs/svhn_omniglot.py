@@ -24,13 +24,13 @@ def get_config(argument: str = '') -> ConfigDict:
 
 def change(c: ConfigDict) -> None:
     """What differs from `base.py`. A single-task stage takes its own half of the batches that a multi-task one sees."""
-    base.differ(c, 'kd_mtl', weights={'svhn': 10.0, 'omniglot': 10.0}, adaptor_learning_rate=0.01)  # (spec A3, A4)
+    base.differ(c, 'kd_mtl', weights={'svhn': 10.0, 'omniglot': 10.0}, adaptor_learning_rate=0.01)  # (papers.md A3, A4)
     c.learning_rate = 5e-4  # (see above)
-    base.differ(c, 'steps', decay_every_epochs=15.0, decay_factor=0.85)  # (spec A4)
-    c.epochs = 300  # (spec A4); once through the larger pool, the smaller one is cycled
-    c.batch_size = c.eval_batch_size = 512  # half of the images of each pool (spec A4)
+    base.differ(c, 'steps', decay_every_epochs=15.0, decay_factor=0.85)  # (papers.md A4)
+    c.epochs = 300  # (papers.md A4); once through the larger pool, the smaller one is cycled
+    c.batch_size = c.eval_batch_size = 512  # half of the images of each pool (papers.md A4)
     c.devices = 0
-    c.selection = 'last20_median'  # (spec A4)
+    c.selection = 'last20_median'  # (papers.md A4)
     c.evaluate_every_epochs = 5
     c.log_every_steps = 92
     c.panel_images = 8

@@ -26,7 +26,7 @@ def change(c: ConfigDict) -> None:
     if not base.self_distilled(c):
         base.differ(c, 'kd_mtl', points=('last',))  # the paper has no Taskonomy
     base.halve(c)
-    c.batch_size = c.eval_batch_size = 4  # (spec B5)
+    c.batch_size = c.eval_batch_size = 4  # (papers.md B5)
 
 
 PAPERS = (

@@ -18,7 +18,7 @@ from mtkd_jax.types import Features, UserError, feature_of
 
 __all__ = ['Adaptor', 'Adaptors', 'average', 'feature_distance', 'kl', 'l2', 'mean_score', 'resized', 'squared_l2']
 
-NORM_EPSILON = 1e-6  # inside the square root of the feature norm (spec A2)
+NORM_EPSILON = 1e-6  # inside the square root of the feature norm (papers.md A2)
 
 Labelled = Bool[Array, 'b'] | Bool[Array, 'b 1 1 1'] | None
 
@@ -36,8 +36,8 @@ def feature_distance(
     """ℓ^d of Li & Bilen (2020), eq. 4: ‖own/‖own‖₂ - taught/‖taught‖₂‖₂² in float32; `taught` is of the shape of `own`.
 
     The norm is over channels at every position; the squared distance is summed over channels and averaged over batch
-    and positions (spec A2), over the images that are `labelled` for the task (None: over all): eq. 3 sums over pairs
-    (x, y_t).
+    and positions (papers.md A2), over the images that are `labelled` for the task (None: over all). Eq. 3 sums over
+    pairs (x, y_t).
 
     Raises:
         UserError: the two differ in shape.

@@ -1,4 +1,4 @@
-"""Metrics as additive statistics (spec C): measured per batch on the device, summed and finished on the host.
+"""Metrics as additive statistics (papers.md C): measured per batch on the device, summed and finished on the host.
 
 `Metrics.measure` returns statistics that add up over batches: floating-point ones hold one number per example, integer
 ones are counts. `Accumulator` sums them in float64 and int64, so a result depends neither on the batch size nor on how
@@ -94,7 +94,7 @@ def class_ids(prediction: Num[Array, 'b h w c']) -> Num[Array, 'b h w']:
 
 
 def segmentation_metrics(classes: int) -> Metrics:
-    """Pixel accuracy and mIoU in %, in both protocols (spec C).
+    """Pixel accuracy and mIoU in %, in both protocols (papers.md C).
 
     `pixel_accuracy`, `miou`: one confusion matrix over the split; void pixels and classes absent from both prediction
     and labels are left out. `*_per_image_legacy`: the papers' code; IoU per image over the classes in prediction or
@@ -148,7 +148,7 @@ def segmentation_metrics(classes: int) -> Metrics:
 
 
 def depth_metrics(inverse: bool = False) -> Metrics:
-    """Mean absolute error in the target's unit and mean relative error over defined pixels (spec C).
+    """Mean absolute error in the target's unit and mean relative error over defined pixels (papers.md C).
 
     `depth_abs` in metres and `depth_rel`; of `inverse` depth, `inverse_depth_abs` and `inverse_depth_rel`, the latter
     in %, as the papers give it for Cityscapes.
@@ -177,7 +177,7 @@ def depth_metrics(inverse: bool = False) -> Metrics:
 
 
 def normals_metrics() -> Metrics:
-    """Angle between predicted and true normals: mean and median in degrees, % within 11.25°, 22.5° and 30° (spec C).
+    """Angle to the true normals: mean and median in degrees, % within 11.25°, 22.5° and 30° (papers.md C).
 
     `normal_cosine`, the mean cosine, is Taskonomy's; it is shown beside the others and stays out of Δm.
 
@@ -220,7 +220,7 @@ def normals_metrics() -> Metrics:
 
 
 def absolute_metrics(name: str, title: str = '', unit: str = '') -> Metrics:
-    """`<name>_abs`: mean absolute error over defined pixels (spec C: `keypoints_abs`, `edges_abs`).
+    """`<name>_abs`: mean absolute error over defined pixels (papers.md C: `keypoints_abs`, `edges_abs`).
 
     `title`: what it is called, by default '<name> error'; `unit`: that of the target's values.
     """
@@ -235,7 +235,7 @@ def absolute_metrics(name: str, title: str = '', unit: str = '') -> Metrics:
 
 
 def classification_metrics(name: str, title: str = '') -> Metrics:
-    """`name`: the share of labelled images whose likeliest class is the true one, in % (spec C).
+    """`name`: the share of labelled images whose likeliest class is the true one, in % (papers.md C).
 
     `title`: what it is called, by default `name`.
     """

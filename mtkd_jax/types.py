@@ -1,4 +1,4 @@
-"""The few shapes of data that every room of the package agrees on (design: Outputs, Batch, Losses)."""
+"""The few shapes of data that every room of the package agrees on."""
 
 from collections.abc import Generator, Mapping
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Weights of the golden numbers: every tensor of a reference checkpoint comes from its name (spec D)."""
+"""Weights of the golden numbers: every tensor of a reference checkpoint comes from its name (papers.md D)."""
 
 import json
 import zlib

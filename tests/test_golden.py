@@ -1,4 +1,4 @@
-"""Numbers that the published reference implementations gave (spec D)."""
+"""Numbers that the published reference implementations gave (papers.md D)."""
 
 import json
 
@@ -87,7 +87,7 @@ def test_segnet_batch_statistics(run, variables, inputs):
     for key in names:
         path = TABLE[key.removeprefix('running/')]
         n = 2 * pixels[path[1]]
-        # The reference keeps the unbiased variance of the batch, Flax the biased one (spec A6): undo that.
+        # The reference keeps the unbiased variance of the batch, Flax the biased one (papers.md A6): undo that.
         old = at(variables, path)
         biased = old * 0.9 + (golden[key] - 0.9 * old) * (n - 1) / n
         assert relative(at(updated, path), biased) < 1e-4

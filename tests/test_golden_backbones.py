@@ -1,4 +1,4 @@
-"""The MTAN code's networks: numbers that the published implementations gave (spec D), every third pixel of them."""
+"""The MTAN code's networks: every third pixel of what the published implementations gave (papers.md D)."""
 
 import re
 
@@ -69,8 +69,8 @@ def check_batch_statistics(published, variables, updated, golden, tolerance):
         path = table[key.removeprefix('running/')]
         level = int(re.search(r'(?:encoder|decoder)\D*_(\d)', path[1])[1])
         n = 2 * (32 >> level) * (64 >> level)
-        # The reference keeps the unbiased variance of the batch, Flax the biased one (spec A6): undo that. What passes
-        # on MTAN's attended features is used, and updated, once per task.
+        # The reference keeps the unbiased variance of the batch, Flax the biased one (papers.md A6): undo that. What
+        # passes on MTAN's attended features is used, and updated, once per task.
         old = at(variables, path) * 0.9 ** (len(NAMES) if '_pass_' in path[1] else 1)
         assert relative(at(updated, path), old + (golden[key] - old) * (n - 1) / n) < tolerance
 

@@ -24,7 +24,7 @@ SCALES = (1.0, 1.2, 1.5)  # `RandomScaleCrop` in code that follows MTAN's (loren
 
 
 def none(key: Array, batch: Batch, tasks: Sequence[Task]) -> Batch:
-    """The batch as it is stored: the papers (spec A4)."""
+    """The batch as it is stored, as in the papers (papers.md A4)."""
     return batch
 
 

@@ -100,7 +100,7 @@ class Pools:
 
 
 def hold_out(source: Source, fraction: float, seed: int) -> tuple[Source, Source]:
-    """`source` as (training, validation): a random `fraction` is held out (spec A3), the same for the same seed.
+    """`source` as (training, validation): a random `fraction` is held out (papers.md A3), the same for the same seed.
 
     Of `Pools`, that fraction of every pool.
     """

@@ -24,7 +24,7 @@ class Settings(plan.Settings):
     Attributes:
         weight: λ, before annealing.
         annealing: from the teachers to the labels over the training; False: both throughout.
-        distances: kl | l2 by task (spec A5).
+        distances: kl | l2 by task (papers.md A5).
         kl_direction: teacher_student: KL(teacher ‖ network), as the soft cross-entropy of Clark et al. (2019).
         squared: whether l2 is squared.
         teachers: see `stl.Settings`.

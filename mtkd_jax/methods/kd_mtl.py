@@ -24,11 +24,11 @@ class Settings(plan.Settings):
     """KD-MTL's settings.
 
     Attributes:
-        points: feature maps that are distilled, of `mid` and `last` (spec A2); the default is all that the network has.
-        weights: λ_t (spec A3).
-        teacher_batch_stats: True: teachers normalise with the batch's statistics, as the authors' code (spec A2).
-        adaptor_learning_rate: of the adaptors' Adam, constant (spec A4).
-        adaptor_l2: times the parameter is added to the adaptors' gradient (spec A4).
+        points: feature maps that are distilled, of `mid` and `last` (papers.md A2); by default all that there are.
+        weights: λ_t (papers.md A3).
+        teacher_batch_stats: True: teachers normalise with the batch's statistics, as the authors' code (papers.md A2).
+        adaptor_learning_rate: of the adaptors' Adam, constant (papers.md A4).
+        adaptor_l2: times the parameter is added to the adaptors' gradient (papers.md A4).
         teachers: see `stl.Settings`.
     """
 
@@ -92,14 +92,14 @@ def stages(settings: Settings, run: Run) -> Stages:
 class KDMTL(Supervised):
     """Σ_t w_t ℓ_t + λ_t ℓ^d(A_t(φ(x; θ^m)), φ(x; θ_t^s)) (Li & Bilen 2020, eq. 5).
 
-    Where a network has features of its own for each task (MTAN), φ(x; θ^m) is the task's (spec A2). A teacher may be of
-    another backbone, width or stride than the network: the adaptors bring the network's features to its shapes.
+    Where a network has features of its own for each task (MTAN), φ(x; θ^m) is the task's (papers.md A2). A teacher may
+    be of another backbone, width or stride than the network: the adaptors bring the network's features to its shapes.
 
     Attributes:
         adaptors: A_t, learned with the network, used in training only.
         teachers: the frozen single-task network of each task; its variables come as `frozen[task]`.
-        points: distilled feature maps, `last` or `mid` and `last` (spec A2); network and teachers have them all.
-        weights: λ_t by task (spec A3).
+        points: distilled feature maps, `last` or `mid` and `last` (papers.md A2); network and teachers have them all.
+        weights: λ_t by task (papers.md A3).
         teacher_batch_stats: False, the paper's text: teachers normalise with their running statistics; True, the
             authors' code: with the statistics of the batch.
         adaptor_optimizer: learning rate and L2 of the adaptors' Adam.
@@ -113,7 +113,7 @@ class KDMTL(Supervised):
     adaptor_optimizer: tuple[float, float] = (0.1, 5e-4)
 
     def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
-        """See `Method.optimizers`: Adam, with L2 in the gradient, not decoupled, as in the authors' code (spec A4)."""
+        """See `Method.optimizers`: Adam, with L2 in the gradient, not decoupled (papers.md A4)."""
         rate, l2 = self.adaptor_optimizer
         return {'adaptors': optax.chain(optax.add_decayed_weights(l2), optax.adam(rate))}
 

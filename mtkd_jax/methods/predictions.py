@@ -21,8 +21,8 @@ READINGS: dict[str, dict[str, Any]] = {
     'followed': {'kl_direction': 'teacher_student', 'squared': True, 'stop_teacher_gradient': True},
     'printed': {'kl_direction': 'student_teacher', 'squared': False, 'stop_teacher_gradient': False},
 }
-"""How eq. 3 and 4 of Jha et al. (2020) are read (spec B3): the student follows its teacher, as the text says; or letter
-by letter."""
+"""How eq. 3 and 4 of Jha et al. (2020) are read (papers.md B3): so that the student follows its teacher, as the text
+says, or by the letter."""
 
 DIRECTIONS = {'student_teacher': 'kl', 'teacher_student': 'reverse_kl'}
 KINDS = ('kl', 'l2')
@@ -37,8 +37,8 @@ class PredictionDistillation(Supervised):
 
     Attributes:
         distances: task → per-pixel distance (student, teacher), one of `Task.distances`; its mean over all pixels is
-            distilled (spec B3), defined or not, of the images that carry a label of the task. Tasks that are not in it
-            are not distilled.
+            distilled (papers.md B3), defined or not, of the images that carry a label of the task. Tasks that are not
+            in it are not distilled.
         weights: λ by task.
     """
 
@@ -66,7 +66,7 @@ def branch_agreement(tasks: Sequence[Task], student: Predictions, teacher: Predi
 
 
 def default_distances(tasks: Sequence[Task]) -> dict[str, str]:
-    """By task: `kl` where its predictions are distributions, else `l2` (spec A5, B3)."""
+    """By task: `kl` where its predictions are distributions, else `l2` (papers.md A5, B3)."""
     return {task.name: 'kl' if 'kl' in task.distances else 'l2' for task in tasks}
 
 
@@ -75,8 +75,8 @@ class Reading(plan.Settings):
     """The distillation term of Jha et al. (2020), eq. 3 and 4.
 
     Attributes:
-        weight: λ (spec B4).
-        distances: kl | l2 by task (spec B3).
+        weight: λ (papers.md B4).
+        distances: kl | l2 by task (papers.md B3).
         reading: followed | printed (`READINGS`); sets what is None below.
         kl_direction: student_teacher: KL(student ‖ teacher); teacher_student: KL(teacher ‖ student).
         squared: whether l2 is squared.

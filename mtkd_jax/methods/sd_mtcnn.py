@@ -14,7 +14,7 @@ from mtkd_jax.models.self_distilled import STUDENT_WIDTHS
 from mtkd_jax.names import choice
 from mtkd_jax.types import ENSEMBLE, STUDENT, TEACHER, Batch, Losses, UserError, Variables
 
-OBJECTIVES = {'eq5': (TEACHER, STUDENT), 'eq6': (ENSEMBLE,)}  # the branches that learn from labels (spec B4)
+OBJECTIVES = {'eq5': (TEACHER, STUDENT), 'eq6': (ENSEMBLE,)}  # the branches that learn from labels (papers.md B4)
 BACKBONE = 'segnet_sd'  # where a recipe names none
 
 
@@ -23,7 +23,7 @@ class Branches(plan.Settings):
     """What every method that trains both branches can set.
 
     Attributes:
-        objective: eq5: both branches learn from labels; eq6: their mean does (spec B4).
+        objective: eq5: both branches learn from labels; eq6: their mean does (papers.md B4).
         renormalise_normals: whether eq. 6's mean of two normals is brought to unit length; as printed it is not.
         student_widths: channels of the student's four transposed convolutions.
     """

@@ -13,7 +13,7 @@ XAVIER = nn.initializers.xavier_normal()
 
 
 def batch_norm(dtype: Any, train: bool, name: str) -> nn.BatchNorm:
-    """Batch normalisation over all but the channels; statistics of the global batch when it is sharded (spec A6).
+    """Batch normalisation over all but the channels; statistics of the global batch when it is sharded (papers.md A6).
 
     Epsilon 1e-5, running average 0.9·old + 0.1·new.
     """
@@ -36,7 +36,7 @@ def perturbable(module: nn.Module, x: Array) -> Array:
 
 
 class ConvBlock(nn.Module):
-    """`convs` times conv3×3, batch normalisation, ReLU (spec A6); `first`: another width for the first convolution."""
+    """`convs` times conv3×3, batch normalisation, ReLU (papers.md A6); `first`: width of the first one, if another."""
 
     features: int
     convs: int
@@ -53,7 +53,7 @@ class ConvBlock(nn.Module):
 
 
 class Head(nn.Module):
-    """A task's predictor: conv3×3(width) then conv1×1(channels), no nonlinearity between (spec A6)."""
+    """A task's predictor: conv3×3(width) then conv1×1(channels), no nonlinearity between (papers.md A6)."""
 
     width: int
     channels: int

@@ -1,4 +1,4 @@
-"""Cross-stitch network in the MTAN code's form (spec A6): a SegNet per task, mixed after every block."""
+"""Cross-stitch network in the MTAN code's form (papers.md A6): a SegNet per task, mixed after every block."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar

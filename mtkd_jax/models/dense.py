@@ -1,4 +1,4 @@
-"""The MTAN code's `dense` (spec A6): a SegNet per task that reads a shared SegNet at every block."""
+"""The MTAN code's `dense` (papers.md A6): a SegNet per task that reads a shared SegNet at every block."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar

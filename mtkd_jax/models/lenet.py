@@ -1,4 +1,4 @@
-"""LeNet-MTL: the small network of SVHN & Omniglot (spec A5), in the shape of Sener & Koltun's (2018) MultiLeNet."""
+"""LeNet-MTL: the small network of SVHN & Omniglot (papers.md A5), shaped like Sener & Koltun's (2018) MultiLeNet."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar

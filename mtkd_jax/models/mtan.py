@@ -1,4 +1,4 @@
-"""MTAN (Liu et al. 2019) in its published form (spec A6): a SegNet whose features every task attends to."""
+"""MTAN (Liu et al. 2019) in its published form (papers.md A6): a SegNet whose features every task attends to."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar

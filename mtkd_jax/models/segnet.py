@@ -1,4 +1,4 @@
-"""SegNet with one trunk for all tasks (spec A6): the backbone of KD-MTL's main tables, and its wide and deep forms."""
+"""SegNet with one trunk for all tasks, its wide and deep forms: the backbone of KD-MTL's main tables (papers.md A6)."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar

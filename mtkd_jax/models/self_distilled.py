@@ -1,4 +1,4 @@
-"""Self-distilled multi-task networks: a shared encoder, deep teacher decoders, light student branches (spec B1)."""
+"""Self-distilled networks: a shared encoder, deep teacher decoders, light student branches (papers.md B1)."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -20,7 +20,7 @@ STUDENT_WIDTHS = (256, 128, 64, 32)
 
 
 class Attention(nn.Module):
-    """A mask in [0, 1] over the features of a decoder block: (conv3×3, batch norm) twice, sigmoid (spec B1)."""
+    """A mask in [0, 1] over the features of a decoder block: (conv3×3, batch norm) twice, sigmoid (papers.md B1)."""
 
     dtype: Any = None
 

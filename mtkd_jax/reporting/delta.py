@@ -1,4 +1,4 @@
-"""Δm: by how much a multi-task network is better than the single-task networks (spec C)."""
+"""Δm: by how much a multi-task network is better than the single-task networks (papers.md C)."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class DeltaM:
 def protocol_name(name: str, metric: Metric, protocol: str) -> str:
     """What the metric `name` is called in the results of `protocol`.
 
-    A metric that is not in the legacy protocol is the same in both (spec C).
+    A metric that is not in the legacy protocol is the same in both (papers.md C).
 
     Raises:
         UserError: there is no such protocol.

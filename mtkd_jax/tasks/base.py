@@ -22,13 +22,13 @@ class Task:
         name: the task's key in batches, predictions and configs.
         channels: channels of the network's raw output.
         value_dtype: type of the target's values in a batch.
-        validity: target [b h w k] → mask [b h w 1], true where the target is defined (spec E's conventions).
+        validity: target [b h w k] → mask [b h w 1], true where the target is defined (papers.md E's conventions).
         activate: raw output [b h w channels] → prediction [b h w channels], float32.
         loss: (prediction, target, mask) → scalar; a mean over defined pixels, 0 when there are none.
         distances: how far two predictions (student, teacher; [b h w channels]) are apart, by name → [b h w 1].
         agreement: the distance or share that is logged of two branches; (student, teacher) → [b h w 1].
         blend: the mean of two predictions, itself a prediction (Jha et al. 2020, eq. 6).
-        metrics: the task's metrics (spec C).
+        metrics: the task's metrics (papers.md C).
         render: (array [h w c], mask [h w 1] or None) → uint8 picture [h w 3], of a prediction or a target.
         mistakes: (prediction [h w c], target [h w k]) → bool [h w 1], true where it is wrong; None for tasks that
             are never simply right or wrong.

@@ -1,4 +1,4 @@
-"""Classification of whole images: cross-entropy on log-softmax scores, one answer per image (spec A4).
+"""Classification of whole images: cross-entropy on log-softmax scores, one answer per image (papers.md A4).
 
 An image is a picture of 1×1 pixels here: predictions are [b 1 1 classes], class ids [b 1 1 1], and the mask is false
 for an image that carries no label of the task.

@@ -1,4 +1,4 @@
-"""Depth estimation: mean absolute error in metres (spec B2), or of inverse depth (spec C: Cityscapes)."""
+"""Depth estimation: mean absolute error in metres (papers.md B2), or of inverse depth (papers.md C: Cityscapes)."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,4 +1,4 @@
-"""How far a student's prediction is from a teacher's, pixel by pixel (Jha et al. 2020, eq. 3 and 4; spec B3)."""
+"""How far a student's prediction is from a teacher's, pixel by pixel (Jha et al. 2020, eq. 3 and 4; papers.md B3)."""
 
 from collections.abc import Callable, Mapping
 

@@ -1,4 +1,4 @@
-"""Surface normals: cosine loss on unit vectors (spec B2, A6)."""
+"""Surface normals: cosine loss on unit vectors (papers.md B2, A6)."""
 
 from collections.abc import Mapping
 from typing import Any

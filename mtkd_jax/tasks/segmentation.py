@@ -1,4 +1,4 @@
-"""Semantic segmentation: pixel-wise cross-entropy on log-softmax scores (spec B2, A6)."""
+"""Semantic segmentation: pixel-wise cross-entropy on log-softmax scores (papers.md B2, A6)."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Keypoints and edges: how strong a corner or an edge every pixel is, in [0, 1] (spec B2)."""
+"""Keypoints and edges: how strong a corner or an edge every pixel is, in [0, 1] (papers.md B2)."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,4 +1,4 @@
-"""Evaluation: a split's metrics, by branch, streaming and independent of the batch size (spec C)."""
+"""Evaluation: a split's metrics, by branch, streaming and independent of the batch size (papers.md C)."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -86,7 +86,7 @@ def results(sums: Mapping[tuple[str, str], Accumulator], tasks: Sequence[Task]) 
 
 
 def score_arrays(task: Task, prediction: np.ndarray, target: np.ndarray, batch_size: int = 8) -> dict[str, float]:
-    """Metrics of predictions from any framework; [n h w c] each, target in the stored conventions (spec E)."""
+    """Metrics of predictions from any framework; [n h w c] each, target in the stored conventions (papers.md E)."""
     accumulator = Accumulator()
     measure = jax.jit(task.metrics.measure)
     for i in range(0, len(target), batch_size):

@@ -14,7 +14,7 @@ Rate = Callable[[Any], Any]
 
 
 def adam(rate: Rate, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> optax.GradientTransformation:
-    """Adam (Kingma & Ba 2015), both papers' optimiser (spec A4, B5)."""
+    """Adam (Kingma & Ba 2015), both papers' optimiser (papers.md A4, B5)."""
     return optax.adam(rate, b1, b2, eps)
 
 
@@ -43,8 +43,8 @@ def steps(
     decay_factor: float = 1.0,
     warmup_epochs: float = 0.0,
 ) -> Rate:
-    """The papers' (spec A4, B5): halved from the first update of each epoch in `halve_at_epochs` (counted from 0), and
-    multiplied by `decay_factor` after every `decay_every_epochs` (0: never)."""
+    """The papers' (papers.md A4, B5): halved from the first update of each epoch in `halve_at_epochs` (counted from 0),
+    and multiplied by `decay_factor` after every `decay_every_epochs` (0: never)."""
     boundaries: dict[int, float] = {}
     for at in halve_at_epochs:
         boundaries[round(at * epoch)] = boundaries.get(round(at * epoch), 1.0) / 2

@@ -1,4 +1,4 @@
-"""Selection rules: which numbers of a run are its result (spec C). None of them chooses on the test split."""
+"""Selection rules: which numbers of a run are its result (papers.md C). None of them chooses on the test split."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

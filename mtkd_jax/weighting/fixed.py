@@ -1,4 +1,4 @@
-"""Constant task weights: the papers' w_t (spec A3)."""
+"""Constant task weights: the papers' w_t (papers.md A3)."""
 
 from collections.abc import Sequence
 

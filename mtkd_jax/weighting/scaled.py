@@ -1,4 +1,4 @@
-"""Task losses in other units: constant factors in front of any weighting (w_t of spec A3)."""
+"""Task losses in other units: constant factors in front of any weighting (w_t of papers.md A3)."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Weights that a reference library (float64) finds for given Jacobians (spec D)."""
+"""Weights that a reference library (float64) finds for given Jacobians (papers.md D)."""
 
 import json
 

@@ -11,7 +11,7 @@ from mtkd_jax.tasks import Task
 from mtkd_jax.types import UserError
 
 DEPTHS = ('inverse', 'metric')
-# Height and width in pixels (spec A4); `depth_maximum` in the unit of `depth`.
+# Height and width in pixels (papers.md A4); `depth_maximum` in the unit of `depth`.
 DEFAULTS: dict[str, Any] = {'height': 128, 'width': 256, 'classes': 7, 'depth': 'inverse', 'depth_maximum': 0.2}
 
 

@@ -1,4 +1,4 @@
-"""Cityscapes as users have it: the preprocessed folder, or the raw layout (spec E)."""
+"""Cityscapes as users have it: the preprocessed folder, or the raw layout (papers.md E)."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Cityscapes as it is published: packages of pictures in one tree (spec E)."""
+"""Cityscapes as it is published: packages of pictures in one tree (papers.md E)."""
 
 import json
 from pathlib import Path

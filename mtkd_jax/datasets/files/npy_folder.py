@@ -1,4 +1,4 @@
-"""Data sets as researchers pass them on: a preprocessed folder of `.npy` files (spec E)."""
+"""Data sets as researchers pass them on: a preprocessed folder of `.npy` files (papers.md E)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -45,7 +45,7 @@ class Reader(Protocol):
         ...
 
     def read(self, split: str, i: int) -> Frame:
-        """Frame `i` of `split`, checked: arrays [h w c] in the stored conventions (spec E), and `index`.
+        """Frame `i` of `split`, checked: arrays [h w c] in the stored conventions (papers.md E), and `index`.
 
         Raises:
             DataError: a file is not what it should be.

@@ -1,4 +1,4 @@
-"""Rendered digits and characters: a stand-in for SVHN & Omniglot that needs no download (spec A4).
+"""Rendered digits and characters: a stand-in for SVHN & Omniglot that needs no download (papers.md A4).
 
 Digits stand before textured backgrounds with parts of other digits at their sides, as cropped house numbers do.
 Characters of ten scripts are drawn dark on white, each time a little differently, as by other hands. Both come from the

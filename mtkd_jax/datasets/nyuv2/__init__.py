@@ -9,7 +9,7 @@ from mtkd_jax.datasets.flags import SOURCE
 from mtkd_jax.datasets.nyuv2.files import class_names
 from mtkd_jax.tasks import Task
 
-# Pixels (spec A4), metres.
+# Pixels (papers.md A4), metres.
 DEFAULTS: dict[str, Any] = {'height': 288, 'width': 384, 'classes': 13, 'depth_maximum': 10.0}
 
 

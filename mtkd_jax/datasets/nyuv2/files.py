@@ -1,4 +1,4 @@
-"""NYUv2 as researchers have it: the official tables, and the preprocessed folder's layout (spec E)."""
+"""NYUv2 as researchers have it: the official tables, and the preprocessed folder's layout (papers.md E)."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""NYUv2 as it is published: `nyu_depth_v2_labeled.mat` (spec E), read frame by frame."""
+"""NYUv2 as it is published: `nyu_depth_v2_labeled.mat` (papers.md E), read frame by frame."""
 
 from pathlib import Path
 from typing import Any

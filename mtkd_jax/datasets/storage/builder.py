@@ -106,7 +106,7 @@ def stored(channels: int, dtype: Any, height: int, width: int) -> tfds.features.
 
 
 def dense_features(height: int, width: int) -> dict[str, tfds.features.FeatureConnector]:
-    """The targets every indoor data set has, in the stored conventions (spec E)."""
+    """The targets every indoor data set has, in the stored conventions (papers.md E)."""
     return {
         'segmentation': stored(1, np.int8, height, width),
         'depth': stored(1, np.float32, height, width),

@@ -43,7 +43,7 @@ class Summary:
 
     @classmethod
     def of(cls, example: Mapping[str, Any], classes: int) -> 'Summary':
-        """One example: arrays [h w c] in the stored conventions (spec E), `classes` of the segmentation."""
+        """One example: arrays [h w c] in the stored conventions (papers.md E), `classes` of the segmentation."""
         ids = example['segmentation'].astype(np.int64)
         found = cls(1, np.bincount(ids.ravel() + 1, minlength=classes + 1).tolist())
         for name, array in example.items():

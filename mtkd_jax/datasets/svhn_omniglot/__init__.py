@@ -10,7 +10,7 @@ from mtkd_jax.tasks import Task
 
 TITLES = {'svhn': 'SVHN', 'omniglot': 'Omniglot'}
 TASKS = tuple(TITLES)
-# Pixels: the papers give no size; the challenge's images are 72 on their shorter side. Classes by task (spec A4).
+# Pixels: the papers give no size; the challenge's images are 72 on their shorter side. Classes by task (papers.md A4).
 DEFAULTS: dict[str, Any] = {'height': 64, 'width': 64, 'partial': False, 'classes': {'svhn': 10, 'omniglot': 1623}}
 
 

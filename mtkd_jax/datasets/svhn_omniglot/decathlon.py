@@ -1,4 +1,4 @@
-"""SVHN and Omniglot in the Visual Decathlon's files: annotation JSONs, and tars of images (spec E).
+"""SVHN and Omniglot in the Visual Decathlon's files: annotation JSONs, and tars of images (papers.md E).
 
 As downloaded: `decathlon-1.0-devkit.tar.gz` (it holds decathlon-1.0/annotations/svhn_train.json, ...) and
 `decathlon-1.0-data.tar.gz` (it holds svhn.tar, omniglot.tar, ...); or either of them unpacked. In a tar an image is

@@ -11,7 +11,7 @@ from mtkd_jax.tasks import Task
 from mtkd_jax.tasks.normals import PLAIN_AXES
 from mtkd_jax.types import UserError
 
-# Height and width in pixels (spec B5); 18 classes as in the paper's count; metres.
+# Height and width in pixels (papers.md B5); 18 classes as in the paper's count; metres.
 DEFAULTS: dict[str, Any] = {'height': 256, 'width': 256, 'classes': 18, 'depth_maximum': 10.0}
 
 

@@ -1,4 +1,4 @@
-"""Mini-Taskonomy from the official tree of pictures (spec E).
+"""Mini-Taskonomy from the official tree of pictures (papers.md E).
 
 `DOMAIN/taskonomy/BUILDING/point_P_view_V_domain_D.png`; the folder `taskonomy` may be missing. A target is a function
 of the files' numbers p:
