@@ -6,7 +6,6 @@ may give those, too (`:method=sd_mtcnn,objective=eq6`); all others are flags (`-
 """
 
 import dataclasses
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, get_args, get_type_hints
 
@@ -104,11 +103,11 @@ def get_config(
     c.method_settings = _method_section(methods.named(c.method).Settings, tasks, backbone)
     if c.method != 'stl':  # one task needs no balance
         c.weighting = names['weighting']
-        c.weighting_settings = _section(registry.settings(c.weighting))
+        c.weighting_settings = _section(registry.settings(c.weighting), registry.named(c.weighting))
         c.task_weights = ConfigDict(dict.fromkeys(c.tasks, 1.0))  # w_t (papers.md A3); a weighting sees w_t ℓ_t
     c.backbone = names['backbone']
     c.widths = backbones.default_widths(backbone)  # channels of its blocks (papers.md A6, B1)
-    c.backbone_settings = _section(backbones.settings(backbone))
+    c.backbone_settings = _section(backbones.settings(backbone), backbone)
     c.optimizer = names['optimizer']
     c.optimizer_settings = _section(optimizer.settings(optimizer.OPTIMIZERS[c.optimizer]))
     c.schedule = names['schedule']
@@ -216,34 +215,47 @@ def _chosen(given: Mapping[str, str], dataset: Any) -> dict[str, str]:
 
 def _importable(field: str, name: str, have: str, close: str) -> None:
     """Raises a UserError unless `name` can be a module of the user's."""
-    if (
-        not all(part.isidentifier() for part in name.split('.'))
-        or importlib.util.find_spec(name.partition('.')[0]) is None
-    ):
+    if not importable(name):
         raise UserError(f'`{field}` is {name!r}; choose one of {have}; or name a Python module.{close}')
 
 
-def _section(settings: Mapping[str, Any]) -> ConfigDict:
-    plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in settings.items()}
-    return ConfigDict({name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()})
+def _section(settings: Mapping[str, Any], declared: Any = None) -> ConfigDict:
+    """Settings as a section; one that is None keeps the type that `declared`, a class or function, gives it."""
+    section = ConfigDict()
+    for name, value in settings.items():
+        if value is None:
+            kinds = [kind for kind in get_args(get_type_hints(declared).get(name)) if kind is not type(None)]
+            if len(kinds) != 1:
+                raise UserError(
+                    f'The default of {name!r} is None; give it a type such as `int | None`, or another default.'
+                )
+            section[name] = placeholder(kinds[0])
+        else:
+            section[name] = ConfigDict(dict(value)) if isinstance(value, Mapping) else value
+            section[name] = tuple(value) if isinstance(value, list) else section[name]
+    return section
 
 
 def _method_section(settings: Any, tasks: Sequence[Any], backbone: Any) -> ConfigDict:
-    """The method's settings with their defaults; one that is None keeps the type that it may have."""
-    made, kinds = settings.defaults(tasks, backbone), get_type_hints(settings)
-    section = _section(dataclasses.asdict(made))
-    for name in [name for name, value in section.items() if value is None]:
-        (kind,) = (kind for kind in get_args(kinds[name]) if kind is not type(None))
-        section[name] = placeholder(kind)
-    return section
+    """The method's settings with their defaults."""
+    return _section(dataclasses.asdict(settings.defaults(tasks, backbone)), settings)
 
 
 def _set(c: ConfigDict, settings: Mapping[str, str]) -> None:
     """Sets the recipe's settings, each in the section that has it."""
-    sections = [c[f'{field}_settings'] for field in SECTIONS if f'{field}_settings' in c]
-    known = {name: section for section in sections for name in section if not isinstance(section[name], ConfigDict)}
+    sections = {f'{field}_settings': c[f'{field}_settings'] for field in SECTIONS if f'{field}_settings' in c}
+    known: dict[str, list[str]] = {}
+    for title, section in sections.items():
+        for name in section:
+            if not isinstance(section[name], ConfigDict):
+                known.setdefault(name, []).append(title)
     for name, text in settings.items():
         if name not in known:
             has = (*recipe.CHOICES, *known)
             raise UserError(f'The recipe has no {name!r}; it takes {", ".join(has)}.{suggestion(name, has)}')
-        known[name][name] = recipe.value(name, text, known[name][name])
+        places = [f'{title}.{name}' for title in known[name]] + ([name] if name in c else [])
+        if len(places) > 1:
+            flags = ' or '.join(f'--config.{place}={text}' for place in places)
+            raise UserError(f'{name!r} in the recipe may be {" or ".join(places)}; say which with a flag: {flags}.')
+        section = sections[known[name][0]]
+        section[name] = recipe.value(name, text, section[name], section.get_type(name))

@@ -36,7 +36,7 @@ class Terms(NamedTuple):
         tasks: {task: ℓ_t}, scalars; these are balanced.
         extra: a scalar that is added as it is, such as a distillation; the weighting does not see it.
         labelled: {task: whether the batch has a label of it}, scalar booleans; None: every task has one. The loss of a
-            task without a label counts as 0.
+            task without a label counts as 0; it must be finite (a mean over no pixel at all is not).
         scale: factor of the balanced sum Σ w_t ℓ_t, applied after the weighting.
         aux: anything else, handed on in the report: batch statistics, numbers to log.
     """
@@ -221,7 +221,7 @@ class Linear:
             labelled = None if terms.labelled is None else [terms.labelled[name] for name in tasks]
             of_tasks = [jnp.asarray(terms.tasks[name], jnp.float32) for name in tasks]
             if labelled is not None:
-                # Whatever the loss of a task without a label is: it counts for nothing.
+                # It counts for nothing, and no gradient comes of it.
                 of_tasks = [jnp.where(known, loss, 0.0) for known, loss in zip(labelled, of_tasks, strict=True)]
             return (of_tasks, terms.extra), (labelled, terms.scale, terms.aux)
 

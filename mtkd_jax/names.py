@@ -4,6 +4,8 @@ import difflib
 import functools
 import hashlib
 import importlib
+import importlib.util
+import sys
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -44,16 +46,57 @@ def module(field: str, name: str, needed: tuple[str, ...], options: tuple[str, .
     except ModuleNotFoundError as error:
         if error.name != name.partition('.')[0] and error.name != name:
             raise  # one that the user's module imports
-        raise UserError(
-            f'`{field}` is {name!r}, which is none of {have}, nor a Python module that can be imported from here '
-            f'({Path.cwd()}).{suggestion(name, options)}'
-        ) from error
+        raise _no_module(field, name, options) from error
+    if getattr(found, '__file__', None) is None:  # a folder without `__init__.py`, or the interpreter's own
+        raise _no_module(field, name, options)
+    _code(name)
     return having(found, f'{found.__file__}, given as `{field}`,', needed)
 
 
+def importable(name: str) -> bool:
+    """Whether `name` can be a module of the user's; nothing but its parent packages is imported."""
+    top = name.partition('.')[0]
+    return top.isidentifier() and top != '__main__' and importlib.util.find_spec(top) is not None
+
+
 def digest(found: ModuleType) -> str:
-    """What tells a user's module from another of the same name: the beginning of its file's SHA-256."""
-    return hashlib.sha256(Path(str(found.__file__)).read_bytes()).hexdigest()[:12]
+    """What tells a user's module from another of the same name: the beginning of a SHA-256 of its code, of all files
+    where it is a package. Modules that it imports do not count.
+
+    Raises:
+        UserError: the code has changed since it was imported, so what runs is not what the digest would be of.
+    """
+    name = found.__name__
+    if _code(name) != _hash(found):
+        raise UserError(
+            f'The module {name!r} has changed since it was imported; start Python again, so that what is recorded is '
+            'what runs.'
+        )
+    return _code(name)
+
+
+@functools.cache
+def _code(name: str) -> str:
+    """The digest of a module as it was imported first."""
+    return _hash(sys.modules[name])
+
+
+def _hash(found: ModuleType) -> str:
+    folders = getattr(found, '__path__', None)
+    files = (
+        [file for folder in folders for file in Path(folder).rglob('*.py')] if folders else [Path(str(found.__file__))]
+    )
+    total = hashlib.sha256()
+    for file in sorted(files):
+        total.update(file.read_bytes())
+    return total.hexdigest()[:12]
+
+
+def _no_module(field: str, name: str, options: Collection[str]) -> UserError:
+    return UserError(
+        f'`{field}` is {name!r}, which is none of {", ".join(options)}, nor a Python module that can be imported from '
+        f'here ({Path.cwd()}).{suggestion(name, options)}'
+    )
 
 
 def having(found: Any, what: str, needed: Sequence[str]) -> Any:

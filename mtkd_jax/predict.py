@@ -44,6 +44,11 @@ ALLOW_MODULES = flags.DEFINE_bool(
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
 
 
+def _matching(pattern: str) -> list[str]:
+    """A file of that very name, or those that match it as a pattern; the name itself where nothing does."""
+    return [pattern] if Path(pattern).is_file() else sorted(glob.glob(pattern)) or [pattern]
+
+
 def read_inputs(
     patterns: Sequence[str], height: int, width: int, stride: int, one_size: bool = False
 ) -> tuple[list[str], np.ndarray]:
@@ -54,7 +59,7 @@ def read_inputs(
     Raises:
         UserError: nothing matches, a file cannot be read, or an array has the wrong shape or range.
     """
-    files = [Path(file) for pattern in patterns for file in sorted(glob.glob(pattern)) or [pattern]]
+    files = [Path(file) for pattern in patterns for file in _matching(pattern)]
     missing = [str(file) for file in files if not file.is_file()]
     if missing or not files:
         raise UserError(f'`inputs`: no such file: {", ".join(missing) or "(none given)"}. Check the path.')

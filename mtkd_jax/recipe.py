@@ -28,16 +28,16 @@ def parse(argument: str | None) -> dict[str, str]:
     return found
 
 
-def value(name: str, text: str, like: Any) -> Any:
+def value(name: str, text: str, like: Any, kind: type | None = None) -> Any:
     """`text` as a value of the type of `like`: on or off, a number, words, or several joined with +.
 
-    Where `like` is None, on and off are booleans, and all else words.
+    Where `like` is None, the value is of the type `kind`.
 
     Raises:
         UserError: it is none.
     """
-    if like is None:
-        return text == 'on' if text in ('on', 'off') else text
+    if like is None and kind is not None:
+        return value(name, text, kind())
     if isinstance(like, bool):
         if text not in ('on', 'off'):
             raise UserError(f'{name}={text} in the recipe; write {name}=on or {name}=off.')
@@ -48,6 +48,6 @@ def value(name: str, text: str, like: Any) -> Any:
         try:
             return type(like)(text)
         except ValueError:
-            kind = 'a whole number' if isinstance(like, int) else 'a number'
-            raise UserError(f'{name}={text} in the recipe; give {kind}, such as {name}={like}.') from None
+            words = 'a whole number' if isinstance(like, int) else 'a number'
+            raise UserError(f'{name}={text} in the recipe; give {words}, such as {name}={like}.') from None
     return text

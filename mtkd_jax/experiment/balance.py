@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -59,6 +60,9 @@ def check(config: ConfigDict, backbone: Any) -> None:
     if 'gramian_of' in config.weighting_settings:
         choice('weighting_settings.gramian_of', config.weighting_settings.gramian_of, GRAMIANS)
     name, features = config.weighting, config.weighting_settings.get('gramian_of') == 'features'
+    for option, value in _options(config).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f'`weighting_settings.{option}` is {value}; give a finite number.')
     try:
         made = named(name)(**_options(config))
     except (TypeError, ValueError) as error:

@@ -24,6 +24,7 @@ LEAST = {
 
 def check(config: ConfigDict) -> None:
     """Raises a `UserError` that names the first field that does not fit, its value and the remedy."""
+    _check_given(config)
     dataset = datasets.named(config.data.dataset)
     if len(set(config.tasks)) != len(config.tasks) or not config.tasks:
         raise UserError(f'`tasks` is {config.tasks}; name each task once, at least one.')
@@ -43,6 +44,26 @@ def check(config: ConfigDict) -> None:
     balance.check(config, run.backbone)
     _check_selection(config, dataset.own_validation)
     _check_augment(config)
+
+
+def _check_given(config: ConfigDict) -> None:
+    """Fields that are None though their type is not, or that a data set of one's own has not given."""
+    for field in ('height', 'width'):
+        if field not in config.data:
+            raise UserError(f'`data.{field}` is missing; give it in `DATA` of {config.data.dataset}, or in the config.')
+    sections = [name for name in config if name.endswith('_settings')]
+    for name, value in config.items():
+        if value is None and name not in sections:
+            raise UserError(f'`{name}` is None; give it a value, or leave the default.')
+    if not 0 <= config.data.validation_fraction < 1:
+        raise UserError(
+            f'`data.validation_fraction` is {config.data.validation_fraction}; give a share from 0 (none) to below 1.'
+        )
+    for field, least in (('read_threads', 1), ('read_workers', 0)):
+        if config.data[field] < least:
+            raise UserError(f'`data.{field}` is {config.data[field]}; it must be at least {least}.')
+    if config.seed >= 2**31:
+        raise UserError(f'`seed` is {config.seed}; give a number below 2**31.')
 
 
 def _check_sections(config: ConfigDict) -> None:
@@ -85,8 +106,8 @@ def _check_backbone(config: ConfigDict) -> None:
                 f'`data.{field}` is {data[field]}; {config.backbone} needs a multiple of {backbone.STRIDE}.'
             )
     needed = len(backbones.default_widths(backbone))
-    if len(config.widths) != needed or min(config.widths, default=1) < 1:
-        raise UserError(f'`widths` is {config.widths}; {config.backbone} needs {needed} positive numbers.')
+    if len(config.widths) != needed or not all(isinstance(width, int) and width >= 1 for width in config.widths):
+        raise UserError(f'`widths` is {config.widths}; {config.backbone} needs {needed} positive whole numbers.')
     tasks = datasets.named(data.dataset).tasks(data.to_dict())
     for name in config.tasks:
         per_image = tasks[name].words is not None

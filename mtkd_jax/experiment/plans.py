@@ -65,7 +65,7 @@ def run_of(config: ConfigDict) -> Run:
         check_modules(spec, folder, (config.backbone, config.data.dataset))
         _check_given(config, task, folder, spec)
         network, _ = build_network({**spec, 'compute_dtype': config.compute_dtype}, [task.name])
-        return Given(folder, network, weights_digest(folder))
+        return Given(folder, spec, network, weights_digest(folder))
 
     return Run(tasks_of(config), backbone, dtype, balance.name_of(config), network, given)
 

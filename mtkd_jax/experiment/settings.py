@@ -46,18 +46,20 @@ def stage_settings(config: ConfigDict, plan: Plan, made: Mapping[str, Any]) -> d
     }
     if selection.rule_named(config.selection).needs_validation:
         settings['evaluate_every_epochs'] = fields['evaluate_every_epochs']
-    used = modules(config)
+    used = modules(config, plan)
     return settings | ({'modules': used} if used else {})
 
 
-def modules(config: ConfigDict) -> dict[str, str]:
-    """The user's modules that a run is made with, by field, each with a digest of its file."""
-    found = balance.modules(config)
-    for field, named, inside, needed in (
-        ('method', config.method, methods.NAMES, ('Settings', 'stages')),
-        ('backbone', config.backbone, models.BACKBONES, ('Backbone',)),
-    ):
-        if named not in inside:
-            module = names.module(field, named, needed, tuple(inside))
-            found[field] = f'{named} ({names.digest(module)})'
+def modules(config: ConfigDict, plan: Plan) -> dict[str, str]:
+    """The user's modules that a stage is made with, by field, each with a digest of its code."""
+    found = balance.modules(config) if plan.balance == 'run' else {}
+    named: list[tuple[str, str, Mapping[str, Any], tuple[str, ...]]] = [
+        ('backbone', config.backbone, models.BACKBONES, ('Backbone',))
+    ]
+    # The method's own stages; single-task and vanilla ones are the same in every method.
+    if plan.kind not in methods.NAMES:
+        named.append(('method', config.method, methods.NAMES, ('Settings', 'stages')))
+    for field, name, inside, needed in named:
+        if name not in inside:
+            found[field] = f'{name} ({names.digest(names.module(field, name, needed, tuple(inside)))})'
     return found

@@ -24,6 +24,7 @@ from mtkd_jax.tasks import Task
 from mtkd_jax.training import optimizer, selection, sharding
 from mtkd_jax.training.given import GivenTeacher
 from mtkd_jax.training.stage import Cadence, Stage, StageData
+from mtkd_jax.types import UserError
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,12 @@ def experiment(config: ConfigDict, workdir: Path, progress: Progress) -> Experim
     tasks, planned = tasks_of(config), plans(config)
     data = stage_data(config, tasks, prepared(config, progress))
     check_pools(config, data, mesh)
+    steps = config.epochs * data.train.steps_per_epoch
+    if config.accumulate_steps > steps:
+        raise UserError(
+            f'`accumulate_steps` is {config.accumulate_steps}, but a stage has {steps} steps, so nothing would be '
+            'learned; choose at most that.'
+        )
     stages = [
         _trained(config, plan, data, workdir) if isinstance(plan, Plan) else _given(config, plan, data)
         for plan in planned
@@ -108,8 +115,15 @@ def _given(config: ConfigDict, plan: GivenPlan, data: StageData) -> GivenTeacher
         network=given.network,
         task=plan.task,
         data=only(data, [plan.task]),
-        settings={'method': 'stl', 'given': given.digest, 'data': {**data_settings(config), 'made': dict(data.made)}},
-        facts=_facts(config, 'stl') | {'papers': []},
+        settings={
+            'method': 'stl',
+            'given': given.digest,
+            'backbone': given.spec['backbone'],
+            'backbone_settings': dict(given.spec['network']),
+            'compute_dtype': config.compute_dtype,
+            'data': {**data_settings(config), 'made': dict(data.made)},
+        },
+        facts=_facts(config, 'stl') | {'backbone': given.spec['backbone'], 'papers': []},
     )
 
 

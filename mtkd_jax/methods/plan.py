@@ -21,9 +21,10 @@ from mtkd_jax.types import MAIN, STUDENT, TEACHER, UserError
 
 @dataclass(frozen=True)
 class Given:
-    """A trained single-task network: its folder, the network, and a digest of its weights."""
+    """A trained single-task network: its folder, what that says of it, the network, and a digest of its weights."""
 
     folder: Path
+    spec: Mapping[str, Any]
     network: nn.Module
     digest: str
 

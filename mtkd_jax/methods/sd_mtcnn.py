@@ -38,6 +38,11 @@ class Branches(plan.Settings):
         plan.check_branches(run, 'a method that trains both')
         choice(plan.field_name('objective'), self.objective, tuple(OBJECTIVES))
         check_student_widths(self.student_widths)
+        if self.renormalise_normals and self.objective != 'eq6':
+            raise UserError(
+                f'`{plan.field_name("renormalise_normals")}` is on, but {self.objective} has no mean; '
+                "leave it off, or choose objective='eq6'."
+            )
 
     @property
     def network(self) -> dict[str, Any]:
@@ -81,8 +86,8 @@ def stages(settings: Settings, run: Run) -> Stages:
 
 def check_student_widths(widths: Sequence[int]) -> None:
     """Raises a UserError unless there are four positive numbers."""
-    if len(widths) != len(STUDENT_WIDTHS) or min(widths) < 1:
-        raise UserError(f'`{plan.field_name("student_widths")}` is {tuple(widths)}; give four positive numbers.')
+    if len(widths) != len(STUDENT_WIDTHS) or not all(isinstance(width, int) and width >= 1 for width in widths):
+        raise UserError(f'`{plan.field_name("student_widths")}` is {tuple(widths)}; give four positive whole numbers.')
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,4 +50,6 @@ def named(name: str) -> Any:
     if name in BACKBONES:
         return BACKBONES[name]
     module = names.module('backbone', name, ('Backbone',), tuple(BACKBONES))
-    return names.having(module.Backbone, f'`Backbone` of {module.__file__}', backbone.NEEDED)
+    what = f'`Backbone` of {module.__file__}'
+    backbone.check_fields(module.Backbone, what)
+    return names.having(module.Backbone, what, backbone.NEEDED)

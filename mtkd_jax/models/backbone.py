@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import flax.linen as nn
 
 from mtkd_jax.tasks import Task
-from mtkd_jax.types import MAIN
+from mtkd_jax.types import MAIN, UserError
 
 COMMON = ('tasks', 'widths', 'dtype', 'branches', 'renormalise', 'student_widths', 'parent', 'name')
 """Fields of a backbone that are not its own settings: they are set for every backbone, or by the method."""
@@ -42,6 +42,19 @@ class Backbone(Protocol):
 
 
 NEEDED = ('POINTS', 'STRIDE', 'SHARED_FEATURE', 'own')
+
+
+def check_fields(backbone: Any, what: str) -> None:
+    """Raises a UserError unless `backbone`, called `what`, is a linen module with the fields that every one has."""
+    if not (isinstance(backbone, type) and issubclass(backbone, nn.Module)):
+        raise UserError(f'{what} is {backbone!r}; give a class derived from flax.linen.Module.')
+    fields = {field.name: field for field in dataclasses.fields(backbone)}
+    lacking = [name for name in ('tasks', 'widths', 'dtype') if name not in fields]
+    if lacking:
+        raise UserError(f'{what} has no field {lacking[0]!r}; it needs tasks, widths and dtype.')
+    without = [name for name, f in fields.items() if name not in COMMON and f.default is dataclasses.MISSING]
+    if without:
+        raise UserError(f'{what} has the field {without[0]!r} without a plain default; give it one.')
 
 
 def by_child(path: tuple[str, ...], tasks: Iterable[Task], *children: str) -> str | None:

@@ -48,6 +48,10 @@ def load_model(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise UserError(
             f'{file} has format {spec.get("format")!r}; this version reads 1 and {FORMAT}. Update mtkd_jax.'
         )
+    needed = ('backbone', 'tasks', 'compute_dtype', 'data', *(('classes',) if spec['format'] == 1 else ('network',)))
+    lacking = [name for name in needed if name not in spec]
+    if lacking and spec.keys() - {'format'}:
+        raise UserError(f'{file} lacks `{"`, `".join(lacking)}`; write the model folder again.')
     spec = _from_first_format(spec) if spec['format'] == 1 else spec
     arrays = read_npz(folder / 'weights.npz')
     return spec, unflatten_dict({tuple(name.split('/')): array for name, array in arrays.items()})

@@ -1,5 +1,6 @@
 """The loop: epochs of steps with logging, evaluation and checkpoints, until the last step or a request to stop."""
 
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
@@ -126,6 +127,9 @@ class Loop:
         restored = self._checkpoints.restore(state)
         here = self._position(0)
         if restored is None:
+            # What an earlier training kept as its best, this one has not reached.
+            if (self.folder / BEST).exists():
+                shutil.rmtree(self.folder / BEST)
             return state, here
         state, position = restored
         data = (position.steps_per_epoch, position.examples, position.seed)

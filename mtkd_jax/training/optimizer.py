@@ -55,14 +55,14 @@ def steps(
 
 
 def cosine(rate: float, epoch: float, end: int, *, warmup_epochs: float = 0.0, final_share: float = 0.0) -> Rate:
-    """Half a cosine, from the rate to `final_share` of it at the last update (Loshchilov & Hutter 2017)."""
+    """Half a cosine, from the rate to `final_share` of it after the last update (Loshchilov & Hutter 2017)."""
     return _warmed(optax.cosine_decay_schedule(rate, max(end, 1), final_share), warmup_epochs * epoch)
 
 
 def polynomial(
     rate: float, epoch: float, end: int, *, power: float = 0.9, warmup_epochs: float = 0.0, final_share: float = 0.0
 ) -> Rate:
-    """rate · (1 - updates / all updates)^power, usual for segmentation; ends at `final_share` of the rate."""
+    """rate · (1 - updates / all updates)^power, usual for segmentation; it ends at `final_share` of the rate."""
     return _warmed(optax.polynomial_schedule(rate, rate * final_share, power, max(end, 1)), warmup_epochs * epoch)
 
 
@@ -122,7 +122,9 @@ def make_optimizer(
 
 def _warmed(rate: Rate, updates: float) -> Rate:
     """`rate`, times a factor that rises linearly to 1 over the first `updates`."""
-    if updates < 1:
+    count = round(updates)
+    # A single update would be the first, at the full rate.
+    if count < 2:
         return rate
-    rises = optax.linear_schedule(1 / updates, 1.0, round(updates) - 1)
+    rises = optax.linear_schedule(1 / count, 1.0, count - 1)
     return lambda count: rises(count) * rate(count)

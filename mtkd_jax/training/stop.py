@@ -1,6 +1,7 @@
 """Stopping on request, and stopping because of what was computed."""
 
 import signal
+import threading
 from types import FrameType, TracebackType
 
 
@@ -19,13 +20,17 @@ class StopRequest:
         self.requested = False
 
     def __enter__(self) -> 'StopRequest':
-        self._previous = signal.signal(signal.SIGTERM, self._note)
+        # Only the main thread may install a handler; elsewhere nobody asks to stop.
+        self._installed = threading.current_thread() is threading.main_thread()
+        if self._installed:
+            self._previous = signal.signal(signal.SIGTERM, self._note)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        signal.signal(signal.SIGTERM, self._previous)
+        if self._installed and self._previous is not None:
+            signal.signal(signal.SIGTERM, self._previous)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
