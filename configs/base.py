@@ -14,7 +14,7 @@ from ml_collections.config_dict import placeholder
 
 from mtkd_jax import datasets, methods, models, recipe
 from mtkd_jax.models import backbone as backbones
-from mtkd_jax.names import choice, suggestion
+from mtkd_jax.names import choice, importable, suggestion
 from mtkd_jax.training import optimizer
 from mtkd_jax.types import MAIN, UserError
 from mtkd_jax.weighting import registry

@@ -32,4 +32,21 @@ def test_a_module_is_refused_with_the_reason(tmp_path, monkeypatch):
         names.module('method', 'lacks_one_thing', ('first', 'second'), ('kd_mtl',))
     with pytest.raises(ModuleNotFoundError, match='not_there_at_all'):
         names.module('method', 'imports_what_is_not_there', (), ('kd_mtl',))
+    (tmp_path / 'a_folder').mkdir()
+    with pytest.raises(UserError, match="`method` is 'a_folder', which is none of kd_mtl"):
+        names.module('method', 'a_folder', (), ('kd_mtl',))
     sys.modules.pop('lacks_one_thing')
+
+
+def test_a_digest_is_of_the_code_that_runs(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / 'a_package').mkdir()
+    for name in ('__init__', 'part'):
+        (tmp_path / f'a_package/{name}.py').write_text('first = 1\n')
+    found = names.module('method', 'a_package', (), ('kd_mtl',))
+    before = names.digest(found)
+    assert names.digest(found) == before
+    (tmp_path / 'a_package/part.py').write_text('first = 2\n')
+    with pytest.raises(UserError, match="'a_package' has changed since it was imported; start Python again"):
+        names.digest(found)
+    sys.modules.pop('a_package')

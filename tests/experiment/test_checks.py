@@ -14,6 +14,12 @@ from tests.recipes import load, stages
     [
         ({'data__height': 40}, '`data.height` is 40; segnet needs a multiple of 32'),
         ({'widths': (4, 4)}, 'needs 5 positive numbers'),
+        ({'widths': (4, 4.5, 4, 4, 4)}, 'needs 5 positive whole numbers'),
+        ({'accumulate_steps': 3}, '`accumulate_steps` is 3, but a stage has 2 steps'),
+        ({'data__validation_fraction': math.nan}, '`data.validation_fraction` is nan'),
+        ({'data__read_threads': 0}, '`data.read_threads` is 0'),
+        ({'seed': 2**70}, r'give a number below 2\*\*31'),
+        ({'learning_rate': None}, '`learning_rate` is None'),
         ({'compute_dtype': 'float16'}, "`compute_dtype` is 'float16'; choose one of float32, bfloat16"),
         ({'epochs': 0}, '`epochs` is 0; it must be at least 1'),
         ({'selection': 'best_test'}, "`selection` is 'best_test'; choose one of last"),
@@ -49,6 +55,7 @@ def test_a_field_that_does_not_fit_is_refused(rooms, tmp_path, fields, message):
 @pytest.mark.parametrize(
     ('recipe', 'fields', 'message'),
     [
+        ('method=dwa', {'weighting_settings__temperature': math.inf}, '`weighting_settings.temperature` is inf'),
         ('method=dwa', {'weighting_settings__temperature': 0.0}, '`weighting_settings` of dwa: `temperature` is 0.0'),
         (
             'method=mgda',

@@ -31,6 +31,11 @@ def test_only_the_chosen_methods_settings_are_there(method):
     assert ('weighting' in config) == (method != 'stl')
 
 
+def test_a_setting_without_a_default_value_keeps_its_type():
+    assert configs.load('rooms:method=stch,nadir_steps=5').weighting_settings.nadir_steps == 5
+    assert configs.load('rooms:method=sd_mtcnn,squared=off').method_settings.squared is False
+
+
 @pytest.mark.parametrize('name', list(CONSTRUCTORS))
 def test_every_weighting_can_be_chosen(name):
     check(load('rooms', f'method={name}'))
@@ -64,6 +69,11 @@ def test_what_a_config_changes_comes_before_what_the_recipe_says():
         ('rooms:backbone=segnet,attention=off', "The recipe has no 'attention'"),
         ('rooms:method=mgda,weighting=dwa', "`weighting` is 'dwa', but `method` is 'mgda', a weighting itself"),
         ('rooms:method=stl,weighting=dwa', 'one task needs no weighting'),
+        (
+            'rooms:method=uncertainty,learning_rate=0.01',
+            'may be weighting_settings.learning_rate or learning_rate; say',
+        ),
+        ('rooms:method=__main__', "`method` is '__main__'"),
         ('rooms:tasks=depth,normals', r'tasks are joined with \+: tasks=depth\+normals'),
         ('rooms:depth', "'depth' in the recipe is not name=value"),
         ('rooms:method=mtl,method=stl', "The recipe has 'method' twice"),

@@ -153,6 +153,30 @@ def test_single_task_stages_have_no_weights(rooms, tmp_path):
     assert 'task_weights' not in single.settings
 
 
+def test_a_module_is_recorded_where_it_is_used(rooms, tmp_path, monkeypatch):
+    """A weighting of one's own is no affair of single-task stages: they stay the same, and the papers' rows with them."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / 'odd_weighting.py').write_text('from mtkd_jax.weighting import uniform as weighting\n')
+    config = load('rooms', 'weighting=odd_weighting,tasks=depth', data__data_dir=rooms)
+    single, several = stages(config, tmp_path)
+    assert 'modules' not in single.settings
+    assert set(several.settings['modules']) == {'weighting'}
+    assert several.name == 'kd_mtl_odd_weighting'
+
+
+def test_a_given_teacher_is_called_by_its_own_backbone(rooms, tmp_path):
+    teacher = model(tmp_path / 'given', ['depth'], widths=(4, 4, 4, 4, 8), backbone='segnet_sd')
+    config = load(
+        'rooms',
+        'tasks=depth,points=mid',
+        data__data_dir=rooms,
+        method_settings__teachers__depth=teacher,
+    )
+    given = stages(config, tmp_path)[0]
+    assert given.facts['backbone'] == 'segnet_sd'
+    assert given.settings['backbone_settings']['attention'] is True
+
+
 def test_baselines_are_what_they_are_called(rooms, tmp_path):
     apart = last(rooms, tmp_path, 'method=no_distillation')
     assert apart.method.weights == {}

@@ -99,6 +99,13 @@ def test_schedules_count_updates_not_steps():
     np.testing.assert_allclose(found, [1, 1, 0.5, 0.5])
 
 
+@pytest.mark.parametrize('epochs', [0.1, 0.2, 0.25])
+def test_a_warm_up_of_one_update_is_none(epochs):
+    """0.5 to 1.25 updates: the first would already have the full rate."""
+    warmed = functools.partial(optimizer.steps, 1.0, warmup_epochs=epochs)
+    np.testing.assert_allclose(-taken(plain, warmed, 4)[:, 0], 1.0)
+
+
 @pytest.mark.parametrize(
     ('name', 'value', 'message'),
     [('b1', 1.0, 'give a number below 1'), ('eps', float('nan'), 'give finite'), ('power', -1.0, '0 or more')],
