@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from mtkd_jax.experiment.loading import load
     from mtkd_jax.experiment.results import results
     from mtkd_jax.experiment.run import run
-    from mtkd_jax.gradients import Terms, task_gradients
+    from mtkd_jax.gradients import task_gradients
     from mtkd_jax.inference import Model
+    from mtkd_jax.jacobian import Terms
     from mtkd_jax.methods.method import Mixture
     from mtkd_jax.tasks import Task
     from mtkd_jax.types import Losses, Outputs, UserError
@@ -30,7 +31,7 @@ _WHERE = {
     'Model': 'inference:Model',
     'Outputs': 'types:Outputs',
     'Task': 'tasks:Task',
-    'Terms': 'gradients:Terms',
+    'Terms': 'jacobian:Terms',
     'UserError': 'types:UserError',
     'Weighting': 'weighting:Weighting',
     'datasets': 'datasets:',

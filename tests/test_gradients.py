@@ -7,7 +7,8 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from mtkd_jax import weighting
-from mtkd_jax.gradients import Terms, task_gradients, task_jacobian
+from mtkd_jax.gradients import task_gradients
+from mtkd_jax.jacobian import Terms, task_jacobian
 from mtkd_jax.types import UserError
 from mtkd_jax.weighting.registry import CONSTRUCTORS
 

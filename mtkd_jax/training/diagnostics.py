@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from mtkd_jax import gradients
+from mtkd_jax import jacobian
 from mtkd_jax.data.augment import NONE, Augment
 from mtkd_jax.methods import Method
 from mtkd_jax.training import sharding
@@ -30,9 +30,9 @@ def diagnosis(method: Method, mesh: Mesh, augment: Augment = NONE) -> Diagnose:
         batch = augment(state.step, batch)
         terms = method_terms(method, jnp.zeros(()))
         given = (state.batch_stats, frozen, batch)
-        jacobian, _ = gradients.task_jacobian(terms, state.params, names, *given, shared=method.shared)
-        products = gradients.gramian(jacobian)
-        norms, cosines = jnp.sqrt(jnp.diag(products)), gradients.cosines(products)
+        rows, _ = jacobian.task_jacobian(terms, state.params, names, *given, shared=method.shared)
+        products = jacobian.gramian(rows)
+        norms, cosines = jnp.sqrt(jnp.diag(products)), jacobian.cosines(products)
         scalars = {f'gradient/{name}': norms[i] for i, name in enumerate(names)}
         for i, first in enumerate(names):
             scalars |= {f'cosine/{first}/{names[j]}': cosines[i, j] for j in range(i + 1, len(names))}

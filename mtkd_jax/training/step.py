@@ -10,7 +10,8 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from mtkd_jax.data.augment import NONE, Augment
-from mtkd_jax.gradients import State, Terms, task_gradients
+from mtkd_jax.gradients import State, task_gradients
+from mtkd_jax.jacobian import Terms
 from mtkd_jax.methods import Method
 from mtkd_jax.training import sharding
 from mtkd_jax.training.state import TrainState

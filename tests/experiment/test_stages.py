@@ -154,7 +154,7 @@ def test_single_task_stages_have_no_weights(rooms, tmp_path):
 
 
 def test_a_module_is_recorded_where_it_is_used(rooms, tmp_path, monkeypatch):
-    """A weighting of one's own is no affair of single-task stages: they stay the same, and the papers' rows with them."""
+    """A weighting of one's own is no affair of single-task stages: they stay the same, and so do their papers' rows."""
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / 'odd_weighting.py').write_text('from mtkd_jax.weighting import uniform as weighting\n')
     config = load('rooms', 'weighting=odd_weighting,tasks=depth', data__data_dir=rooms)
