@@ -1,8 +1,8 @@
 """Every field of a config once, with its unit and source. The other files here say what differs.
 
-A recipe, what stands behind the colon of `--config=NAME:name=value,...`, chooses `method`, `weighting`, `backbone`,
+A recipe, the part behind the colon of `--config=NAME:name=value,...`, chooses `method`, `weighting`, `backbone`,
 `tasks`, `optimizer` and `schedule`. Fields follow these: only the chosen ones' settings are there to be set. A recipe
-may give those, too (`:method=sd_mtcnn,objective=eq6`); all others are flags (`--config.epochs=20`).
+may also set these (`:method=sd_mtcnn,objective=eq6`); all other fields are flags (`--config.epochs=20`).
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from mtkd_jax.weighting import registry
 from mtkd_jax.weighting.registry import CONSTRUCTORS
 
 SECTIONS = ('method', 'weighting', 'backbone', 'optimizer', 'schedule')
-"""What is chosen in a recipe and has settings: `method_settings`, ..."""
+"""The choices of a recipe that have settings: `method_settings`, ..."""
 
 UNIFORM = 'uniform'
 

@@ -16,7 +16,7 @@ from mtkd_jax.configs import base
 
 
 def get_config(argument: str = '') -> ConfigDict:
-    """See `base.get_config`; keypoints and edges are there to be chosen, too."""
+    """See `base.get_config`; keypoints and edges can also be chosen."""
     chosen = {'tasks': 'segmentation+depth+normals'}
     return base.get_config(argument, dataset='rooms', chosen=chosen, change=change)
 

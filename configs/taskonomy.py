@@ -4,10 +4,10 @@
     python -m mtkd_jax.main --config=configs/taskonomy.py --workdir=runs/taskonomy
 
 The paper's row for eq. 5, teacher: mIoU 55.36 %, pixel accuracy 89.36 %, relative depth error 0.3572, normals' mean
-cosine 0.9058 (per-image protocol). It does not say in which unit depth, keypoints and edges are, so the absolute errors
-of its table cannot stand beside ours (docs/data.md).
+cosine 0.9058 (per-image protocol). The paper does not give the unit of depth, keypoints and edges, so its absolute
+errors cannot be compared with ours (docs/data.md).
 
-`:method=kd_mtl` and the other methods run here, too, on the same five tasks.
+`:method=kd_mtl` and the other methods also run here, on the same five tasks.
 """
 
 from ml_collections import ConfigDict

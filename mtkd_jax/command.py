@@ -1,4 +1,4 @@
-"""What every command does alike: how it starts, and how it says what the user can mend.
+"""What all commands have in common: how they start, and how they report an error that the user can fix.
 
 Commands share names of flags, and absl keeps one table per process: each defines its own with `allow_override`, so that
 several can be imported together.

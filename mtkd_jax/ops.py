@@ -1,4 +1,4 @@
-"""Array operations that several rooms share: masked means, normalisation, pooling that remembers where."""
+"""Array operations that several subpackages share: masked means, normalisation, pooling that remembers where."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +18,8 @@ def unit_normalise(x: Float[Array, '... c'], epsilon: float = 0.0) -> Float[Arra
     A zero vector stays zero; with ε = 0 its gradient is zero, too.
     """
     squared = jnp.sum(jnp.square(x), axis=-1, keepdims=True) + epsilon
-    # Dividing by something tiny instead would give one untrained pixel a gradient that Adam remembers for a whole run.
+    # Dividing by a tiny number instead would give a single untrained pixel a huge gradient, which stays in Adam's
+    # second moment for the whole run.
     positive = squared > 0
     return jnp.where(positive, x / jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
 

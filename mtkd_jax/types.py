@@ -1,4 +1,4 @@
-"""The few shapes of data that every room of the package agrees on."""
+"""The few data types that all subpackages share."""
 
 from collections.abc import Generator, Mapping
 from typing import Any, NamedTuple
@@ -12,11 +12,11 @@ MAIN = 'main'
 """The branch of a network that has only one."""
 
 TEACHER, STUDENT, ENSEMBLE = 'teacher', 'student', 'ensemble'
-"""The branches of a self-distilled network; `ensemble` is the mean of the other two' predictions."""
+"""The branches of a self-distilled network; `ensemble` is the mean of the other two branches' predictions."""
 
 
 class UserError(Exception):
-    """Something the user can mend: the message names thing, value and remedy, and is all that a command prints."""
+    """An error that the user can fix: the message names thing, value and remedy, and is all that a command prints."""
 
 
 class Target(NamedTuple):

@@ -1,8 +1,7 @@
 """Augmentations by name: other views of the same scenes, drawn and made on the device, inside the train step.
 
-A preset is a pure function of a key and a batch. What a view makes of a target is the task's own (`Task.move`). What is
-drawn depends on the seed and the number of the step alone: a run that starts again sees the same views, and so do a
-teacher and its student.
+A preset is a pure function of a key and a batch. Each task moves its own targets (`Task.move`). The draws depend only
+on the seed and the number of the step: a run that restarts sees the same views, and so do a teacher and its student.
 """
 
 import zlib

@@ -14,7 +14,7 @@ from mtkd_jax.types import Batch, Target
 
 @dataclass(frozen=True)
 class Label:
-    """What reading an example takes of a task. A whole task holds functions that no other process could be sent."""
+    """The part of a task that reading needs. A whole `Task` holds functions, which cannot be pickled for a worker."""
 
     name: str
     value_dtype: Any

@@ -109,7 +109,7 @@ class Split:
         return self._read(examples.batch(self.train_batch_size, drop_remainder=True)[start:])
 
     def shuffled(self, epoch: int) -> Any:
-        """The examples of this process's batches of an epoch, in their order."""
+        """The examples of this process's batches of an epoch, in order."""
         examples, steps = self.examples, self.steps_per_epoch
         if isinstance(examples, Pools):
             each = self.batch_size // examples.total
@@ -173,7 +173,8 @@ class Epochs:
     def _shuffled(self, epoch: int) -> Any:
         examples = self._kept.get(epoch)
         if examples is None:
-            # Several threads may do this at once, and come to the same. Where epochs meet, two are read from.
+            # Several threads may compute this at once; they get the same result. Two epochs are kept, because both are
+            # read where one ends.
             examples = self._split.shuffled(epoch)
             self._kept = {epoch: examples} | {e: kept for e, kept in self._kept.items() if abs(e - epoch) == 1}
         return examples

@@ -1,4 +1,4 @@
-"""Reads batches ahead of whoever asks for them: with threads, of this process or of worker processes (grain)."""
+"""Reads batches ahead of their use, with threads of this process or of worker processes (grain)."""
 
 import pickle
 import signal
@@ -18,10 +18,10 @@ AHEAD = 4  # batches that are read ahead, per thread
 
 
 def read(batches: Any, threads: int, workers: int) -> Batches:
-    """The elements of a `grain.MapDataset` in their order, `AHEAD` · `threads` of them ahead of time.
+    """The elements of a `grain.MapDataset` in order, `AHEAD` · `threads` of them ahead of time.
 
-    `workers` processes share the threads; with 0 they are this process's own. What an element raises is raised here, in
-    its place. Closing the iterator ends threads and workers.
+    `workers` processes share the threads; with 0 they are this process's own. An error in an element is raised here, in
+    place of the element. Closing the iterator ends threads and workers.
     """
     if len(batches) == 0:
         return
@@ -44,7 +44,10 @@ def read(batches: Any, threads: int, workers: int) -> Batches:
 
 
 class _WithSendableErrors(grain.MapDataset):
-    """The same elements. Of an error that cannot be sent from a worker nobody would hear, and wait for ever."""
+    """The same elements.
+
+    An error that cannot be pickled is replaced by one that can: otherwise the run would wait for ever.
+    """
 
     def __init__(self, parent: Any) -> None:
         super().__init__(parent)
@@ -66,16 +69,17 @@ class _WithSendableErrors(grain.MapDataset):
 def _can_be_sent(error: Exception) -> bool:
     try:
         return type(pickle.loads(pickle.dumps(error))) is type(error)
-    # Whatever an error's own class does there.
+    # The error's own class may raise anything here.
     except Exception:
         return False
 
 
 def _start_worker(index: int, count: int) -> None:
     del index, count
-    # Both may be sent to every process of a terminal or a job; the run needs its batches until it has saved.
+    # A terminal or a job scheduler may send both signals to every process. The workers ignore them, because the run
+    # needs batches until it has saved.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     follow_parent()
-    # Whatever touches JAX here must not take an accelerator from the process that trains.
+    # If a worker touches JAX, it must not take an accelerator from the training process.
     jax.config.update('jax_platforms', 'cpu')

@@ -41,8 +41,9 @@ class Pools:
     """A data set in which every image carries one task's label: a pool per task, numbered one after the other.
 
     A training batch takes the same number of images of each pool. An epoch is once through the longest pool; shorter
-    ones are cycled, in a new order each time. `of` keeps the pools of some tasks and changes nothing else: a
-    single-task network sees the images that a multi-task one sees of its task, in the same order and number.
+    ones are cycled, in a new order each time. `of` keeps the pools of some tasks and changes nothing else. A
+    single-task network therefore sees the same images of its task as a multi-task network, in the same order and
+    number.
 
     Attributes:
         pools: the examples that carry a label of the task.
@@ -94,7 +95,8 @@ class Pools:
         found, sizes = [], [len(pool) for pool in self.pools.values()]
         for i in range(count):
             turn, pool = divmod(i, len(sizes))
-            # Multiples of the golden ratio: even steps would meet one class only where classes take turns.
+            # Multiples of the golden ratio. Even steps could pick a single class from data in which the classes
+            # alternate.
             found.append(sum(sizes[:pool]) + int(turn * GOLDEN % 1 * sizes[pool]))
         return found
 

@@ -13,14 +13,14 @@ from mtkd_jax.tasks import Task
 from mtkd_jax.types import UserError
 
 Progress = Callable[[str, int, int], None]
-"""Is told (split, examples done, examples in all)."""
+"""A callback: (split, examples done, examples in total)."""
 
-# Entries of the metadata that tell prepared data of one name apart.
+# Entries of the metadata that identify prepared data of one name.
 MADE = ('source', 'normals', 'resampling', 'depth', 'test_split', 'parts', 'targets', 'missing_buildings')
 
 
 def quiet(split: str, done: int, total: int) -> None:
-    """Tells nobody."""
+    """Reports nothing."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Prepared:
 
     @property
     def made(self) -> dict[str, Any]:
-        """What tells prepared data of the same name apart, as JSON."""
+        """Identifies prepared data among those of the same name, as JSON."""
         made = {key: self.metadata[key] for key in MADE if key in self.metadata}
         excluded = self.metadata.get('excluded', {})
         if excluded:
@@ -70,7 +70,7 @@ class Preparation:
     Attributes:
         source: where the user's files are; '' of rendered data.
         data_dir: where prepared data lie; None: tensorflow-datasets' own folder.
-        progress: is told how far it is.
+        progress: receives the progress.
         overwrite: whether what is prepared already is made again.
     """
 
@@ -95,9 +95,9 @@ class DataSet:
         check: raises a `UserError` for values of `data` that do not fit.
         open: (data, data_dir) → what is prepared; raises `DataNotPrepared`, which says how to make it.
         ready: (data, data_dir, progress) → as `open`, but what can be rendered is rendered first.
-        prepare: (data, how) → prepared from the user's files, or rendered; `data` holds what was asked for and no
-            defaults. None where there is nothing to prepare.
-        flags: what `python -m mtkd_jax.prepare` takes for it besides those that all data sets have.
+        prepare: (data, how) → prepared from the user's files, or rendered; `data` holds only the requested fields,
+            without defaults. None if there is nothing to prepare.
+        flags: its own flags of `python -m mtkd_jax.prepare`, besides those that all data sets have.
         own_validation: whether it may have a validation split of its own.
         per_image: whether its tasks have one answer per image.
         free: its own fields of `data` that do not change what is learned.

@@ -1,4 +1,4 @@
-"""Data sets of the user's own: a Python module instead of the name of one that is here.
+"""The user's own data sets: a Python module instead of the name of a data set of the package.
 
 `data.dataset='my_data'` imports `my_data`, which has
 
@@ -70,7 +70,7 @@ def _defaults(name: str, found: Any) -> Mapping[str, Any]:
 def _checked(
     name: str, sources: Mapping[str, Source], tasks: Mapping[str, Task], size: tuple[int, int]
 ) -> Mapping[str, Source]:
-    """`sources`, when the first example of every split is what the config says."""
+    """`sources`, if the first example of every split fits the config."""
     for split in ('train', 'test'):
         if split not in sources:
             raise UserError(f'`sources` of {name} gives {", ".join(sources)}; give {split}, too.')

@@ -1,1 +1,1 @@
-"""From a config to a finished run, and from its folders to numbers: what the commands call, and anyone may."""
+"""From a config to a finished run, and from its folders to numbers: the functions behind the commands."""

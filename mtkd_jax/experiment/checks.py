@@ -67,7 +67,7 @@ def _check_given(config: ConfigDict) -> None:
 
 
 def _check_sections(config: ConfigDict) -> None:
-    """Sections follow what the recipe chose: after a change in Python they may be those of another choice."""
+    """Sections belong to the choices of the recipe. After a change in Python, they may belong to another choice."""
     method_settings(config)
     if ('weighting' in config) != (config.method != 'stl'):
         raise UserError(

@@ -68,7 +68,7 @@ def stage_data(config: ConfigDict, tasks: Sequence[Task], data: Prepared) -> Sta
 
 
 def check_pools(config: ConfigDict, data: StageData, mesh: Mesh) -> None:
-    """Raises a UserError unless the share of a batch that a single-task stage reads divides over the mesh, too."""
+    """Raises a UserError unless the mesh also divides the share of a batch that a single-task stage reads."""
     if isinstance(data.train.source, pipeline.Pools):
         pools = data.train.source.total
         if config.batch_size // pools % mesh.size:

@@ -20,7 +20,7 @@ from mtkd_jax.types import MAIN, UserError
 
 
 def plans(config: ConfigDict) -> Stages:
-    """The stages of the config's method in their order.
+    """The stages of the config's method, in order.
 
     Raises:
         UserError: a setting of the method does not fit, or a given teacher does not.

@@ -29,7 +29,7 @@ def data_settings(config: ConfigDict) -> dict[str, Any]:
 
 
 def stage_settings(config: ConfigDict, plan: Plan, made: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that decides the outcome of a stage. Where data lie and how often things are logged does not.
+    """Everything that decides the outcome of a stage. The place of the data and the intervals of logging do not.
 
     `made`: how the data were prepared. NYUv2 prepared from different files is different data.
     """

@@ -31,7 +31,7 @@ from mtkd_jax.types import UserError
 class Experiment:
     """A run: its stages in order, and what they share.
 
-    A `GivenTeacher` among them is evaluated instead of trained. `paper_note` says why no paper's row stands beside.
+    A `GivenTeacher` among them is evaluated instead of trained. `paper_note` says why the report shows no paper's row.
     """
 
     stages: Sequence[Stage | GivenTeacher]

@@ -1,4 +1,4 @@
-"""Methods: what is minimised, in which stages. One file each, and its line below (`plan` says what such a file has)."""
+"""Methods: what is minimised, in which stages. Each has a file and a line below (`plan` explains such a file)."""
 
 from typing import Any
 

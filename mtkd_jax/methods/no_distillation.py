@@ -8,7 +8,7 @@ BACKBONE = 'segnet_sd'  # where a recipe names none
 
 
 def stages(settings: Branches, run: Run) -> Stages:
-    """One network with both branches. Nothing is compared, so nothing is computed for it either."""
+    """One network with both branches, and no distillation term."""
     network = run.network(run.tasks, **settings.network)
     supervised = OBJECTIVES[settings.objective]
     method = SelfDistillation(network=network, tasks=run.tasks, supervised=supervised, distances={}, weights={})

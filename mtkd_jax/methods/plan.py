@@ -1,7 +1,7 @@
-"""From a method's settings to its stages: what a method's file is written with.
+"""From a method's settings to its stages: the parts that a method's file is made of.
 
 A method is a module with `Settings`, a frozen dataclass whose fields are `config.method_settings`, and
-`stages(settings, run)`, its stages in their order. One outside the package is named by its module.
+`stages(settings, run)`, its stages in order. One outside the package is named by its module.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ class Run:
     """What a method may build its stages from.
 
     Attributes:
-        tasks: those that the run learns, in their order.
+        tasks: those that the run learns, in order.
         backbone: the class of the networks.
         dtype: what they compute in.
         weighting: how tasks are balanced, in the words of a stage's name (`uniform`, `mgda_features`).

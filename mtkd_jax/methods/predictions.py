@@ -1,4 +1,4 @@
-"""Distillation of predictions: what the methods that do it share."""
+"""Distillation of predictions, shared by several methods."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,7 +106,7 @@ class Reading(plan.Settings):
         return READINGS[self.reading][field] if value is None else value
 
     def record(self) -> dict[str, Any]:
-        """See `plan.Settings.record`: what is computed, whichever way it was said."""
+        """See `plan.Settings.record`: the effective values, however they were set."""
         found = super().record()
         return {name: self.read(name) if value is None else value for name, value in found.items() if name != 'reading'}
 

@@ -37,7 +37,7 @@ class Backbone(Protocol):
     SHARED_FEATURE: ClassVar[str | None]
 
     def own(self, path: tuple[str, ...]) -> str | None:
-        """The task whose own the parameter at `path` is: no other task's loss reaches it. None: tasks share it."""
+        """The task that alone owns the parameter at `path`: no other loss reaches it. None: tasks share it."""
         ...
 
 

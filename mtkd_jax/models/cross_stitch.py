@@ -20,8 +20,8 @@ class CrossStitch(nn.Module):
 
     The weights of a mix are one learned number per tower, 1 at the start. (Misra et al. 2016 learn tasks × tasks.)
     Image, widths, dtype and predictions as in `SegNet`. Features are each task's own: `mid`, the tower's last pooling;
-    `last`, before the head. All tasks share whatever is mixed afterwards: both mixes, and the towers up to the last one
-    (a tower is named by its task's position). A task's own are the last block of its tower and its head.
+    `last`, before the head. All tasks share everything up to the last mix: both mixes, and the towers before it (named
+    by the position of their task). Only the last block of a tower and its head belong to one task.
     """
 
     tasks: Sequence[Task]

@@ -32,7 +32,7 @@ class LeNetMTL(nn.Module):
     """Twice conv5×5 (no padding), 2×2 max pooling, ReLU; a fully connected layer with ReLU; a head per task.
 
     Image [b h w 3] in [0, 1], always of one size, `h` and `w` multiples of 16. Features: `last` [b 1 1 widths[2]], the
-    shared representation. Predictions are float32 whatever `dtype` computes in. No batch normalisation, no dropout.
+    shared representation. Predictions are float32, independently of `dtype`. No batch normalisation, no dropout.
 
     Attributes:
         tasks: what to predict, one answer per image each.

@@ -30,12 +30,12 @@ class TaskAttention(nn.Module):
 
 
 class MTAN(nn.Module):
-    """A shared SegNet and, per task, a mask for each of its blocks; what a task attends to goes on to its next mask.
+    """A shared SegNet and, per task, a mask for each of its blocks; the attended features enter the next mask.
 
     Image, widths, dtype and predictions as in `SegNet`. Features are each task's own: `mid` [b h/32 w/32 widths[-1]],
     the attended encoder output; `last` [b h w widths[0]], the attended decoder output. Shared by all tasks: the SegNet
-    and, at every block, the convolution that passes on what was attended to (`*_pass_<i>`; its batch statistics are
-    updated once per task); a task's own are its masks and its head.
+    and, after every block, the convolution of the attended features (`*_pass_<i>`, whose batch statistics are updated
+    once per task). Each task has its own masks and head.
     """
 
     tasks: Sequence[Task]

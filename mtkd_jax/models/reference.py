@@ -1,7 +1,7 @@
 """Published reference checkpoints: which of their tensors is which of our variables.
 
 A reference checkpoint is a mapping from PyTorch names to arrays (kernels OIHW). Each backbone's table says where every
-tensor goes; tensors that no table entry names are an error, not a shrug.
+tensor goes; a tensor that no entry names is an error.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,7 +52,7 @@ def _heads(tasks: Sequence[str]) -> Table:
 
 
 def _layers(side: str, short: str, block: int, layers: int) -> Iterator[str]:
-    """Where the reference's SegNet keeps the layers of a block, in their order."""
+    """Where the reference's SegNet keeps the layers of a block, in order."""
     yield f'{side}_block.{block}'
     for i in range(layers - 1):
         # A further level of names only where a block has more than two layers.
@@ -91,7 +91,7 @@ def cross_stitch_table(tasks: Sequence[str]) -> Table:
     """All towers and their mixes.
 
     Raises:
-        UserError: `tasks` are not those of the checkpoint in their order: every tower feeds every task.
+        UserError: `tasks` are not the checkpoint's, in the same order: every tower feeds every task.
     """
     if tuple(tasks) != tuple(HEADS):
         raise UserError(
@@ -131,7 +131,7 @@ class Reference:
         backbone: what it is called here.
         table: tasks → reference name → our path.
         encoder: the convolution that has the width of encoder block {}.
-        unread: how the names of tensors begin that the model has and never reads.
+        unread: prefixes of tensors that the model has and never reads.
     """
 
     backbone: str
@@ -162,7 +162,7 @@ REFERENCES = {
 def from_reference(
     state: Mapping[str, np.ndarray], table: Mapping[str, Path], unused: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Our variables from a reference checkpoint; `unused`: how the names of tensors begin that may be left over.
+    """Our variables from a reference checkpoint; `unused`: prefixes of tensors that may be left over.
 
     Raises:
         UserError: a tensor is missing, or one is left over that is neither known to be unused nor another task's head.

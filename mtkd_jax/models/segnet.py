@@ -19,7 +19,7 @@ class SegNet(nn.Module):
     """Five encoder blocks with 2×2 max pooling that keeps the argmax, five mirrored decoder blocks, a head per task.
 
     Image [b h w 3] in [0, 1], `h` and `w` multiples of 32. Features: `mid` [b h/32 w/32 widths[-1]], after the last
-    pooling; `last` [b h w widths[0]], before the heads. Predictions are float32 whatever `dtype` computes in.
+    pooling; `last` [b h w widths[0]], before the heads. Predictions are float32, independently of `dtype`.
     The last shared feature is `last`.
 
     Attributes:

@@ -82,11 +82,12 @@ class StudentBranch(nn.Module):
 
 
 class SelfDistilled(nn.Module):
-    """The shared encoder with a teacher decoder and a student branch per task; a branch that is not asked for costs
-    nothing, so the same variables serve the teacher alone, the student alone, or both.
+    """The shared encoder with a teacher decoder and a student branch per task.
+
+    Only the requested branches are computed; the same variables serve the teacher, the student, or both.
 
     Image [b h w 3] in [0, 1], `h` and `w` multiples of 16. Features: `mid` [b h/16 w/16 widths[-1]], the shared feature
-    space. Predictions are float32 whatever `dtype` computes in. Shared by all tasks: encoder and bottleneck; everything
+    space. Predictions are float32, independently of `dtype`. Shared by all tasks: encoder and bottleneck; everything
     else belongs to one task.
 
     Attributes:
@@ -159,7 +160,7 @@ class SegNetSD(SelfDistilled):
 
 
 class UNetSD(SelfDistilled):
-    """Teacher decoders with transposed convolutions and skip connections, through which gradients pass `mid` by."""
+    """Teacher decoders with transposed convolutions and skip connections. Gradients bypass `mid` through the latter."""
 
     NAME = 'unet_sd'
     UNPOOLING = False

@@ -1,1 +1,1 @@
-"""What a run shows for itself: curves, pictures, tables and a report, all made from the files it wrote."""
+"""Reports of a run: curves, pictures, tables and a summary, made from the files that the run wrote."""

@@ -1,6 +1,6 @@
-"""How metrics and losses are called in tables and figures, in which unit, and with how many decimals.
+"""Names, units and decimals of metrics and losses in tables and figures.
 
-Tasks say it of what is theirs; here stands what is nobody's: weights, gradients, distillation, the total.
+Tasks label their own numbers. The others are labelled here: weights, gradients, distillation, the total.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +22,7 @@ OF_TASKS = {
 
 @dataclass(frozen=True)
 class Labels:
-    """What numbers are called where certain tasks are known.
+    """The labels of numbers, given the tasks.
 
     `named`: what the tasks say of their losses (`loss/<task>`), agreements and metrics, in the order of the tasks.
     """

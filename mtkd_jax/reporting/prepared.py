@@ -1,4 +1,4 @@
-"""What a prepared data set holds, for a person: a text, and a picture of some examples of every split."""
+"""A prepared data set for the user: a text, and a picture of some examples of every split."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ REASONS = 3  # examples of what is left out, in the text
 
 
 def describe(data: Prepared, tasks: Sequence[Task]) -> str:
-    """Counts, ranges (in the units of `tasks`), shares of classes, and what a user should know of the files."""
+    """Counts, ranges (in the units of `tasks`), shares of classes, and remarks on the files."""
     made = data.metadata
     height, width = made['size']
     source = made['source'][:1].upper() + made['source'][1:]

@@ -1,4 +1,4 @@
-"""How far a stage is: a live line on a terminal, now and then a plain line elsewhere (a file, a batch system's log)."""
+"""The progress of a stage: a live line on a terminal, an occasional plain line elsewhere (a file, a batch log)."""
 
 import logging
 import sys
@@ -23,7 +23,7 @@ class Progress:
         total_steps: updates in the whole stage.
         start_step: updates that an earlier run has done already.
         steps_per_epoch: with it the epoch is shown, and plain output has a line where each one ends.
-        every_seconds: plain output has at most one line in so many seconds, besides those of ending epochs.
+        every_seconds: plain output has at most one line in this many seconds, besides those of ending epochs.
         unit: what a step is called.
         before: shown until the first step is done.
     """

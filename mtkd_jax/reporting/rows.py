@@ -91,7 +91,7 @@ def _network(stage: Mapping[str, Any]) -> str:
 def _single_row(stages: Sequence[Mapping[str, Any]], branch: str, results: Mapping[str, float]) -> Row:
     tasks = tuple(task for stage in stages for task in stage['tasks'])
     baselines = {task: found for stage in stages for task, found in (stage.get('baselines') or {}).items()}
-    # A given teacher was not trained as the paper's were: the whole row then is not the paper's.
+    # A given teacher was not trained like the paper's, so the paper's row does not correspond to ours.
     papers = [place for place in _papers(stages[0]) if all(place in _papers(stage) for stage in stages)]
     network = ' and '.join(sorted({_network(stage) for stage in stages}))
     return Row('single-task', 'stl', branch, network, tasks, results, papers, baselines)

@@ -18,10 +18,10 @@ PLUS_MINUS = ' ± '
 def seeds_table(workdirs: Sequence[Path], tasks: Sequence[ReportedTask], protocol: str = 'accumulated') -> str:
     """A row per network and branch, a column per metric: mean ± standard deviation over the workdirs that have it.
 
-    The deviation is that of a sample (n - 1). `seeds` counts the workdirs that have the row; where fewer of them have a
-    metric (a single-task network is still missing), the cell says how many it averages: `12.3 ± 0.4 (2)`. Δm (per task)
-    is computed within each workdir, against its own single-task networks, and then averaged; a dash where they are not
-    there or of another kind.
+    The deviation is that of a sample (n - 1). `seeds` is the number of workdirs that have the row. If fewer have a
+    metric (because a single-task network is missing), the cell gives their number: `12.3 ± 0.4 (2)`. Δm (per task) is
+    computed within each workdir, against its own single-task networks, and then averaged; a dash where these are
+    missing or of another backbone.
 
     Raises:
         UserError: two workdirs have the same seed, or stages of one name have different settings.

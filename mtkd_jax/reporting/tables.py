@@ -15,7 +15,7 @@ PaperRow = dict[str, str | float | None]
 
 
 def markdown(header: Sequence[str], body: Iterable[Sequence[str]]) -> str:
-    """A Markdown table: first column to the left, the others to the right; its source reads well, too."""
+    """A Markdown table: first column to the left, the others to the right; its source is readable as well."""
     cells = [list(header), *(list(row) for row in body)]
     widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(header))]
     rule = [':' + '-' * (widths[0] - 1), *('-' * (width - 1) + ':' for width in widths[1:])]

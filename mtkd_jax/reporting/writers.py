@@ -23,7 +23,8 @@ class MetricWriter:
         # TensorBoard drops events from `purge_step` on.
         purge_step = None if resume_step is None else resume_step + 1
         board = folder / TENSORBOARD
-        # Named after the second only, a file begun in the same second would overwrite the one before.
+        # TensorBoard names files by the second. Without a suffix, a second file in the same second would overwrite the
+        # first.
         suffix = f'.{len(list(board.glob("events.*")))}'
         self._board = SummaryWriter(str(board), purge_step=purge_step, filename_suffix=suffix)
 

@@ -32,7 +32,7 @@ class Task:
         render: (array [h w c], mask [h w 1] or None) → uint8 picture [h w 3], of a prediction or a target.
         mistakes: (prediction [h w c], target [h w k]) → bool [h w 1], true where it is wrong; None for tasks that
             are never simply right or wrong.
-        words: what a prediction [1 1 channels] or a target [1 1 1] says of its image; None for dense tasks.
+        words: a prediction [1 1 channels] or a target [1 1 1] of an image in words; None for dense tasks.
         legend: what colours in such a picture mean: (words, (red, green, blue) in 0..255).
         constant: sums a training set's targets into a constant prediction (see `Constant`).
         move: (target, view) → the target of the images in that view; None where a part of an image, or its mirror
@@ -64,7 +64,10 @@ class Task:
 
 
 def carried(target: Target, view: View) -> Target:
-    """`target` in `view`: at every pixel value and mask of one pixel of it, because a mean of two labels is none."""
+    """`target` in `view`.
+
+    Each new pixel takes value and mask of one old pixel, because the mean of two labels is not a label.
+    """
     return Target(view.nearest(target.value), view.nearest(target.mask))
 
 

@@ -22,7 +22,10 @@ def absolute_error(
 
 
 def nearer(target: Target, view: View) -> Target:
-    """Metres in `view`: what is `scale` times as large in the picture of one camera is that many times nearer."""
+    """Metres in `view`: the depth divided by `scale`.
+
+    In one camera, an object that looks `scale` times as large is `scale` times nearer.
+    """
     value, mask = carried(target, view)
     return Target(value / view.scale[:, None, None, None], mask)
 
@@ -30,7 +33,7 @@ def nearer(target: Target, view: View) -> Target:
 def nearer_inverse(target: Target, view: View) -> Target:
     """Inverse depth, or disparity, in `view`: times `scale`, because depth is divided by it.
 
-    Code for Cityscapes that divides disparity by the scale, as it does depth, moves what it enlarges away.
+    Dividing disparity by the scale, as some code for Cityscapes does, is wrong: enlarged objects would move away.
     """
     value, mask = carried(target, view)
     return Target(value * view.scale[:, None, None, None], mask)

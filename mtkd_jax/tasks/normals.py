@@ -42,8 +42,8 @@ def moved(target: Target, view: View) -> Target:
 
 def defined(target: Any) -> Any:
     """Where [b h w 3] is a normal → [b h w 1]: any channel is not 0."""
-    # Not where their sum is not: (1, -1, 0)/√2 is a normal like any other. NumPy's `any` over so short an axis takes
-    # six times as long.
+    # Testing the sum would be wrong: (1, -1, 0)/√2 is a normal. NumPy's `any` over so short an axis takes six times as
+    # long.
     return (target[..., :1] != 0) | (target[..., 1:2] != 0) | (target[..., 2:] != 0)
 
 

@@ -25,7 +25,7 @@ def cross_entropy(
 
 
 def cross_entropy_label(title: str) -> Quantity:
-    """What `cross_entropy` of the task called `title` is called."""
+    """The name of the `cross_entropy` of the task called `title`."""
     return Quantity(f'{title} loss: cross-entropy', 'nats')
 
 

@@ -26,7 +26,7 @@ def strength(name: str, of: str) -> Task:
         return np.bincount(cells, minlength=BINS)
 
     def median(total: np.ndarray) -> np.ndarray:
-        # Most pixels are exactly 0, which half a bin is not.
+        # Most pixels are exactly 0. The centre of the first bin is not, so there the median is taken as 0.
         found = metrics.histogram_median(total, BIN)
         return np.array([0.0 if found < BIN else found], np.float32)
 

@@ -1,4 +1,4 @@
-"""Checkpoints that hold everything a run needs to go on exactly (Orbax)."""
+"""Checkpoints with everything that a run needs to continue exactly (Orbax)."""
 
 from pathlib import Path
 from types import TracebackType
@@ -78,7 +78,7 @@ class Checkpointer:
                 # A disk that filled up can leave a damaged newest step: the one before it is as good, only older.
                 logging.warning('Checkpoint %d cannot be read (%s); trying an older one.', step, error)
                 continue
-            # Orbax would not save a step at or before one that it believes it has.
+            # Orbax refuses to save a step that is not after its newest one, so the damaged steps must go first.
             for damaged in (later for later in steps if later > step):
                 self._manager.delete(damaged)
             return restored

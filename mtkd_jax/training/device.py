@@ -1,4 +1,4 @@
-"""What the machine says about itself."""
+"""Facts about the machine: devices, memory, operations."""
 
 import resource
 import sys

@@ -1,4 +1,4 @@
-"""What costs extra to look at: how task gradients agree, and how alike network and teachers represent images."""
+"""Diagnostics at extra cost: how task gradients agree, and how alike network and teachers represent images."""
 
 from collections.abc import Callable
 

@@ -46,7 +46,7 @@ class Evaluator:
         waiting: Any = None
         for batch in sharding.on_device(batches, self._mesh):
             measured = self._measure(variables, batch)
-            # One batch behind: the host adds up while the device works on the next.
+            # The host sums a batch while the device computes the next one.
             if waiting is not None:
                 _add(sums, waiting)
             waiting = measured

@@ -16,7 +16,7 @@ from mtkd_jax.files import read_json, read_npz, write_json, write_npz
 from mtkd_jax.types import UserError
 
 FORMAT = 2
-"""Of model folders. Format 1 is read, too; what it says is brought into this form."""
+"""Of model folders. Format 1 is also read, and converted to this one."""
 
 
 def save_model(folder: Path, spec: Mapping[str, Any], variables: Mapping[str, Any]) -> None:
@@ -71,7 +71,7 @@ def _from_first_format(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def weights_digest(folder: Path) -> str:
-    """What tells the weights of a model folder from others: a SHA-256 of their names and values."""
+    """Identifies the weights of a model folder: the SHA-256 of their names and values."""
     digest = hashlib.sha256()
     for name, array in sorted(read_npz(folder / 'weights.npz').items()):
         digest.update(f'{name} {array.dtype} {array.shape}'.encode() + array.tobytes())

@@ -1,4 +1,7 @@
-"""Teachers that exist already: not trained, but evaluated, because they are the single-task row of the results."""
+"""Teachers that exist already.
+
+They are not trained here, but evaluated: their metrics form the single-task row of the results.
+"""
 
 import functools
 from collections.abc import Mapping

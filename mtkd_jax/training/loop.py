@@ -38,7 +38,7 @@ class Writer(Protocol):
 
 @runtime_checkable
 class Progress(Protocol):
-    """Who is told how far it is."""
+    """Receives the progress of a stage."""
 
     def update(self, step: int, losses: dict[str, float] | None, images_per_second: float | None) -> None:
         """`step` updates are done."""
@@ -50,7 +50,7 @@ class Progress(Protocol):
 
 
 def of_average(name: str) -> str:
-    """What a result is called when moving averages give it: `ema/miou`, of a branch `ema_student/miou`."""
+    """The name of a result of the moving averages: `ema/miou`, of a branch `ema_student/miou`."""
     branch, metric = split_branch(name)
     return f'ema_{branch}/{metric}' if branch else f'ema/{metric}'
 
@@ -266,7 +266,7 @@ class Loop:
                 self._keep_best(variables, validation_score(results), step)
 
     def _unless_stopped(self, batches: Batches, step: int) -> Batches:
-        """The state is saved where an epoch ends, so an evaluation can simply be left and done again."""
+        """The state is saved where an epoch ends, so an evaluation can be aborted and repeated."""
         with closing(batches):
             for batch in batches:
                 if self.stop.requested:

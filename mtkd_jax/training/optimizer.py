@@ -103,7 +103,7 @@ def make_optimizer(
         steps_per_epoch, total_steps: steps, of which `accumulate_steps` make an update.
         groups: optimisers of other groups of `params`.
         clip_norm: the network's gradient is scaled down to this norm (0: never).
-        accumulate_steps: gradients are averaged over so many steps before an update.
+        accumulate_steps: gradients are averaged over this many steps before an update.
     """
     rate = schedule(steps_per_epoch / accumulate_steps, max(total_steps // accumulate_steps, 1))
     network = optimizer(rate)

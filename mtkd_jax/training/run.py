@@ -1,4 +1,4 @@
-"""Running a stage once: skipped when it is finished, continued when it is begun, refused when it is another one."""
+"""Running a stage once: a finished one is skipped, a begun one continued, one with other settings refused."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -71,7 +71,7 @@ def train_step(
         method, weighting, optimizer: what is minimised, how it is balanced, and how parameters follow.
         total_steps: length of the training, for methods whose mixture changes.
         gramian_of, factors: see `gradients.task_gradients`.
-        augment: what is done to a batch first, once: every network of the method, frozen ones too, sees the same.
+        augment: applied to a batch first, once: all networks of the method, also frozen ones, see the same images.
         ema_decay: share of the old value in the moving averages of parameters and batch statistics (0: there are none).
         accumulate_steps: steps that make one update of the optimiser; the averages move with updates.
 
@@ -110,7 +110,7 @@ def train_step(
 
 
 def _solver_scalars(report: Mapping[str, Array], names: Sequence[str]) -> Scalars:
-    """What the weighting says of itself: scalars, or one number per task."""
+    """The report of the weighting: scalars, or one number per task."""
     found: Scalars = {}
     for key, value in report.items():
         prefix = key if key == 'weight' else f'weighting/{key}'

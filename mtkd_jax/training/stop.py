@@ -1,4 +1,4 @@
-"""Stopping on request, and stopping because of what was computed."""
+"""Stopping on request, and stopping because a number is not finite."""
 
 import signal
 import threading

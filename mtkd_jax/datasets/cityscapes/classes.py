@@ -36,7 +36,7 @@ def class_names(classes: int) -> tuple[str, ...]:
 
 
 def class_of_label(classes: int) -> np.ndarray:
-    """int8 [256]: label id → class id; -1 for the labels that the official evaluation ignores, of 7 classes, too."""
+    """int8 [256]: label id → class id; -1 for labels that the official evaluation ignores, also among 7 classes."""
     table = np.full(256, -1, np.int8)
     for train_id, (label, _, category) in enumerate(TRAINED):
         table[label] = train_id if classes == len(TRAINED) else CATEGORIES.index(category)

@@ -11,7 +11,7 @@ OFFICIAL = {'train': 2975, 'test': 500}
 
 
 def layout(classes: int) -> Layout:
-    """The preprocessed folder with so many classes."""
+    """The preprocessed folder with `classes` classes."""
     return Layout(
         title='Cityscapes',
         text=f'{{train,val}}/{{image,label_{classes},depth}}/{{0,1,...}}.npy (label/ instead of label_{classes}/)',

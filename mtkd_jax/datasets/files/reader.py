@@ -12,7 +12,7 @@ from mtkd_jax.datasets.errors import DataError, FrameExcluded
 Frame = dict[str, np.ndarray]
 
 CHANNELS = {'image': 3, 'segmentation': 1, 'depth': 1, 'normals': 3, 'keypoints': 1, 'edges': 1}
-# What values must lie within, and what to say of those that do not.
+# The range of values, and the message for those outside.
 RANGES = {
     'image': (0, 1, 'images must be in [0, 1]: divide 8-bit images by 255'),
     'depth': (0, np.inf, "depth must be positive (metres, or Cityscapes' inverse depth), 0 where undefined"),
@@ -24,7 +24,7 @@ RANGES = {
 
 @runtime_checkable
 class Reader(Protocol):
-    """A data set in the user's files. Is sent to other processes, which read frames of their own.
+    """A data set in the user's files. It is sent to other processes, each of which reads some frames.
 
     Attributes:
         splits: the number of frames in each split.
@@ -56,13 +56,13 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class ReadSplit:
-    """Reads frames of a split, in whichever process: the stamp of its files, and the frame, or why it is excluded."""
+    """Reads a frame of a split, in any process: the stamp of its files, and the frame or why it is excluded."""
 
     reader: Reader
     split: str
 
     def __call__(self, i: int) -> tuple[str, Frame | str]:
-        # Before reading: a file that is changed afterwards must not look as if this were made of it.
+        # Taken before reading. If a file changes afterwards, the stamp no longer fits it.
         found = stamp(self.reader, self.split, i)
         try:
             return found, self.reader.read(self.split, i)

@@ -47,7 +47,7 @@ class Glyphs(LabelledBuilder):
         return self.data['classes']['characters'] * (TRAINING if split == 'train' else VARIATIONS - TRAINING)
 
     def examples(self, split: str, task: str) -> Iterator[Labelled]:
-        """See `LabelledBuilder.examples`; a digit's index tells what is drawn, a character's which variation."""
+        """See `LabelledBuilder.examples`; the index determines the drawing of a digit, the variation of a character."""
         seed, size = self.data['glyph_seed'], self.size
         if task == 'digits':
             first = 0 if split == 'train' else SPLIT_INDICES

@@ -1,1 +1,1 @@
-"""What data sets share of how they are stored, opened and verified (tensorflow-datasets, ArrayRecord)."""
+"""Storing, opening and verifying, shared by all data sets (tensorflow-datasets, ArrayRecord)."""

@@ -29,11 +29,11 @@ class StoredConfig(tfds.core.BuilderConfig):
 
 
 class LocalBuilder(tfds.core.GeneratorBasedBuilder):
-    """A builder that leaves it to its caller to tell the user what it does.
+    """A builder that prints nothing; its caller informs the user.
 
     Attributes:
         data_set: what is stored.
-        progress: is told how far it is.
+        progress: receives the progress.
         reader: the user's files, where it is made from some; needed to prepare, not to read.
     """
 
@@ -77,7 +77,7 @@ class LocalBuilder(tfds.core.GeneratorBasedBuilder):
         return metadata
 
     def check_space(self, folder: Path, kept: int) -> None:
-        """Refuses to begin what the disk of `folder` cannot hold; `kept` examples of it are there already.
+        """Refuses to begin if the disk of `folder` is too small; `kept` examples are already there.
 
         Raises:
             DataError: there is too little free space.

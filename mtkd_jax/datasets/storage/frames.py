@@ -1,4 +1,4 @@
-"""What builders of dense data sets share: frames of a reader, summed up, written by all cores, in parts that last."""
+"""Shared by builders of dense data sets: frames of a reader are summed up and written in parts, on all cores."""
 
 import hashlib
 import json

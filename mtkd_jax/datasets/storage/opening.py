@@ -44,7 +44,7 @@ def open_prepared(builder: LocalBuilder) -> Prepared:
 
 
 def divide(source: Source, counts: Mapping[str, int]) -> Pools:
-    """`source` as the pools of so many examples that it holds one after the other."""
+    """Splits `source` into pools: consecutive parts of `counts` examples."""
     pools, first = {}, 0
     for task, count in counts.items():
         pools[task] = Subset(source, np.arange(first, first + count))

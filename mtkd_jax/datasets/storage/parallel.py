@@ -1,4 +1,4 @@
-"""Work shared out to processes, its results in order and no more of them in memory than a few."""
+"""Work spread over processes, with results in order and only a few of them in memory."""
 
 import contextlib
 import multiprocessing

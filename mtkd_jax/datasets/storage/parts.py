@@ -1,7 +1,7 @@
-"""Writing a split part by part, so that an interrupted preparation goes on where it was stopped.
+"""Writing a split part by part, so that an interrupted preparation continues where it stopped.
 
-A part is an ArrayRecord file, and a JSON file that is written after it: what is in it, and a signature of what it was
-made from. Parts whose signature no longer fits are made again.
+A part is an ArrayRecord file, and a JSON file that is written after it: the contents of the part, and a signature of
+its sources. Parts whose signature no longer fits are made again.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from mtkd_jax.datasets.storage.summary import Summary
 from mtkd_jax.files import write_json
 
 PART_BYTES = (2**24, 2**28)  # least and most of a part, before compression
-PARTS = 64  # about so many per split, within these bounds
+PARTS = 64  # about this many per split, within these bounds
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Part:
     """What a part holds.
 
     Attributes:
-        first: number of the first frame it was made from; `next`: of the first frame after it.
+        first, next: the number of its first frame, and of the first frame after it.
         signature: of what it was made from.
         examples, bytes: in its file, before compression; without examples there is no file.
         size: of its file.
@@ -45,7 +45,10 @@ class Part:
 
 
 class Record(NamedTuple):
-    """What became of a frame: `stamp` of its files; how it is written and its summary, or why it is `excluded`."""
+    """The result for a frame.
+
+    The `stamp` of its files, and either its bytes and summary or the reason why it is `excluded`.
+    """
 
     stamp: str
     content: bytes = b''
@@ -63,7 +66,7 @@ class Material(Protocol):
         ...
 
     def signature(self, first: int, last: int) -> str:
-        """Changes when anything that frames `first` to `last` - 1 are made from changes."""
+        """A digest of the sources of frames `first` to `last` - 1."""
         ...
 
     def sign(self, stamps: Sequence[str]) -> str:
@@ -71,7 +74,7 @@ class Material(Protocol):
         ...
 
     def records(self, first: int) -> Generator[Record, None, None]:
-        """What becomes of each frame from `first` on."""
+        """The result for each frame from `first` on."""
         ...
 
 
@@ -100,7 +103,7 @@ def write_parts(folder: Path, split: str, material: Material, progress: Callable
 
 
 def kept(folder: Path) -> int:
-    """How many examples wait in `folder` for the rest."""
+    """The number of examples already kept in `folder`."""
     found = [(file, _read(file)) for file in folder.glob('*.json')] if folder.is_dir() else []
     return sum(part.examples for file, part in found if part is not None and file.with_suffix('').is_file())
 
@@ -192,6 +195,6 @@ def move_parts(folder: Path, split: str, parts: list[Part], template: Any) -> tu
     filled = [(number, part) for number, part in enumerate(parts) if part.examples]
     for place, (number, _) in enumerate(filled):
         name = template.sharded_filepath(shard_index=place, num_shards=len(filled))
-        # Linked, not moved: should the last steps fail, the parts are still where the next run looks for them.
+        # Linked, not moved. If a later step fails, the next run still finds the parts.
         os.link(file_of(folder, split, number), name)
     return [part.examples for _, part in filled], sum(part.bytes for _, part in filled)

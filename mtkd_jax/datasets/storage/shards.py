@@ -19,9 +19,9 @@ def write_split(
     features: tfds.features.FeaturesDict,
     template: tfds.core.ShardedFileTemplate,
 ) -> tfds.core.SplitInfo:
-    """Writes `examples` in their order into files of about `SHARD_BYTES` (before compression)."""
+    """Writes `examples` in order into files of about `SHARD_BYTES` (before compression)."""
     shards = _Shards(template)
-    # Whatever ends the writing ends those who make the examples, too.
+    # However the writing ends, the processes that make the examples end with it.
     with contextlib.closing(examples), contextlib.closing(shards):
         for _, example in examples:
             shards.add(features.serialize_example(example))

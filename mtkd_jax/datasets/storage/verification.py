@@ -1,4 +1,4 @@
-"""Reading prepared data again, to see that it is what its metadata say."""
+"""Reading prepared data again, to check that they agree with their metadata."""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -84,7 +84,7 @@ def _examples(data: Prepared, split: str, progress: Progress) -> Iterator[Exampl
 def _read(data: Prepared, source: Source, split: str, i: int) -> Example:
     try:
         return source[i]
-    except Exception as error:  # whatever the storage library makes of a damaged file
+    except Exception as error:  # the storage library may raise anything for a damaged file
         raise DataError(
             f'{data.path}: {split}, example {i} cannot be read ({error}). Prepare it again with --overwrite.'
         ) from error

@@ -1,4 +1,4 @@
-"""Writing a prepared data set whole or not at all, whatever ends the process."""
+"""Writing a prepared data set completely or not at all, however the process ends."""
 
 import contextlib
 import fcntl
@@ -21,7 +21,7 @@ from mtkd_jax.datasets.storage.opening import open_prepared
 # As tensorflow-datasets names what it is writing.
 UNFINISHED = 'incomplete.'
 REPLACED = 'replaced.'
-KEPT = 'unfinished.'  # parts that an interrupted run has written, and the next one need not
+KEPT = 'unfinished.'  # parts of an interrupted run, which the next run reuses
 
 
 def prepared(kind: type[LocalBuilder], data: Mapping[str, Any], how: Preparation, reader: Any = None) -> Prepared:
@@ -52,11 +52,11 @@ def prepared(kind: type[LocalBuilder], data: Mapping[str, Any], how: Preparation
 def write(make: Callable[[Path], LocalBuilder], data_dir: str | None, overwrite: bool) -> Prepared:
     """Prepares the data set of the builder that `make` gives for a root folder: whole, or not at all.
 
-    One process at a time; another one waits, and then finds the data set prepared. What interrupted runs left is
-    removed, but for finished parts of frames: the next run goes on from there. An existing data set is replaced
+    Only one process prepares. Another one waits, then finds the data set ready. Remains of interrupted runs are
+    removed, except finished parts of frames: the next run continues from those. An existing data set is replaced
     (`overwrite`) only when the new one is complete.
 
-    Whatever ends it tells in a note of the exception how many examples are kept.
+    An error or Ctrl-C carries a note that says how many examples are kept.
     """
     place = root(data_dir)
     target = Path(make(place).data_dir)

@@ -1,6 +1,6 @@
 """Tars, also within tars, read once from front to back: nothing is unpacked.
 
-Functions raise `DataError` where an archive is damaged; `where` is what they call it then.
+Functions raise `DataError` where an archive is damaged; `where` names it in the message.
 """
 
 import tarfile

@@ -14,7 +14,7 @@ Stages = Sequence[Mapping[str, Any]]
 
 
 def what_ran(workdir: Path, stages: Stages, known: Collection[str]) -> str:
-    """A line per stage, and what a reader must know before believing differences."""
+    """A line per stage, and a caution about differences between seeds."""
     lines = [_line(stage) for stage in stages]
     finished = {stage['stage'] for stage in stages}
     begun = [folder.name for folder in stage_folders(workdir, SETTINGS)]
