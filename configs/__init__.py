@@ -20,10 +20,10 @@ def path(name: str) -> Path:
     Raises:
         UserError: it is neither.
     """
-    if Path(name).is_file():
-        return Path(name)
     if name in NAMES:
         return Path(__file__).parent / f'{name}.py'
+    if Path(name).is_file():
+        return Path(name)
     raise UserError(
         f'`config` is {name!r}, which is no file, and none of {", ".join(NAMES)}.{suggestion(Path(name).stem, NAMES)}'
     )
@@ -34,14 +34,14 @@ def module(name: str) -> ModuleType:
     return importlib.import_module(f'mtkd_jax.configs.{name}')
 
 
-def load(text: str) -> ConfigDict:
+def load(text: str | Path) -> ConfigDict:
     """The config of `NAME`, `NAME:recipe` or `FILE.py:recipe`, as `--config` takes it.
 
     Raises:
         UserError: there is no such config or file, it has no `get_config`, or the recipe does not fit.
     """
-    name, _, argument = text.partition(':')
-    if name in NAMES and not Path(name).is_file():
+    name, _, argument = str(text).partition(':')
+    if name in NAMES:
         return module(name).get_config(argument)
     file = path(name)
     found = importlib.util.spec_from_file_location(file.stem, file)

@@ -135,6 +135,7 @@ def get_config(
     if change is not None:
         change(c)
     _set(c, {name: value for name, value in parts.items() if name not in recipe.CHOICES})
+    c.lock()  # a field that nothing reads cannot be set
     return c
 
 
@@ -251,6 +252,8 @@ def _set(c: ConfigDict, settings: Mapping[str, str]) -> None:
                 known.setdefault(name, []).append(title)
     for name, text in settings.items():
         if name not in known:
+            if name in c:
+                raise UserError(f'{name!r} is a field of its own, not of the recipe: --config.{name}={text}.')
             has = (*recipe.CHOICES, *known)
             raise UserError(f'The recipe has no {name!r}; it takes {", ".join(has)}.{suggestion(name, has)}')
         places = [f'{title}.{name}' for title in known[name]] + ([name] if name in c else [])

@@ -4,6 +4,7 @@ Commands share names of flags, and absl keeps one table per process: each define
 several can be imported together.
 """
 
+import difflib
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -89,4 +90,8 @@ def _unknown(error: flags.UnrecognizedFlagError, fields: Mapping[str, Any]) -> s
     ends = [field for field in fields if field.rpartition('.')[2] == name]
     if ends:
         return f'--{name} is a field of the config; set it with --config.{ends[0]}=...'
-    return f'there is no flag --{name}.{suggestion(name, list(flags.FLAGS))} --help lists all.'
+    meant = suggestion(name, list(flags.FLAGS))
+    last = {field.rpartition('.')[2]: f'--config.{field}' for field in fields}
+    close = difflib.get_close_matches(name, list(last), n=1)
+    meant = meant or (f' Did you mean {last[close[0]]}?' if close else '')
+    return f'there is no flag --{name}.{meant} --help lists all.'

@@ -8,6 +8,7 @@
 those of the global batch. The trainer takes its steps with this, too.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -97,19 +98,23 @@ def task_gradients(
             `losses(params, *args, shift=shift)`, which must add them to the map.
 
     Raises:
-        UserError: (at `init` and `update`) tasks are missing, twice, or unknown; `shared` names no parameter.
+        UserError: `weighting` is none; (at `init` and `update`) a task is missing, twice, or unknown, a factor is
+            negative, `params` holds what has no gradient, `shared` names no parameter, a loss is no scalar.
     """
+    if not isinstance(weighting, Weighting):
+        raise UserError(f'`weighting` is {weighting!r}; give one that is made, such as `weighting.mgda()`.')
     choice('gramian_of', gramian_of, GRAMIANS)
     if gramian_of == 'features' and weighting.needs != 'gramian':
         raise UserError("`gramian_of` is 'features', but the weighting reads no Gramian; leave it at 'parameters'.")
 
     def init(params: Any, tasks: Sequence[str]) -> State:
-        if not tasks or len(set(tasks)) < len(tasks):
-            raise UserError(f'`tasks` is {tuple(tasks)}; name each task once, at least one.')
+        names = () if isinstance(tasks, str | Mapping) else tuple(tasks)
+        if not names or len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
+            raise UserError(f'`tasks` is {tasks!r}; give a tuple that names each task once, at least one.')
         balanced, count = _with_factors(weighting, factors, tasks), len(tasks)
         if weighting.needs != 'gradients':
             return State(balanced.init(count), tuple(tasks))
-        size = sum(leaf.size for leaf in Split.of(params, shared).shared)
+        size = sum(jnp.size(leaf) for leaf in Split.of(params, shared).shared)
         return State(balanced.init(count, size), tuple(tasks))
 
     def update(
@@ -167,6 +172,11 @@ def _with_factors(weighting: Weighting, factors: Mapping[str, float] | None, tas
     missing = [name for name in tasks if name not in factors]
     if missing:
         raise UserError(f'`factors` has no entry for {", ".join(missing)}; give one per task.')
+    for name, factor in factors.items():
+        if name not in tasks or not (math.isfinite(factor) and factor >= 0):
+            raise UserError(
+                f'`factors` has {factor} for {name!r}; give each of {", ".join(tasks)} a finite number, 0 or more.'
+            )
     return scaled(weighting, tuple(factors[name] for name in tasks))
 
 

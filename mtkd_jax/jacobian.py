@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
@@ -48,16 +49,17 @@ class Split(NamedTuple):
         """Splits `params`; `shared` None: all leaves are shared.
 
         Raises:
-            UserError: no leaf is shared.
+            UserError: a leaf is no parameter, no leaf is shared, or `shared` is neither a function nor such a tree.
         """
         leaves, structure = jax.tree.flatten(params)
         paths = [keys for keys, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
+        _check_parameters(leaves, paths)
         if shared is None:
             mask = (True,) * len(leaves)
         elif callable(shared):
             mask = tuple(bool(shared(_names(keys))) for keys in paths)
         else:
-            mask = tuple(bool(leaf) for leaf in jax.tree.leaves(jax.tree.broadcast(shared, params)))
+            mask = _booleans(shared, params)
         if not any(mask):
             some = ', '.join('/'.join(_names(keys)) for keys in paths[:3])
             raise UserError(f'`shared` is true of no parameter; paths are such as {some}.')
@@ -185,15 +187,53 @@ def cosines(products: Float[Array, 't t']) -> Float[Array, 't t']:
     return jnp.where(scale > 0, products / jnp.where(scale > 0, scale, 1.0), 0.0)
 
 
+def _check_parameters(leaves: Leaves, paths: Sequence[Any]) -> None:
+    if not leaves:
+        raise UserError('`params` has no leaves; give a tree of floating-point parameters.')
+    for leaf, keys in zip(leaves, paths, strict=True):
+        dtype = leaf.dtype if hasattr(leaf, 'dtype') else np.asarray(leaf).dtype
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise UserError(
+                f'`params` has {"/".join(_names(keys))} of type {dtype}, which has no gradient; give parameters only, '
+                "such as variables['params'], or what `nnx.split(model, nnx.Param, ...)` finds."
+            )
+
+
+def _booleans(shared: Any, params: Any) -> tuple[bool, ...]:
+    """A tree of booleans, or a prefix of one, as one boolean per leaf of `params`."""
+    wanted = '`shared` is neither a function of a path nor a tree of booleans like `params` (a prefix will do)'
+    for flag in jax.tree.leaves(shared):
+        if not isinstance(flag, bool | np.bool_):
+            raise UserError(f'{wanted}; it has {flag!r}.')
+    try:
+        return tuple(bool(flag) for flag in jax.tree.leaves(jax.tree.broadcast(shared, params)))
+    except ValueError as error:
+        raise UserError(f'{wanted}: {error}') from error
+
+
 def _terms(found: Any, tasks: tuple[str, ...]) -> Terms:
     if not isinstance(found, Terms):
-        found = Terms(found[0], aux=found[1]) if isinstance(found, tuple) else Terms(found)
-    if set(found.tasks) != set(tasks):
-        raise UserError(f'`losses` gives {", ".join(found.tasks)}; the tasks are {", ".join(tasks)}. Give one of each.')
-    for name, loss in found.tasks.items():
-        if jnp.shape(loss):
-            raise UserError(f'`losses` gives an array of shape {jnp.shape(loss)} for {name}; give a scalar.')
+        pair = type(found) is tuple and len(found) == 2
+        found = Terms(found[0], aux=found[1]) if pair else Terms(found)
+    if not isinstance(found.tasks, Mapping):
+        raise UserError(
+            f'`losses` gives {type(found.tasks).__name__}; give {{task: loss}}, ({{task: loss}}, aux) or `Terms`.'
+        )
+    _one_each('losses', found.tasks, tasks)
+    if found.labelled is not None:
+        _one_each('labelled', found.labelled, tasks)
+    for name, value in (('extra', found.extra), ('scale', found.scale)):
+        if value is not None and jnp.shape(value):
+            raise UserError(f'`{name}` is an array of shape {jnp.shape(value)}; give a scalar.')
     return found
+
+
+def _one_each(what: str, given: Mapping[str, Any], tasks: tuple[str, ...]) -> None:
+    if set(given) != set(tasks):
+        raise UserError(f'`{what}` gives {", ".join(given)}; the tasks are {", ".join(tasks)}. Give one of each.')
+    for name, value in given.items():
+        if jnp.shape(value):
+            raise UserError(f'`{what}` gives an array of shape {jnp.shape(value)} for {name}; give a scalar.')
 
 
 def _names(keys: tuple[Any, ...]) -> tuple[str, ...]:

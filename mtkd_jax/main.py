@@ -5,6 +5,7 @@
 --config.FIELD=VALUE             any field; `--show` prints them all, `configs/base.py` explains them
 """
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,6 +69,8 @@ def prepared(argv: list[str]) -> tuple[list[str], dict[str, Any]]:
         found[i if equals else i + 1] = f'--config={place}' if equals else place
         fields = command.flat(configs.load(place).to_dict())
     for argument in argv:
+        if fields and re.match(r'--?config\.[\w.]*\[', argument):
+            raise UserError(f'{argument}: give the whole value, such as --config.widths=(8,8,8,8,8).')
         name = argument.partition('=')[0].lstrip('-').removeprefix('config.')
         if fields and argument.lstrip('-').startswith('config.') and not _has(fields, name):
             raise UserError(f'The config has no field {name!r}.{_meant(name, fields)} --show prints all.')
@@ -75,8 +78,7 @@ def prepared(argv: list[str]) -> tuple[list[str], dict[str, Any]]:
 
 
 def _has(fields: Mapping[str, Any], name: str) -> bool:
-    plain = name.partition('[')[0]
-    return plain in fields or any(field.startswith(f'{plain}.') for field in fields)
+    return name in fields or any(field.startswith(f'{name}.') for field in fields)
 
 
 def _meant(name: str, fields: Mapping[str, Any]) -> str:

@@ -16,8 +16,9 @@ from mtkd_jax.types import UserError
 
 def suggestion(name: str, options: Iterable[str]) -> str:
     """` Did you mean 'depth'?` (with the space in front) where one of `options` is close to `name`, else ''."""
-    close = difflib.get_close_matches(name, list(options), n=1)
-    return f' Did you mean {close[0]!r}?' if close else ''
+    plain = {option.lower().replace('-', '_'): option for option in options}
+    close = difflib.get_close_matches(name.lower().replace('-', '_'), list(plain), n=1)
+    return f' Did you mean {plain[close[0]]!r}?' if close else ''
 
 
 def choice(field: str, value: str, options: Collection[str]) -> str:

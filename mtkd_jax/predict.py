@@ -98,7 +98,10 @@ def save(
     """
     if out.is_dir() and any((out / f'{name}{suffix}').exists() for name in names for suffix in IMAGE_SUFFIXES):
         raise UserError(f'`out` is {out}, where the inputs lie; choose another folder, so that none is overwritten.')
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'`out` {out} cannot be made ({error.strerror}); give another.') from error
     for name, image in zip(names, images, strict=True):
         Image.fromarray((image * 255).round().astype(np.uint8)).save(out / f'{name}_image.png')
     arrays = {}

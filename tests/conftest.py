@@ -20,6 +20,44 @@ install_import_hook(['mtkd_jax'], CHECKER)
 
 import pytest  # noqa: E402
 
+# What trains or compiles whole networks, starts processes, or solves many problems; `tests/run.sh --fast` is without.
+SLOW = (
+    'data/test_augment',
+    'data/test_reading',
+    'datasets/test_every_data_set',
+    'datasets/test_parallel',
+    'datasets/test_storage',
+    'experiment/test_paper',
+    'experiment/test_run',
+    'experiment/test_stages',
+    'methods/',
+    'models/',
+    'test_classifiers',
+    'test_commands',
+    'test_data_sets',
+    'test_distill',
+    'test_examples',
+    'test_flags',
+    'test_golden',
+    'test_inference',
+    'test_library',
+    'test_main',
+    'test_prepare',
+    'test_unchanged',
+    'test_wheel',
+    'test_your_data',
+    'training/',
+    'weighting/test_golden',
+    'weighting/test_labels',
+)
+
+
+def pytest_collection_modifyitems(items):
+    folder = os.path.dirname(__file__)
+    for item in items:
+        if os.path.relpath(item.path, folder).startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(scope='session')
 def rooms(tmp_path_factory):

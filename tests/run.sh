@@ -1,7 +1,11 @@
 #!/usr/bin/env bash
-# Everything that must hold: style, types, the direction of imports, behaviour.
+# Everything that must hold: style, types, the direction of imports, behaviour. With --fast, no slow tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+if [ "${1:-}" = --fast ]; then
+    shift
+    set -- -m 'not slow' "$@"
+fi
 ruff check .
 ruff format --check .
 mypy

@@ -21,6 +21,7 @@ TASKS = (tasks.segmentation(5), tasks.depth(), tasks.normals())
 NAMES = tuple(task.name for task in TASKS)
 WIDTHS = (4, 4, 4, 4, 4)
 SIZE = (32, 32)
+SPEC = {'backbone': 'segnet', 'tasks': list(NAMES), 'compute_dtype': 'float32', 'data': {}, 'network': {}}
 
 
 def source(count: int, seed: int = 0, size: tuple[int, int] = SIZE) -> list[dict[str, np.ndarray]]:
@@ -67,6 +68,12 @@ def teacher_variables(seed: int) -> dict:
     return network(()).init(jax.random.key(seed), jnp.zeros((1, *SIZE, 3)), train=False)
 
 
+@functools.cache
+def frozen() -> dict:
+    """The teachers' variables, by task; computed by the first test that asks."""
+    return {name: teacher_variables(i) for i, name in enumerate(NAMES)}
+
+
 def stage(
     folder: Path,
     method=None,
@@ -84,7 +91,7 @@ def stage(
     if isinstance(method, KDMTL):
         for i, name in enumerate(NAMES):
             teachers[name] = folder / f'teacher_{name}'
-            save_model(teachers[name], {}, teacher_variables(i))
+            save_model(teachers[name], SPEC, teacher_variables(i))
     return Stage(
         name='kd_mtl',
         method=method,
@@ -96,7 +103,7 @@ def stage(
         seed=3,
         teachers=teachers,
         settings={'epochs': epochs, 'method': 'kd_mtl'},
-        model_spec={'backbone': 'segnet'},
+        model_spec=SPEC,
         facts={'method': 'kd_mtl'},
         augment=augment,
     )

@@ -41,6 +41,12 @@ def one(made, function=losses, tasks=TASKS, params=PARAMS, **options):
     return jax.jit(lambda p, s: tg.update(function, p, s, X))(params, tg.init(params, tasks))
 
 
+def tree(shared):
+    """An update with a tree of booleans."""
+    tg = task_gradients(weighting.mgda(), shared)
+    return tg.update(losses, PARAMS, tg.init(PARAMS, TASKS), X)
+
+
 def close(found, expected, rtol=1e-5):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-6), found, expected)
 
@@ -195,10 +201,31 @@ def test_a_jacobian_has_a_row_per_task():
     ('attempt', 'message'),
     [
         (lambda: one(weighting.uniform(), tasks=('a',)), '`losses` gives a, b; the tasks are a'),
-        (lambda: one(weighting.uniform(), tasks=()), 'name each task once, at least one'),
-        (lambda: one(weighting.uniform(), tasks=('a', 'a')), 'name each task once'),
+        (lambda: one(weighting.uniform(), tasks=()), 'names each task once, at least one'),
+        (lambda: one(weighting.uniform(), tasks=('a', 'a')), 'names each task once'),
         (lambda: one(weighting.uniform(), lambda p, x: {'a': x, 'b': x}), r'an array of shape \(8, 3\) for a'),
         (lambda: one(weighting.uniform(), factors={'a': 1.0}), '`factors` has no entry for b'),
+        (lambda: one(weighting.uniform(), factors={'a': 1.0, 'b': -1.0}), "`factors` has -1.0 for 'b'"),
+        (lambda: one(weighting.uniform(), factors={'a': np.nan, 'b': 1.0}), "`factors` has nan for 'a'"),
+        (lambda: one(weighting.uniform(), factors={'a': 1.0, 'b': 1.0, 'c': 1.0}), "`factors` has 1.0 for 'c'"),
+        (lambda: one(weighting.uniform(), tasks='ab'), "`tasks` is 'ab'; give a tuple"),
+        (lambda: one(weighting.uniform(), lambda p, x: jnp.sum(x)), '`losses` gives .*; give {task: loss}'),
+        (lambda: one(weighting.uniform(), lambda p, x: (losses(p, x), 1, 2)), '`losses` gives tuple; give {task: los'),
+        (lambda: one(weighting.uniform(), lambda p, x: Terms(losses(p, x), extra=x)), r'`extra` is an .* \(8, 3\)'),
+        (lambda: one(weighting.uniform(), lambda p, x: Terms(losses(p, x), scale=x)), r'`scale` is an .* \(8, 3\)'),
+        (
+            lambda: one(weighting.uniform(), lambda p, x: Terms(losses(p, x), labelled={'a': True})),
+            '`labelled` gives a; the tasks are b, a',
+        ),
+        (
+            lambda: one(weighting.uniform(), lambda p, x: Terms(losses(p, x), labelled={'a': x, 'b': x})),
+            r'`labelled` gives an array of shape \(8, 3\) for a',
+        ),
+        (lambda: one(weighting.mgda(), params={'n': 3, **PARAMS}), '`params` has n of type int'),
+        (lambda: one(weighting.mgda(), params={'key': jax.random.key(0), **PARAMS}), '`params` has key of type key'),
+        (lambda: one(weighting.graddrop(), params={}), '`params` has no leaves'),
+        (lambda: tree('trunk'), "`shared` is neither a function .* it has 'trunk'"),
+        (lambda: tree({'trunk': True}), '`shared` is neither a function of a path nor a tree of booleans like'),
         (lambda: task_gradients(weighting.dwa(), gramian_of='features'), 'reads no Gramian'),
         (lambda: one(given('gramian'), gramian_of='features'), 'Give `shift`'),
         (

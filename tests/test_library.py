@@ -40,6 +40,17 @@ def test_importing_the_package_imports_nothing_else():
     assert python(code).strip() == '[]'
 
 
+@pytest.mark.parametrize('given', ["'mgda'", 'mt.weighting.mgda'])
+def test_a_weighting_that_is_not_made_is_refused(given):
+    """In a process of its own: the tests' check of types would be first."""
+    code = f"""import mtkd_jax as mt
+try:
+    mt.task_gradients({given})
+except mt.UserError as error:
+    print(error)"""
+    assert 'give one that is made, such as `weighting.mgda()`' in python(code)
+
+
 def test_importing_the_package_takes_no_time():
     """Less than 0.3 s of the processor; in fact a hundredth of that."""
     code = 'import time; a = time.process_time(); import mtkd_jax; print(time.process_time() - a)'

@@ -13,6 +13,11 @@ def test_a_close_name_is_suggested():
         names.choice('task', 'depht', ('depth', 'normals'))
 
 
+def test_case_and_dashes_do_not_matter():
+    assert names.suggestion('MGDA', ('mgda', 'pcgrad')) == " Did you mean 'mgda'?"
+    assert names.suggestion('kd-mtl', ('kd_mtl', 'mtl')) == " Did you mean 'kd_mtl'?"
+
+
 def test_nothing_is_suggested_where_nothing_is_close():
     with pytest.raises(UserError, match=r'choose one of depth, normals\.$'):
         names.choice('task', 'xyz', ('depth', 'normals'))

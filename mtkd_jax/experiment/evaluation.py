@@ -9,6 +9,7 @@ from mtkd_jax.experiment.models import open_model
 from mtkd_jax.names import choice
 from mtkd_jax.training import sharding
 from mtkd_jax.training.evaluate import Evaluator
+from mtkd_jax.types import UserError
 
 
 def evaluate(
@@ -29,9 +30,11 @@ def evaluate(
         allow_modules: see `load`.
 
     Raises:
-        UserError: it is no model folder, or there is no such split.
+        UserError: it is no model folder, `batch_size` is below 1, or there is no such split.
         DataNotPrepared: the data are not in `data_dir`.
     """
+    if batch_size < 1:
+        raise UserError(f'`batch_size` is {batch_size}; give at least 1.')
     opened = open_model(Path(model), allow_modules=allow_modules)
     described = opened.spec['data']
     data = datasets.named(described['dataset']).open(described, data_dir)

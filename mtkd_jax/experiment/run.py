@@ -1,5 +1,6 @@
 """A whole run: every stage that is not finished, evaluated, drawn and reported."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ from mtkd_jax.reporting.writers import MetricWriter
 from mtkd_jax.training.given import GivenTeacher, evaluate_given
 from mtkd_jax.training.run import finished_results, run_stage
 from mtkd_jax.training.stop import StopRequest
+from mtkd_jax.types import UserError
 
 
-def run(config: ConfigDict | str, workdir: str | Path) -> Path:
+def run(config: ConfigDict | str | Path, workdir: str | Path) -> Path:
     """Runs every stage that is not finished yet and writes the report, whose path is returned.
 
     Args:
@@ -31,18 +33,20 @@ def run(config: ConfigDict | str, workdir: str | Path) -> Path:
         workdir: keeps everything; the same call continues what was stopped.
 
     Raises:
-        UserError: a field does not fit, data are not prepared, or `workdir` holds stages with other settings.
+        UserError: a field does not fit, data are not prepared, `workdir` cannot be made, or it holds stages with other
+            settings.
         StoppedError: SIGTERM asked to stop; the state is saved.
         NonFiniteLossError: a loss or gradient is infinite or NaN.
     """
-    config, workdir = configs.load(config) if isinstance(config, str) else config, Path(workdir)
+    config, workdir = config if isinstance(config, ConfigDict) else configs.load(config), Path(workdir)
+    _check_place(workdir)
     with SplitProgress() as rendering:
         made = experiment(config, workdir, rendering)
     for stage in made.stages:
         # Raises before anything is written, when the workdir holds a stage of that name with other settings.
         finished_results(workdir, stage.name, stage.settings)
     with StopRequest() as stop:
-        workdir.mkdir(parents=True, exist_ok=True)
+        _make(workdir)
         write_json(workdir / 'config.json', config.to_dict())
         for stage in made.stages:
             if isinstance(stage, GivenTeacher):
@@ -52,6 +56,21 @@ def run(config: ConfigDict | str, workdir: str | Path) -> Path:
             _draw_panel(workdir, stage.name, made, config)
     draw_workdir(workdir, made.tasks)
     return write_report(workdir, {task.name: task for task in made.tasks}, note=made.paper_note)
+
+
+def _check_place(workdir: Path) -> None:
+    """Says now, and not after hours of rendering, that nothing can be written there."""
+    there = next(place for place in (workdir, *workdir.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        what = 'cannot be written to' if there.is_dir() else 'is no folder'
+        raise UserError(f'`workdir` is {workdir}, but {there} {what}; give another.')
+
+
+def _make(workdir: Path) -> None:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'`workdir` {workdir} cannot be made ({error.strerror}); give another.') from error
 
 
 def _draw_panel(workdir: Path, stage: str, made: Experiment, config: ConfigDict) -> None:

@@ -22,4 +22,6 @@ def named(name: str) -> Any:
     """
     if name in NAMES:
         return NAMES[name]
-    return names.module('method', name, ('Settings', 'stages'), tuple(NAMES))
+    found = names.module('method', name, ('Settings', 'stages'), tuple(NAMES))
+    names.having(found.Settings, f'`Settings` of the method {name!r}', ('defaults', 'check'))
+    return found

@@ -50,7 +50,7 @@ def load_model(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         )
     needed = ('backbone', 'tasks', 'compute_dtype', 'data', *(('classes',) if spec['format'] == 1 else ('network',)))
     lacking = [name for name in needed if name not in spec]
-    if lacking and spec.keys() - {'format'}:
+    if lacking:
         raise UserError(f'{file} lacks `{"`, `".join(lacking)}`; write the model folder again.')
     spec = _from_first_format(spec) if spec['format'] == 1 else spec
     arrays = read_npz(folder / 'weights.npz')

@@ -77,10 +77,10 @@ def settings(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def check(section: str, values: Mapping[str, Any]) -> None:
-    """Raises a UserError unless every number of these settings is finite and not negative, and momenta are below 1."""
+    """Raises a UserError unless these settings are finite numbers, not negative, and momenta are below 1."""
     for name, value in values.items():
         for number in value if isinstance(value, tuple | list) else (value,):
-            if not (math.isfinite(number) and number >= 0):
+            if not (isinstance(number, int | float) and math.isfinite(number) and number >= 0):
                 raise UserError(f'`{section}.{name}` is {value}; give finite numbers, 0 or more.')
             if name in ('b1', 'b2', 'momentum') and number >= 1:
                 raise UserError(f'`{section}.{name}` is {value}; give a number below 1.')

@@ -32,7 +32,7 @@ def settings(name: str) -> dict[str, Any]:
     """What can be set of a weighting, with its defaults; `gramian_of` where it reads a Gramian.
 
     Raises:
-        UserError: there is no such weighting, or one of the user's has an argument without a default.
+        UserError: there is no such weighting, or one of the user's has an argument without a default or makes none.
     """
     constructor = named(name)
     parameters = inspect.signature(constructor).parameters.values()
@@ -40,4 +40,7 @@ def settings(name: str) -> dict[str, Any]:
     lacking = [key for key, value in found.items() if value is inspect.Parameter.empty]
     if lacking:
         raise UserError(f'The weighting {name!r} takes {lacking[0]!r}, which has no default; give it one.')
-    return found | ({'gramian_of': 'parameters'} if constructor(**found).needs == 'gramian' else {})
+    made = constructor(**found)
+    if not isinstance(made, Weighting):
+        raise UserError(f'The weighting {name!r} gives {made!r}; give a `mtkd_jax.Weighting`.')
+    return found | ({'gramian_of': 'parameters'} if made.needs == 'gramian' else {})

@@ -13,7 +13,7 @@ from tests.recipes import load, stages
     ('fields', 'message'),
     [
         ({'data__height': 40}, '`data.height` is 40; segnet needs a multiple of 32'),
-        ({'widths': (4, 4)}, 'needs 5 positive numbers'),
+        ({'widths': (4, 4)}, 'needs 5 positive whole numbers'),
         ({'widths': (4, 4.5, 4, 4, 4)}, 'needs 5 positive whole numbers'),
         ({'accumulate_steps': 3}, '`accumulate_steps` is 3, but a stage has 2 steps'),
         ({'data__validation_fraction': math.nan}, '`data.validation_fraction` is nan'),

@@ -10,6 +10,21 @@ from mtkd_jax.weighting.registry import CONSTRUCTORS
 from tests.recipes import load
 
 
+def test_a_field_that_nothing_reads_cannot_be_set():
+    config = load('rooms')
+    with pytest.raises(AttributeError, match='Did you mean "epochs"'):
+        config.epoch = 3
+    with pytest.raises(AttributeError, match='Did you mean "height"'):
+        config.data.hieght = 4
+
+
+def test_a_file_beside_does_not_hide_a_config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'rooms').write_text('')
+    assert configs.load('rooms').data.dataset == 'rooms'
+    assert configs.path('rooms').suffix == '.py'
+
+
 def test_a_recipe_takes_choices_and_their_settings():
     config = configs.load('rooms:method=sd_mtcnn,objective=eq6,attention=off,student_widths=4+5+6+7,weight=0.5')
     assert config.method_settings.objective == 'eq6'

@@ -13,7 +13,6 @@ from mtkd_jax.methods import Supervised
 from mtkd_jax.methods.kd_mtl import KDMTL
 from tests import small
 
-FROZEN = {name: small.teacher_variables(i) for i, name in enumerate(small.NAMES)}
 BATCH = jax.tree.map(jnp.asarray, next(small.split(8).ordered()))
 
 
@@ -62,12 +61,12 @@ def test_only_the_chosen_points_are_distilled(points):
 def test_teachers_run_with_running_statistics_unless_asked_otherwise():
     start = variables(small.kd_mtl())
     kept, batch = (
-        jax.jit(small.kd_mtl(teacher_batch_stats=flag).losses)(start, FROZEN, BATCH)[0].distillation
+        jax.jit(small.kd_mtl(teacher_batch_stats=flag).losses)(start, small.frozen(), BATCH)[0].distillation
         for flag in (False, True)
     )
     assert all(kept[name] != batch[name] for name in small.NAMES)
     # Only running statistics that are not the batch's make the difference visible: shift them.
-    shifted = jax.tree.map(lambda x: x, FROZEN)
+    shifted = jax.tree.map(lambda x: x, small.frozen())
     shifted['depth']['batch_stats'] = jax.tree.map(lambda x: x + 1, shifted['depth']['batch_stats'])
     again = jax.jit(small.kd_mtl(teacher_batch_stats=True).losses)(start, shifted, BATCH)[0].distillation
     np.testing.assert_allclose(again['depth'], batch['depth'], rtol=1e-6)
@@ -80,7 +79,7 @@ def test_teachers_get_no_gradient_and_adaptors_only_theirs():
     def depth_distance(params, frozen):
         return method.losses({**start, 'params': params}, frozen, BATCH)[0].distillation['depth']
 
-    params, frozen = jax.jit(jax.grad(depth_distance, argnums=(0, 1)))(start['params'], FROZEN)
+    params, frozen = jax.jit(jax.grad(depth_distance, argnums=(0, 1)))(start['params'], small.frozen())
     assert all(not np.any(x) for x in jax.tree.leaves(frozen))
     for name, gradient in params['adaptors'].items():
         assert np.any(gradient['kernel']) == name.startswith('depth_')

@@ -15,7 +15,6 @@ from mtkd_jax.types import UserError
 from tests import small, tiny
 
 OPTIMIZER = small.make_optimizer(1e-3, [1.0], 10, 1e-2, 5e-4)
-FROZEN = {name: small.teacher_variables(i) for i, name in enumerate(small.NAMES)}
 
 
 STILL = small.make_optimizer(0.0, [], 10, 0.0, 0.0)
@@ -31,7 +30,7 @@ def one_step(method, devices=1, weights=None, batch=None, **options):
     step = compile_step(train_step(method, weighter, OPTIMIZER, 10, **options), mesh)
     state = sharding.replicate(jax.tree.map(jnp.copy, before), mesh)
     batch = jax.device_put(batch, sharding.batched(mesh))
-    after, scalars = step(state, sharding.replicate(FROZEN, mesh), batch)
+    after, scalars = step(state, sharding.replicate(small.frozen(), mesh), batch)
     return before, jax.device_get(after), jax.device_get(scalars)
 
 
