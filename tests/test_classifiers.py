@@ -124,7 +124,7 @@ def test_svhn_omniglot_runs(data_dir, tmp_path):
             {'recipe': 'backbone=segnet', 'widths': (4,) * 5, 'data__height': 32, 'data__width': 32},
             "is 'segnet'; digits",
         ),
-        ('glyphs', {'widths': (4, 4)}, 'lenet_mtl needs 4 positive numbers'),
+        ('glyphs', {'widths': (4, 4)}, 'lenet_mtl needs 4 positive whole numbers'),
         ('glyphs', {'data__height': 24}, '`data.height` is 24; lenet_mtl needs a multiple of 16'),
         ('glyphs', {'batch_size': 5}, '`batch_size` 5 does not divide into equal shares of digits, characters'),
         (
