@@ -33,14 +33,6 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-    """Every field of a config by its dotted name."""
-    found: dict[str, Any] = {}
-    for name, field in tree.items():
-        found |= flat(field, f'{prefix}{name}.') if isinstance(field, Mapping) else {prefix + name: field}
-    return found
-
-
 def start(
     command: Callable[[], None],
     errors: tuple[type[Exception], ...] = (),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict, config_flags
 
 from mtkd_jax import command, configs, datasets, methods, models, recipe
@@ -49,7 +50,7 @@ Methods, weightings, backbones and data sets of your own are named by their modu
 
 def show(config: ConfigDict) -> str:
     """Every field and its value, a line each."""
-    return '\n'.join(f'{name} = {value!r}' for name, value in command.flat(config.to_dict()).items())
+    return '\n'.join(f'{name} = {value!r}' for name, value in flatten_dict(config.to_dict(), sep='.').items())
 
 
 def prepared(argv: list[str]) -> tuple[list[str], dict[str, Any]]:
@@ -67,7 +68,7 @@ def prepared(argv: list[str]) -> tuple[list[str], dict[str, Any]]:
         name, colon, chosen = (text if equals else argv[i + 1]).partition(':')
         place = f'{configs.path(name)}{colon}{chosen}'
         found[i if equals else i + 1] = f'--config={place}' if equals else place
-        fields = command.flat(configs.load(place).to_dict())
+        fields = flatten_dict(configs.load(place).to_dict(), sep='.')
     for argument in argv:
         if fields and re.match(r'--?config\.[\w.]*\[', argument):
             raise UserError(f'{argument}: give the whole value, such as --config.widths=(8,8,8,8,8).')

@@ -1,6 +1,7 @@
 """What a data set is: a frozen bundle of all there is to know of it."""
 
 import hashlib
+import importlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -115,6 +116,29 @@ class DataSet:
     own_validation: bool = False
     per_image: bool = False
     free: tuple[str, ...] = ()
+
+
+def from_files(package: str) -> dict[str, Any]:
+    """`open`, `ready` and `prepare` of a data set that `package`'s module `builder` makes from the user's files."""
+
+    def builder() -> Any:
+        # Not before it is needed: tensorflow-datasets takes seconds to import.
+        return importlib.import_module(f'{package}.builder')
+
+    return {
+        'open': lambda data, data_dir: builder().opened(data, data_dir),
+        'ready': lambda data, data_dir, progress: builder().opened(data, data_dir),
+        'prepare': lambda data, how: builder().prepared(data, how),
+    }
+
+
+def rendered(package: str) -> dict[str, Any]:
+    """The same of a data set that is rendered: it makes itself ready."""
+    made = from_files(package)
+    return {
+        **made,
+        'ready': lambda data, data_dir, progress: made['prepare'](data, Preparation('', data_dir, progress)),
+    }
 
 
 def by_name(*tasks: Task) -> dict[str, Task]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from mtkd_jax import configs
@@ -76,15 +77,6 @@ def _differences(mine: Mapping[str, Any], paper: Mapping[str, Any]) -> dict[str,
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-
-    def add(tree: Mapping[str, Any], prefix: str) -> None:
-        for name, value in tree.items():
-            if isinstance(value, Mapping):
-                add(value, f'{prefix}{name}.')
-            else:
-                found[prefix + name] = value
-
     # As JSON, so that tuples and lists are alike.
-    add(json.loads(json.dumps(settings)), '')
+    found = flatten_dict(json.loads(json.dumps(settings)), sep='.')
     return {name: value for name, value in found.items() if not name.startswith(NOT_COMPARED)}

@@ -53,12 +53,9 @@ def tasks_of(config: ConfigDict) -> tuple[Task, ...]:
 def run_of(config: ConfigDict) -> Run:
     """What the config's method builds its stages from."""
     backbone, dtype = models.named(config.backbone), DTYPES[config.compute_dtype]
-    own = config.backbone_settings.to_dict()
 
     def network(tasks: Sequence[Task], **options: Any) -> nn.Module:
-        # Where a method says nothing, the network is one branch.
-        branch = {'branches': [MAIN]} if hasattr(backbone, 'BRANCHES') else {}
-        return make_network(backbone, tasks, config.widths, dtype, {**own, **branch, **options})
+        return make_network(backbone, tasks, config.widths, dtype, _network_options(config, options))
 
     def given(task: Task, folder: Path) -> Given:
         spec, _ = load_model(folder)
@@ -74,16 +71,21 @@ def model_spec(config: ConfigDict, tasks: Sequence[str], options: Mapping[str, A
     """What a model folder says of a network of the config: `options` are those that the method adds."""
     data = config.data.to_dict()
     free = {name: data[name] for name in datasets.named(config.data.dataset).free if name in data}
-    branch = {'branches': [MAIN]} if hasattr(models.named(config.backbone), 'BRANCHES') else {}
     return {
         'backbone': config.backbone,
         'widths': list(config.widths),
-        'network': {**config.backbone_settings.to_dict(), **branch, **options},
+        'network': _network_options(config, options),
         'tasks': list(tasks),
         'compute_dtype': config.compute_dtype,
         'data': {**data_settings(config), **free},
         'trained_with': {'method': config.method, 'weighting': balance.name_of(config)},
     }
+
+
+def _network_options(config: ConfigDict, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The backbone's settings, and the `options` of the method; where it says nothing, the network is one branch."""
+    branch = {'branches': [MAIN]} if hasattr(models.named(config.backbone), 'BRANCHES') else {}
+    return {**config.backbone_settings.to_dict(), **branch, **options}
 
 
 def _check_given(config: ConfigDict, task: Task, folder: Path, spec: Mapping[str, Any]) -> None:

@@ -1,9 +1,11 @@
 """The results of any number of runs, as rows for a data frame."""
 
 import glob
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from flax.traverse_util import flatten_dict
 
 from mtkd_jax import records
 from mtkd_jax.types import UserError
@@ -51,16 +53,10 @@ def _rows(workdir: Path) -> Iterator[dict[str, Any]]:
         about |= {'tasks': '+'.join(stage['tasks']), 'seed': stage.get('seed')}
         about |= {'epochs': stage.get('epochs'), 'steps': stage.get('steps')}
         about['selection'] = (stage.get('selection') or {}).get('rule')
-        settings = {f'settings.{name}': value for name, value in _flat(stage.get('settings') or {})}
+        settings = {
+            f'settings.{name}': value for name, value in flatten_dict(stage.get('settings') or {}, sep='.').items()
+        }
         for found in (stage.get('baselines') or {}).values():
             about |= {f'baseline.{name}': value for name, value in found.items() if name != 'predictor'}
         for branch, metrics in records.by_branch(stage['results']).items():
             yield {'workdir': str(workdir), 'branch': branch, **about, **settings, **metrics}
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f'{prefix}{name}.')
-        else:
-            yield prefix + name, value

@@ -60,7 +60,7 @@ def run(config: ConfigDict | str | Path, workdir: str | Path) -> Path:
 
 def _check_place(workdir: Path) -> None:
     """Says now, and not after hours of rendering, that nothing can be written there."""
-    there = next(place for place in (workdir, *workdir.absolute().parents) if place.exists())
+    there = next(place for place in (workdir, *workdir.absolute().parents) if os.path.exists(place))
     if not there.is_dir() or not os.access(there, os.W_OK):
         what = 'cannot be written to' if there.is_dir() else 'is no folder'
         raise UserError(f'`workdir` is {workdir}, but {there} {what}; give another.')

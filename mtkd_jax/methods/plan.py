@@ -16,7 +16,7 @@ import flax.linen as nn
 from mtkd_jax.methods.method import Method
 from mtkd_jax.models.backbone import branches
 from mtkd_jax.tasks import Task
-from mtkd_jax.types import MAIN, STUDENT, TEACHER, UserError
+from mtkd_jax.types import ENSEMBLE, MAIN, STUDENT, TEACHER, UserError
 
 
 @dataclass(frozen=True)
@@ -153,4 +153,4 @@ def deployments(network: Mapping[str, Any]) -> dict[str, list[str]]:
     """What can be deployed of a network with these options: every branch alone, and teacher and student together."""
     found = list(network.get('branches', [MAIN]))
     both = {f'{TEACHER} + {STUDENT}': [TEACHER, STUDENT]} if {TEACHER, STUDENT} <= set(found) else {}
-    return {**{branch: [branch] for branch in found if branch != 'ensemble'}, **both}
+    return {**{branch: [branch] for branch in found if branch != ENSEMBLE}, **both}

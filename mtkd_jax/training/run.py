@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 import jax
+from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 
 from mtkd_jax import records
@@ -125,7 +126,7 @@ def _timing(written: list[records.Record], loop: Loop, mesh: Mesh) -> dict[str, 
 
 
 def _check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    flat_before, flat_now = _flat(before), _flat(json.loads(json.dumps(now)))
+    flat_before, flat_now = flatten_dict(before, sep='.'), flatten_dict(json.loads(json.dumps(now)), sep='.')
     names = sorted({*flat_before, *flat_now})
     changed = [n for n in names if flat_before.get(n) != flat_now.get(n)]
     if changed:
@@ -134,10 +135,3 @@ def _check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any])
             f'{folder} belongs to a run with other settings: {listed}. Use another --workdir, or remove that folder to '
             'train the stage again.'
         )
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat.update(_flat(value, f'{prefix}{name}.') if isinstance(value, dict) else {prefix + name: value})
-    return flat

@@ -34,26 +34,17 @@ def _check(data: Mapping[str, Any]) -> None:
         raise UserError(f'`data.classes` is {data["classes"]}; cityscapes has {COUNTS[0]} or {COUNTS[1]}.')
 
 
-def _builder() -> Any:
-    # Not before it is needed: tensorflow-datasets takes seconds to import.
-    from mtkd_jax.datasets.cityscapes import builder
-
-    return builder
-
-
 DATA_SET = base.DataSet(
     name='cityscapes',
     defaults=DEFAULTS,
     task_names=('segmentation', 'depth'),
     tasks=_tasks,
     check=_check,
-    open=lambda data, data_dir: _builder().opened(data, data_dir),
-    ready=lambda data, data_dir, progress: _builder().opened(data, data_dir),
-    prepare=lambda data, how: _builder().prepared(data, how),
     flags=(
         SOURCE,
         Flag('classes', 'classes', 'Classes, 7 or 19'),
         Flag('depth', 'depth', 'inverse, or metric (metres, from raw files only)'),
     ),
     free=('depth_maximum',),
+    **base.from_files(__name__),
 )

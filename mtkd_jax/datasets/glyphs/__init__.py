@@ -49,22 +49,12 @@ def _check(data: Mapping[str, Any]) -> None:
         raise UserError(f'`data.classes.digits` is {classes["digits"]}; there are {len(DIGITS)}.')
 
 
-def _builder() -> Any:
-    # Not before it is needed: tensorflow-datasets takes seconds to import.
-    from mtkd_jax.datasets.glyphs import builder
-
-    return builder
-
-
 DATA_SET = base.DataSet(
     name='glyphs',
     defaults=DEFAULTS,
     task_names=TASKS,
     tasks=_tasks,
     check=_check,
-    open=lambda data, data_dir: _builder().opened(data, data_dir),
-    ready=lambda data, data_dir, progress: _builder().prepared(data, base.Preparation('', data_dir, progress)),
-    prepare=lambda data, how: _builder().prepared(data, how),
     flags=(
         Flag('train', 'digits_train', 'Training digits'),
         Flag('test', 'digits_test', 'Test digits'),
@@ -72,4 +62,5 @@ DATA_SET = base.DataSet(
         Flag('seed', 'glyph_seed', 'Seed; other seeds draw other digits and variations'),
     ),
     per_image=True,
+    **base.rendered(__name__),
 )

@@ -22,22 +22,13 @@ def _tasks(data: Mapping[str, Any]) -> dict[str, Task]:
     )
 
 
-def _builder() -> Any:
-    # Not before it is needed: tensorflow-datasets takes seconds to import.
-    from mtkd_jax.datasets.nyuv2 import builder
-
-    return builder
-
-
 DATA_SET = base.DataSet(
     name='nyuv2',
     defaults=DEFAULTS,
     task_names=('segmentation', 'depth', 'normals'),
     tasks=_tasks,
     check=lambda data: None,
-    open=lambda data, data_dir: _builder().opened(data, data_dir),
-    ready=lambda data, data_dir, progress: _builder().opened(data, data_dir),
-    prepare=lambda data, how: _builder().prepared(data, how),
     flags=(SOURCE,),
     free=('depth_maximum',),
+    **base.from_files(__name__),
 )

@@ -39,26 +39,17 @@ def _tasks(data: Mapping[str, Any]) -> dict[str, Task]:
     )
 
 
-def _builder() -> Any:
-    # Not before it is needed: tensorflow-datasets takes seconds to import.
-    from mtkd_jax.datasets.rooms import builder
-
-    return builder
-
-
 DATA_SET = base.DataSet(
     name='rooms',
     defaults=DEFAULTS,
     task_names=('segmentation', 'depth', 'normals', 'keypoints', 'edges'),
     tasks=_tasks,
     check=lambda data: base.check_ranges('rooms', data, LIMITS),
-    open=lambda data, data_dir: _builder().opened(data, data_dir),
-    ready=lambda data, data_dir, progress: _builder().prepared(data, base.Preparation('', data_dir, progress)),
-    prepare=lambda data, how: _builder().prepared(data, how),
     flags=(
         Flag('train', 'train_images', 'Training scenes'),
         Flag('test', 'test_images', 'Test scenes'),
         Flag('seed', 'scene_seed', 'Seed; other seeds give other rooms'),
     ),
     free=('depth_maximum',),
+    **base.rendered(__name__),
 )

@@ -19,22 +19,13 @@ def _tasks(data: Mapping[str, Any]) -> dict[str, Task]:
     return base.by_name(*(tasks.classification(name, classes[name], title=TITLES[name]) for name in TASKS))
 
 
-def _builder() -> Any:
-    # Not before it is needed: tensorflow-datasets takes seconds to import.
-    from mtkd_jax.datasets.svhn_omniglot import builder
-
-    return builder
-
-
 DATA_SET = base.DataSet(
     name='svhn_omniglot',
     defaults=DEFAULTS,
     task_names=TASKS,
     tasks=_tasks,
     check=lambda data: None,
-    open=lambda data, data_dir: _builder().opened(data, data_dir),
-    ready=lambda data, data_dir, progress: _builder().opened(data, data_dir),
-    prepare=lambda data, how: _builder().prepared(data, how),
     flags=(SOURCE, Flag('partial', 'partial', 'Accept less than the official images')),
     per_image=True,
+    **base.from_files(__name__),
 )

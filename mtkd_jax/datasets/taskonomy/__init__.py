@@ -32,23 +32,14 @@ def _check(data: Mapping[str, Any]) -> None:
         raise UserError(f'`data.classes` is {data["classes"]}; taskonomy has 17 or 18 (with "uncertain" as a class).')
 
 
-def _builder() -> Any:
-    # Not before it is needed: tensorflow-datasets takes seconds to import.
-    from mtkd_jax.datasets.taskonomy import builder
-
-    return builder
-
-
 DATA_SET = base.DataSet(
     name='taskonomy',
     defaults=DEFAULTS,
     task_names=('segmentation', 'depth', 'normals', 'keypoints', 'edges'),
     tasks=_tasks,
     check=_check,
-    open=lambda data, data_dir: _builder().opened(data, data_dir),
-    ready=lambda data, data_dir, progress: _builder().opened(data, data_dir),
-    prepare=lambda data, how: _builder().prepared(data, how),
     flags=(SOURCE,),
     own_validation=True,
     free=('depth_maximum',),
+    **base.from_files(__name__),
 )

@@ -5,6 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flax.traverse_util import flatten_dict
+
 from mtkd_jax.records import SETTINGS, stage_folders
 from mtkd_jax.reporting.progress import duration
 from mtkd_jax.reporting.tables import markdown
@@ -160,10 +162,10 @@ def _picture(workdir: Path, name: str) -> str:
 
 def settings(stages: Stages) -> str:
     """All settings of the first stage, and of the others what differs from it."""
-    first = _flat(stages[0].get('settings') or {})
+    first = _texts(stages[0].get('settings') or {})
     parts = [f'{stages[0]["stage"]}:\n\n{_block(first)}']
     for stage in stages[1:]:
-        own = _flat(stage.get('settings') or {})
+        own = _texts(stage.get('settings') or {})
         changed = {name: value for name, value in own.items() if name not in first or first[name] != value}
         changed |= dict.fromkeys((name for name in first if name not in own), '(not set)')
         body = _block(changed) if changed else 'the same.'
@@ -176,11 +178,6 @@ def _block(flat: Mapping[str, str]) -> str:
     return '\n'.join(['```', *(f'{name:{width}} = {value}' for name, value in flat.items()), '```'])
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f'{prefix}{name}.'))
-        else:
-            flat[prefix + name] = json.dumps(value, ensure_ascii=False)
-    return flat
+def _texts(tree: Mapping[str, Any]) -> dict[str, str]:
+    """Every setting by its dotted name, as JSON."""
+    return {name: json.dumps(value, ensure_ascii=False) for name, value in flatten_dict(dict(tree), sep='.').items()}
