@@ -14,9 +14,9 @@ os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.5'
 
 from jaxtyping import install_import_hook  # noqa: E402
 
-# `is_pep484_tower`: an int where a float is expected, as everywhere in Python.
-CHECKER = 'beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))'
-install_import_hook(['mtkd_jax'], CHECKER)
+import tests.checker  # noqa: E402, F401
+
+install_import_hook(['mtkd_jax'], 'tests.checker.check')
 
 import pytest  # noqa: E402
 

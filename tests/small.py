@@ -9,19 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mtkd_jax import distill, models, tasks, weighting
+from mtkd_jax import distill, tasks, weighting
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.methods.kd_mtl import KDMTL
 from mtkd_jax.training import optimizer, sharding
 from mtkd_jax.training.folder import save_model
 from mtkd_jax.training.selection import rule_named
 from mtkd_jax.training.stage import Cadence, Stage, StageData
+from tests import shallow
 
 TASKS = (tasks.segmentation(5), tasks.depth(), tasks.normals())
 NAMES = tuple(task.name for task in TASKS)
 WIDTHS = (4, 4, 4, 4, 4)
 SIZE = (32, 32)
-SPEC = {'backbone': 'segnet', 'tasks': list(NAMES), 'compute_dtype': 'float32', 'data': {}, 'network': {}}
+SPEC = {'backbone': 'tests.shallow', 'tasks': list(NAMES), 'compute_dtype': 'float32', 'data': {}, 'network': {}}
 
 
 def source(count: int, seed: int = 0, size: tuple[int, int] = SIZE) -> list[dict[str, np.ndarray]]:
@@ -48,8 +49,8 @@ def split(count: int, batch_size: int = 8, seed: int = 0, chosen=TASKS) -> Split
     return Split(source(count, seed), tuple(chosen), batch_size)
 
 
-def network(chosen=TASKS, dtype=None) -> models.SegNet:
-    return models.SegNet(tuple(chosen), WIDTHS, dtype)
+def network(chosen=TASKS, dtype=None) -> shallow.Backbone:
+    return shallow.Backbone(tuple(chosen), WIDTHS, dtype)
 
 
 def kd_mtl(points=('mid', 'last'), teacher_batch_stats=False, weights=(1.0, 1.0, 2.0), dtype=None) -> KDMTL:
@@ -156,9 +157,9 @@ def filled(shapes, seed=0):
     rng = np.random.default_rng(seed)
 
     def fill(path, leaf):
-        if path[-1].key in ('scale', 'var'):
+        if getattr(path[-1], 'key', '') in ('scale', 'var'):
             return jnp.ones(leaf.shape)
         values = rng.standard_normal(leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1]))
-        return jnp.asarray(values, jnp.float32)
+        return jnp.asarray(values, leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(fill, shapes)

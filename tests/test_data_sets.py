@@ -81,7 +81,7 @@ def test_cityscapes_has_metric_depth_and_19_classes(data_dir, tmp_path):
 
 
 def test_taskonomy_runs_with_its_own_validation_split(data_dir, tmp_path):
-    recipe = 'method=uniform,backbone=segnet,tasks=segmentation+normals+edges'
+    recipe = 'method=uniform,backbone=tests.shallow,tasks=segmentation+normals+edges'
     run(load('taskonomy', data_dir, recipe, selection='best_validation', data__classes=17), tmp_path)
     found = results(tmp_path, 'uniform')['results']
     assert {'miou', 'normal_cosine', 'edges_abs'} <= set(found)

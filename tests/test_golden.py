@@ -14,7 +14,7 @@ from mtkd_jax.training.sharding import make_mesh, replicate
 from mtkd_jax.training.state import TrainState
 from mtkd_jax.training.step import compile_step, train_step
 from mtkd_jax.types import MAIN, Batch, Target
-from tests import golden_weights, small
+from tests import golden_weights, small, unchanged
 
 TASKS = (tasks.segmentation(13), tasks.depth(), tasks.normals())
 NAMES = tuple(task.name for task in TASKS)
@@ -125,14 +125,22 @@ def step(variables, inputs, targets):
     return method, state, teachers, batch, optimizer
 
 
-def test_kd_mtl_step(step):
-    method, state, teachers, batch, optimizer = step
-    golden = golden_weights.arrays('kdmtl_step')
+@pytest.fixture(scope='module')
+def stepped(step):
+    """(gradient, parameters after, scalars) of one step."""
+    method, state, teachers, batch, _ = step
     mesh = make_mesh(1)
+    optimizer = unchanged.recording(step[-1])
+    state = state._replace(opt_state=optimizer.init(state.params))
     compiled = compile_step(train_step(method, weighting.uniform(), optimizer, 10), mesh)
     state, teachers, batch = (jax.tree.map(jnp.copy, tree) for tree in (state, teachers, batch))
     after, scalars = compiled(replicate(state, mesh), replicate(teachers, mesh), replicate(batch, mesh))
+    return after.opt_state[0], after.params, scalars
 
+
+def test_kd_mtl_step(stepped):
+    golden = golden_weights.arrays('kdmtl_step')
+    _, after, scalars = stepped
     losses = [scalars[f'loss/{name}'] for name in NAMES]
     np.testing.assert_allclose(losses, golden['task_losses'], rtol=1e-4)
     distances = [scalars[f'distillation/{name}'] for name in NAMES]
@@ -144,23 +152,15 @@ def test_kd_mtl_step(step):
     for key in ('encoder_block.0.0.weight', 'decoder_block.0.1.bias', 'pred_task2.1.weight'):
         expected = golden[f'param/{key}']
         expected = expected.transpose(2, 3, 1, 0) if expected.ndim == 4 else expected
-        difference = np.abs(at(after.params['network'], TABLE[key][1:]) - expected)
+        difference = np.abs(at(after['network'], TABLE[key][1:]) - expected)
         assert difference.max() < 2.1e-4
         assert np.mean(difference > 1e-6) < 0.02
-    adaptor = np.asarray(after.params['adaptors']['depth_last']['kernel'])
+    adaptor = np.asarray(after['adaptors']['depth_last']['kernel'])
     np.testing.assert_allclose(adaptor, golden['adaptor/depth/last.weight'].transpose(2, 3, 1, 0), atol=1e-4)
 
 
-def test_kd_mtl_gradient_norms(step):
-    method, state, teachers, batch, _ = step
-    golden = golden_weights.arrays('kdmtl_step')
-
-    def total(params):
-        losses, _ = method.losses({'params': params, 'batch_stats': state.batch_stats}, teachers, batch)
-        distilled = sum(method.weights[name] * losses.distillation[name] for name in NAMES)
-        return sum(losses.task.values()) + distilled
-
-    gradient = jax.jit(jax.grad(total))(state.params)
+def test_kd_mtl_gradient_norms(stepped):
+    golden, gradient = golden_weights.arrays('kdmtl_step'), stepped[0]
     for name in NAMES:
         for point in WIDTHS:
             norm = np.linalg.norm(gradient['adaptors'][f'{name}_{point}']['kernel'])

@@ -193,9 +193,8 @@ def alive(pid):
 @pytest.mark.skipif(not Path('/proc/self/task').is_dir(), reason='needs Linux to list child processes')
 @pytest.mark.parametrize('kill', [signal.SIGKILL, signal.SIGINT])
 def test_renderers_end_with_their_parent(tmp_path, started, kill):
-    process = start(
-        '--dataset=rooms', '--size=32x64', f'--data_dir={tmp_path}', stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+    flags = '--dataset=rooms', '--size=96x128', '--train=5000', f'--data_dir={tmp_path}'
+    process = start(*flags, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     started.append(process)
     children = Path(f'/proc/{process.pid}/task')
 

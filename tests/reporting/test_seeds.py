@@ -61,7 +61,7 @@ def test_tasks_are_those_of_all_workdirs(tmp_path):
         folder = fake.write(tmp_path / f'seed{seed}', [s for s in fake.stages(seed=seed) if s['stage'] in kept])
         for name in kept:
             data = {'dataset': 'rooms', 'classes': 13, 'depth_maximum': 8.0}
-            spec = {**small.SPEC, 'tasks': [name.removeprefix('stl_')], 'data': data}
+            spec = {**small.SPEC, 'backbone': 'segnet', 'tasks': [name.removeprefix('stl_')], 'data': data}
             save_model(folder / 'stages' / name / 'model', spec, {'params': {'x': np.zeros(1, np.float32)}})
     found = cells(compare.compare([str(tmp_path / 'seed*')], 'accumulated'), 'single-task')
     assert found['normals, mean (°) ↓'] == '30.00 (1)'

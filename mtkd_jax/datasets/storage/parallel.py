@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -12,7 +13,7 @@ from typing import Any
 from mtkd_jax.data.parent import follow_parent
 
 AHEAD = 4  # results per process that may wait to be taken
-FEW = 16  # items that are done sooner than processes start
+START = 5.0  # seconds that processes take to start, about
 
 _work: Any = None
 
@@ -23,13 +24,19 @@ def cores() -> int:
 
 
 def ordered_map(work: Callable[[Any], Any], items: Iterable[Any], count: int) -> Generator[Any, None, None]:
-    """`work` of each of the `count` items, in order; on all cores where there are many items.
+    """`work` of each of the `count` items, in order; on all cores once the rest would take longer than processes start.
 
     `work` is sent to every process once.
     """
-    workers = min(cores(), count)
-    if count <= FEW or workers == 1:
-        yield from map(work, items)
+    workers, left, spent = min(cores(), count), iter(items), 0.0
+    for done, item in enumerate(left, 1):
+        began = time.monotonic()
+        result = work(item)
+        spent += time.monotonic() - began
+        yield result
+        if workers > 1 and spent / done * (count - done) > START:
+            break
+    else:
         return
     # Fresh processes: forking one in which JAX already runs threads can hang.
     context = multiprocessing.get_context('spawn')
@@ -37,7 +44,7 @@ def ordered_map(work: Callable[[Any], Any], items: Iterable[Any], count: int) ->
         pool = ProcessPoolExecutor(workers, context, _start_worker, (work,))
         stack.callback(pool.shutdown, cancel_futures=True)
         waiting: deque[Future[Any]] = deque()
-        for item in items:
+        for item in left:
             waiting.append(pool.submit(_call, item))
             if len(waiting) > AHEAD * workers:
                 yield waiting.popleft().result()
