@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mtkd_jax.records import by_branch, finished_stages
+from mtkd_jax.reporting import conditions
 from mtkd_jax.types import UserError
 
 
@@ -14,7 +15,7 @@ class Row:
     """One row of a table: a branch of a stage, or the single-task networks together.
 
     `branch` is '' where the network has only one; `network`: its backbone in words; `results` are without branch
-    names; `papers`: where the papers' rows for it are.
+    names; `papers`: where the papers' rows for it are; `conditions`: by task, under which its numbers arose.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Row:
     results: Mapping[str, float]
     papers: Sequence[Mapping[str, str]]
     baselines: Mapping[str, Mapping[str, Any]]
+    conditions: conditions.ByTask
 
     @property
     def title(self) -> str:
@@ -74,7 +76,10 @@ def single_task_base(stages: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 def _row(stage: Mapping[str, Any], branch: str) -> Row:
     results = by_branch(stage['results'])[branch]
     tasks, baselines = tuple(stage['tasks']), stage.get('baselines') or {}
-    return Row(stage['stage'], stage['method'], branch, _network(stage), tasks, results, _papers(stage), baselines)
+    arose = dict.fromkeys(tasks, conditions.of_stage(stage))
+    return Row(
+        stage['stage'], stage['method'], branch, _network(stage), tasks, results, _papers(stage), baselines, arose
+    )
 
 
 def _papers(stage: Mapping[str, Any]) -> list[Mapping[str, str]]:
@@ -94,4 +99,5 @@ def _single_row(stages: Sequence[Mapping[str, Any]], branch: str, results: Mappi
     # A given teacher was not trained like the paper's, so the paper's row does not correspond to ours.
     papers = [place for place in _papers(stages[0]) if all(place in _papers(stage) for stage in stages)]
     network = ' and '.join(sorted({_network(stage) for stage in stages}))
-    return Row('single-task', 'stl', branch, network, tasks, results, papers, baselines)
+    arose = {task: conditions.of_stage(stage) for stage in stages for task in stage['tasks']}
+    return Row('single-task', 'stl', branch, network, tasks, results, papers, baselines, arose)

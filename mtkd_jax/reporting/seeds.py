@@ -1,10 +1,11 @@
 """One table of several runs that differ in their seed only."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from mtkd_jax.reporting.conditions import SEED, ByTask, differences, marks
 from mtkd_jax.reporting.delta import delta_m
 from mtkd_jax.reporting.labels import Labels
 from mtkd_jax.reporting.reported_task import ReportedTask
@@ -21,7 +22,8 @@ def seeds_table(workdirs: Sequence[Path], tasks: Sequence[ReportedTask], protoco
     The deviation is that of a sample (n - 1). `seeds` is the number of workdirs that have the row. If fewer have a
     metric (because a single-task network is missing), the cell gives their number: `12.3 ± 0.4 (2)`. Δm (per task) is
     computed within each workdir, against its own single-task networks, and then averaged; a dash where these are
-    missing or of another backbone.
+    missing, of another backbone, budget, seed or data. Rows of another budget or data than the first are marked, and
+    the marks explained below the table; so are seeds, where rows differ in them.
 
     Raises:
         UserError: two workdirs have the same seed, or stages of one name have different settings.
@@ -29,28 +31,46 @@ def seeds_table(workdirs: Sequence[Path], tasks: Sequence[ReportedTask], protoco
     loaded = {path: load_stages(path, [task.name for task in tasks]) for path in workdirs}
     _check(loaded)
     by_title: dict[str, list[dict[str, float]]] = {}
+    arose: dict[str, list[ByTask]] = {}
     for stages in loaded.values():
         networks = rows(stages)
         for row in networks:
             by_title.setdefault(row.title, []).append({**row.results, **_delta(row, networks, tasks, protocol)})
+            arose.setdefault(row.title, []).append(row.conditions)
+    given, notes = marks([found[0] for found in arose.values()], ignored=(SEED,))
     columns, labels = metric_columns(tasks, protocol), Labels.of(tasks)
     body = [
         [
-            title,
+            title + mark,
             *(_cell(found, name, labels[name].decimals) for name in columns),
             _cell(found, 'delta_m', 1, ' %'),
             str(len(found)),
         ]
-        for title, found in by_title.items()
+        for (title, found), mark in zip(by_title.items(), given, strict=True)
     ]
-    return markdown(['network', *(labels.heading(name, way) for name, way in columns.items()), 'Δm ↑', 'seeds'], body)
+    heads = ['network', *(labels.heading(name, way) for name, way in columns.items()), 'Δm ↑', 'seeds']
+    return '\n\n'.join([markdown(heads, body), *notes, *_seeds(arose)])
+
+
+def _seeds(arose: Mapping[str, Sequence[ByTask]]) -> list[str]:
+    """A sentence where rows are means over different seeds."""
+    by_row = {
+        title: sorted({str(of_task.get(SEED, 'unknown')) for by_task in found for of_task in by_task.values()})
+        for title, found in arose.items()
+    }
+    if len({tuple(seeds) for seeds in by_row.values()}) == 1:
+        return []
+    said = '; '.join(f'{title} {", ".join(seeds)}' for title, seeds in by_row.items())
+    return [f'Rows are means over different seeds: {said}.']
 
 
 def _delta(row: Row, networks: Sequence[Row], tasks: Sequence[ReportedTask], protocol: str) -> dict[str, float]:
     own = [task for task in tasks if task.name in row.tasks]
+    if len(own) < len(row.tasks):
+        return {}
     for base in networks:
         fits = base.method == 'stl' and base.network == row.network and set(row.tasks) <= set(base.tasks)
-        if fits and row.method != 'stl':
+        if fits and row.method != 'stl' and not differences(row.conditions, base.conditions, row.tasks):
             return {'delta_m': delta_m(row.results, base.results, own, protocol).mean_per_task}
     return {}
 

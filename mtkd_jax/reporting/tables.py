@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 
+from mtkd_jax.reporting.conditions import marks
 from mtkd_jax.reporting.delta import DeltaM, protocol_name
 from mtkd_jax.reporting.labels import Labels
 from mtkd_jax.reporting.reported_task import ReportedTask
@@ -40,11 +41,18 @@ def metric_columns(tasks: Iterable[ReportedTask], protocol: str) -> dict[str, in
 def results_table(rows: Sequence[Row], tasks: Sequence[ReportedTask], protocol: str = 'accumulated') -> str:
     """A row per network, a column per metric; a dash where a row has no such task.
 
-    The best value of a column is bold among rows of the same tasks, where there is more than one.
+    The best value of a column is bold among rows of the same tasks, where there is more than one. Rows that arose under
+    other conditions are marked, and are not among them; below the table the marks are explained.
     """
     columns, labels = metric_columns(tasks, protocol), Labels.of(tasks)
-    body = [[row.title, *(_cell(rows, row, metric, way, labels) for metric, way in columns.items())] for row in rows]
-    return markdown(['network', *(labels.heading(metric, way) for metric, way in columns.items())], body)
+    given, notes = marks([row.conditions for row in rows])
+    groups = {mark: [row for row, own in zip(rows, given, strict=True) if own == mark] for mark in given}
+    body = [
+        [row.title + mark, *(_cell(groups[mark], row, metric, way, labels) for metric, way in columns.items())]
+        for row, mark in zip(rows, given, strict=True)
+    ]
+    table = markdown(['network', *(labels.heading(metric, way) for metric, way in columns.items())], body)
+    return '\n\n'.join([table, *notes])
 
 
 def _cell(rows: Sequence[Row], row: Row, metric: str, direction: int, labels: Labels) -> str:

@@ -109,6 +109,46 @@ def test_delta_that_cannot_be_computed_says_so(tmp_path):
     assert '| kd_mtl  | accumulated |' in text
 
 
+def test_other_budgets_seeds_and_data_are_not_compared(tmp_path):
+    """They have no Δm, a mark, and no part in what is bold; the numbers of the others stay."""
+    stages = fake.stages()
+    before = report(tmp_path, stages)
+    better = {**fake.MULTI, 'miou': 90.0}
+    stages.append(fake.stage('uniform', 'mtl', list(fake.TASKS), better, epochs=3, seed=1))
+    text = report(tmp_path, stages)
+    differ = 'epochs 3 and 12; seed 1 and 0'
+    assert f'No Δm for uniform: it and the single-task networks differ ({differ}).' in text
+    assert f'[1] Not to be compared with the rows above: {differ}.' in text
+    assert '| uniform [1] |      90.00 |' in text
+    (delta,) = [line for line in before.splitlines() if line.startswith('| kd_mtl  |      accumulated')]
+    assert delta in text
+    kept = [line for line in before.splitlines() if line.startswith('| kd_mtl ') and '**22.00**' in line]
+    assert kept[0].split()[3] in text
+
+
+def test_single_task_networks_of_other_conditions_are_no_base(tmp_path):
+    stages = fake.stages()
+    stages[1] |= {'seed': 1}
+    assert 'No Δm for kd_mtl: it and the single-task networks differ (seed 0 and 1).' in report(tmp_path, stages)
+
+
+def test_what_a_row_does_not_say_is_no_difference(tmp_path):
+    """Given teachers were not trained here, and results of format 1 say less; but data that both describe count."""
+    stages = fake.stages()
+    stages[1]['epochs'], stages[1]['selection'] = None, {'rule': 'given', 'split': 'test', 'note': 'given'}
+    assert '| kd_mtl  |      accumulated |' in report(tmp_path / 'a', stages)
+    augmented = fake.stages(settings={'data': {'height': 32}})
+    augmented[-1]['settings'] = {'data': {'height': 32, 'augment': 'scale_crop_flip'}}
+    assert 'differ (data.augment scale_crop_flip and not set)' in report(tmp_path / 'b', augmented)
+
+
+def test_no_row_loses_tasks_of_its_change(tmp_path):
+    """A later command with fewer tasks leaves earlier rows without Δm, not with another one."""
+    fewer = {name: fake.TASKS[name] for name in ('depth', 'normals')}
+    text = report(tmp_path, fake.stages(), tasks=fewer)
+    assert 'No Δm for kd_mtl: the command that wrote this report had no segmentation.' in text
+
+
 def test_one_protocol_where_there_is_no_segmentation(tmp_path):
     names = ['depth', 'normals']
     stages = [*fake.stages()[1:3], fake.stage('uniform', 'uniform', names, fake.MULTI)]

@@ -20,6 +20,7 @@ def workdir(folder, seed, change=0.0, **changes):
 
 
 def cells(table, row):
+    table = table.partition('\n\n')[0]
     header, _, *lines = [[cell.strip() for cell in line.strip('|').split('|')] for line in table.splitlines()]
     (found,) = [line for line in lines if line[0] == row]
     return dict(zip(header, found, strict=True))
@@ -72,6 +73,37 @@ def test_another_kind_of_network_is_no_base(tmp_path):
     stages = fake.stages()
     stages[-1]['backbone'] = 'segnet_sd'
     assert cells(seeds_table([fake.write(tmp_path / 'a', stages)], TASKS), 'kd_mtl')['Δm ↑'] == '–'
+
+
+@pytest.mark.parametrize(
+    ('change', 'said'),
+    [
+        ({'epochs': 3}, 'epochs 3 and 12'),
+        ({'settings': {'batch_size': 4, 'data': {'height': 64}}}, 'batch_size 4 and 8; data.height 64 and 32'),
+        ({'dataset': 'nyuv2'}, 'data.dataset nyuv2 and rooms'),
+    ],
+)
+def test_rows_of_another_budget_or_data_are_marked(tmp_path, change, said):
+    """And have no Δm; the first row's stays."""
+    alike = {'settings': {'batch_size': 8, 'data': {'height': 32}}}
+    stages = fake.stages(**alike)
+    stages.append(fake.stage('uniform', 'mtl', list(fake.TASKS), fake.MULTI, **{**alike, **change}))
+    table = seeds_table([fake.write(tmp_path / 'a', stages)], TASKS)
+    assert cells(table, 'kd_mtl')['Δm ↑'] == '2.9 %'
+    assert cells(table, 'uniform [1]')['Δm ↑'] == '–'
+    assert table.endswith(f'\n\n[1] Not to be compared with the rows above: {said}.')
+
+
+def test_rows_of_different_seeds_say_so(tmp_path):
+    several = fake.write(tmp_path / 'b', fake.stages(seed=1)[-1:])
+    table = seeds_table([workdir(tmp_path, 0), several], TASKS)
+    assert table.endswith('\n\nRows are means over different seeds: single-task 0; kd_mtl 0, 1.')
+    assert 'different seeds' not in seeds_table([workdir(tmp_path / 'c', s) for s in (0, 1)], TASKS)
+
+
+def test_delta_is_of_all_tasks_of_a_row_or_of_none(tmp_path):
+    """A command without one of them would else give the row another number."""
+    assert cells(seeds_table([workdir(tmp_path, 0)], TASKS[1:]), 'kd_mtl')['Δm ↑'] == '–'
 
 
 def test_runs_that_cannot_be_averaged(tmp_path):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mtkd_jax.reporting.conditions import differences
 from mtkd_jax.reporting.delta import PROTOCOLS, DeltaM, delta_m
 from mtkd_jax.reporting.labels import Labels
 from mtkd_jax.reporting.reported_task import ReportedTask
@@ -60,6 +61,13 @@ def delta(rows: Sequence[Row], tasks: Tasks) -> str:
             continue
         if base.network != row.network:
             missing.append(f'No Δm for {row.title}: it is {row.network}, the single-task networks are {base.network}.')
+            continue
+        unknown = sorted(set(row.tasks) - {task.name for task in own})
+        if unknown:
+            missing.append(f'No Δm for {row.title}: the command that wrote this report had no {", ".join(unknown)}.')
+            continue
+        if differ := differences(row.conditions, base.conditions, row.tasks):
+            missing.append(f'No Δm for {row.title}: it and the single-task networks differ ({"; ".join(differ)}).')
             continue
         for protocol in _protocols(own):
             try:
