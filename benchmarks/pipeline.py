@@ -82,7 +82,7 @@ class RandomFrames:
 
 def nyuv2(folder: str) -> datasets.Prepared:
     """Frames of 288×384 pixels."""
-    reader = RandomFrames((288, 384), 64, class_names(), NAMES[:3])
+    reader = RandomFrames((288, 384), 64, class_names(13), NAMES[:3])
     return prepared(Nyuv2, {}, datasets.Preparation(data_dir=folder), reader)
 
 

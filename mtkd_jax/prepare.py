@@ -1,15 +1,17 @@
 """Prepares a data set from the user's files, or renders rooms or glyphs:
 
-    python -m mtkd_jax.prepare --dataset=nyuv2 --source=DIR [--data_dir=DIR] [--size=288x384] [--overwrite]
+    python -m mtkd_jax.prepare --dataset=nyuv2 --source=DIR [--size=288x384] [--classes=13] [--overwrite]
     python -m mtkd_jax.prepare --dataset=cityscapes --source=DIR [--size=128x256] [--classes=7] [--depth=inverse]
     python -m mtkd_jax.prepare --dataset=taskonomy --source=DIR [--size=256x256]
     python -m mtkd_jax.prepare --dataset=svhn_omniglot --source=DIR [--data_dir=DIR] [--size=64x64] [--partial]
     python -m mtkd_jax.prepare --dataset=rooms [--size=64x96] [--train=480] [--test=120] [--seed=0] [--data_dir=DIR]
     python -m mtkd_jax.prepare --dataset=glyphs [--size=32x32] [--train=4000] [--test=1000] [--characters=200]
 
-What the sources are, and what is made of them: docs/data.md. An interrupted preparation of frames goes on where it was
-stopped, with the same command. Beside the data a picture of some examples of every split is written, contact_SPLIT.png.
-`--verify` reads everything again and compares it with what was recorded; without --source it only does that.
+What the sources are, and what is made of them: docs/data.md. Of preprocessed files, `--ignore_label=255` names the
+label that means "not labelled", and `--depth_scale=0.001` says what one unit of depth is in metres. An interrupted
+preparation of frames goes on where it was stopped, with the same command. Beside the data a picture of some examples of
+every split is written, contact_SPLIT.png. `--verify` reads everything again and compares it with what was recorded;
+without --source it only does that.
 """
 
 import sys
@@ -20,6 +22,7 @@ from typing import Any
 from absl import flags
 
 from mtkd_jax import command, datasets, names
+from mtkd_jax.datasets.base import GIVEN
 from mtkd_jax.datasets.flags import SOURCE, fields
 from mtkd_jax.reporting.prepared import describe, sheet_file, shown_tasks, write_sheets
 from mtkd_jax.reporting.progress import SplitProgress
@@ -50,13 +53,13 @@ INTERRUPTED = 130  # what a shell reports of a process that Ctrl-C ended
 
 def _own_flags() -> dict[str, flags.FlagHolder[Any]]:
     """The flags that data sets declare, each defined once, with what it means to every data set and its default."""
-    kinds = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer}
+    kinds = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float}
     kind: dict[str, Any] = {}
     meant: dict[str, dict[str, list[str]]] = {}
     for data_set in ALL:
         for flag in data_set.flags:
             default = flag.default(data_set.defaults)
-            kind[flag.name] = kinds.get(type(default), flags.DEFINE_string)
+            kind[flag.name] = kinds.get(type(default) if flag.field else flag.kind, flags.DEFINE_string)
             of = data_set.name if default is None or default is False else f'{data_set.name}: {default}'
             meant.setdefault(flag.name, {}).setdefault(flag.help, []).append(of)
     return {
@@ -107,12 +110,14 @@ def prepare(data_set: datasets.DataSet, data: Mapping[str, Any], progress: Split
             )
         return data_set.open(data, DATA_DIR.value)
     source = command.value(OWN['source']) if from_files else ''
-    return data_set.prepare(data, datasets.Preparation(source, DATA_DIR.value, progress, OVERWRITE.value))
+    said = {name: OWN[name].value for name in GIVEN}
+    return data_set.prepare(data, datasets.Preparation(source, DATA_DIR.value, progress, OVERWRITE.value, **said))
 
 
 def main() -> None:
     """Prepares, and says what was found and where it is."""
     data_set, data = chosen()
+    found = None
     try:
         with SplitProgress() as progress:
             found = prepare(data_set, data, progress)
@@ -124,7 +129,8 @@ def main() -> None:
         if VERIFY.value:
             _verify(found)
     except KeyboardInterrupt as interrupt:
-        said = ' '.join(getattr(interrupt, '__notes__', ['nothing was kept.']))
+        kept = f'what was prepared is in {found.path}.' if found else 'nothing was kept.'
+        said = ' '.join(getattr(interrupt, '__notes__', [kept]))
         print(f'Interrupted: {said}', file=sys.stderr)
         sys.exit(INTERRUPTED)
 

@@ -16,8 +16,11 @@ from mtkd_jax.types import UserError
 Progress = Callable[[str, int, int], None]
 """A callback: (split, examples done, examples in total)."""
 
+GIVEN = ('ignore_label', 'depth_scale')
+"""What a user says of preprocessed files (`Preparation`); entries of the metadata where it was given."""
+
 # Entries of the metadata that identify prepared data of one name.
-MADE = ('source', 'normals', 'resampling', 'depth', 'test_split', 'parts', 'targets', 'missing_buildings')
+MADE = ('source', 'normals', 'resampling', 'depth', 'test_split', 'parts', 'targets', 'missing_buildings', *GIVEN)
 
 
 def quiet(split: str, done: int, total: int) -> None:
@@ -73,12 +76,16 @@ class Preparation:
         data_dir: where prepared data lie; None: tensorflow-datasets' own folder.
         progress: receives the progress.
         overwrite: whether what is prepared already is made again.
+        ignore_label: the label of preprocessed files that is read as void; None: -1 only.
+        depth_scale: what one unit of preprocessed depth is in the stored unit; None: 1.
     """
 
     source: str = ''
     data_dir: str | None = None
     progress: Progress = quiet
     overwrite: bool = False
+    ignore_label: int | None = None
+    depth_scale: float | None = None
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,13 @@ class Flag:
         field: the field of `config.data` that it stands for, whose default is its own; `classes.characters` is an entry
             of one. '' where there is none.
         help: what it means, a sentence without its end.
+        kind: of its value, where it has no field.
     """
 
     name: str
     field: str
     help: str
+    kind: type = str
 
     def default(self, defaults: Mapping[str, Any]) -> Any:
         """Its value where it is not given: None, or what `defaults` (of `config.data`) say."""
@@ -26,6 +28,10 @@ class Flag:
 
 
 SOURCE = Flag('source', '', 'The folder or file that holds the data as it was downloaded')
+IGNORE_LABEL = Flag('ignore_label', '', 'The label of preprocessed files that means "not labelled", such as 255', int)
+DEPTH_SCALE = Flag(
+    'depth_scale', '', 'What one unit of preprocessed depth files is in metres, such as 0.001 for millimetres', float
+)
 
 
 def fields(flags: Sequence[Flag], defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

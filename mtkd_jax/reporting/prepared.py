@@ -8,6 +8,7 @@ import numpy as np
 
 from mtkd_jax.data import pipeline
 from mtkd_jax.datasets import DataSet, Prepared
+from mtkd_jax.datasets.base import GIVEN
 from mtkd_jax.reporting.panels import prediction_panel
 from mtkd_jax.tasks import Task
 
@@ -25,7 +26,8 @@ def describe(data: Prepared, tasks: Sequence[Task]) -> str:
         return '\n'.join([*lines, '', *made.get('notes', ())])
     normals = f'; normals: {made["normals"]}' if 'normals' in made else ''
     lines = [f'{source} data, {height}x{width}{normals}.', f'Resampling: {made["resampling"]}.']
-    lines += [f'{key.capitalize().replace("_", " ")}: {made[key]}.' for key in ('depth', 'test_split') if key in made]
+    told = ('depth', 'test_split', *GIVEN)
+    lines += [f'{key.capitalize().replace("_", " ")}: {made[key]}.' for key in told if key in made]
     if 'targets' in made:
         lines.append(f'Targets: {", ".join(made["targets"])}.')
     units = {task.name: task.unit for task in tasks if task.unit}

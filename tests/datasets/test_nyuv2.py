@@ -131,7 +131,7 @@ def test_preprocessed_files_are_not_resized(good):
 
 
 def raw_reader(file, size=(48, 64)):
-    return raw.RawFile(file, size, nyuv2_source.OFFICIAL)
+    return raw.RawFile(file, size, official=nyuv2_source.OFFICIAL)
 
 
 def test_raw_frames_are_turned_and_labels_looked_up(tmp_path):
@@ -210,7 +210,7 @@ def test_official_tables_are_whole():
     assert {split: len(tables[f'{split}_frames']) for split in ('train', 'test')} == files.OFFICIAL
     assert set(tables['label_to_40']) == set(range(1, 41))
     assert set(tables['class40_to_13']) == set(range(1, 14))
-    assert len(files.class_names()) == 13
+    assert len(files.class_names(13)) == 13
 
 
 def plane_depth(normal, distance, size):

@@ -96,7 +96,7 @@ def test_nyuv2_metadata_say_what_is_in_it(nyuv2):
 
 
 def test_nyuv2_from_the_raw_file(tmp_path):
-    reader = RawFile(nyuv2_source.write_raw(tmp_path / 'nyu.mat'), (32, 64), nyuv2_source.OFFICIAL)
+    reader = RawFile(nyuv2_source.write_raw(tmp_path / 'nyu.mat'), (32, 64), official=nyuv2_source.OFFICIAL)
     data = writing.prepared(Nyuv2, {}, Preparation(data_dir=str(tmp_path)), reader)
     assert data.counts == {'train': 3, 'test': 3}
     assert [int(example['index']) for example in data.sources['train']] == [2, 3, 6]
@@ -205,7 +205,7 @@ def test_the_next_run_goes_on_where_one_was_stopped(tmp_path, monkeypatch):
 
     def prepare(frames=Reader):
         read.clear()
-        reader = frames(source, files.layout())
+        reader = frames(source, files.layout(13))
         how = Preparation('', data_dir, lambda *what: told.append(what))
         return writing.prepared(Nyuv2, {}, how, reader)
 
@@ -254,7 +254,7 @@ def test_a_part_is_not_taken_for_newer_than_what_was_read(tmp_path):
             return frame
 
     def prepare(frames):
-        return writing.prepared(Nyuv2, {}, Preparation(data_dir=data_dir), frames(source, files.layout()))
+        return writing.prepared(Nyuv2, {}, Preparation(data_dir=data_dir), frames(source, files.layout(13)))
 
     with pytest.raises(DataError, match='stop'):
         prepare(Changing)

@@ -6,7 +6,7 @@ from typing import Any
 from mtkd_jax import names, tasks
 from mtkd_jax.datasets import base
 from mtkd_jax.datasets.cityscapes.classes import COUNTS, class_names
-from mtkd_jax.datasets.flags import SOURCE, Flag
+from mtkd_jax.datasets.flags import DEPTH_SCALE, IGNORE_LABEL, SOURCE, Flag
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import UserError
 
@@ -44,6 +44,8 @@ DATA_SET = base.DataSet(
         SOURCE,
         Flag('classes', 'classes', 'Classes, 7 or 19'),
         Flag('depth', 'depth', 'inverse, or metric (metres, from raw files only)'),
+        IGNORE_LABEL,
+        DEPTH_SCALE,
     ),
     free=('depth_maximum',),
     **base.from_files(__name__),

@@ -52,5 +52,7 @@ def prepared(data: Mapping[str, Any], how: Preparation) -> Prepared:
         DataError: a file is not what it should be, or the disk is too small.
     """
     full = {**DATA_SET.defaults, **data}
-    reader = files.open_source(how.source, given_size(data), full['classes'], full['depth'])
+    reader = files.open_source(
+        how.source, given_size(data), full['classes'], full['depth'], how.ignore_label, how.depth_scale
+    )
     return writing.prepared(Cityscapes, data, how, reader)

@@ -5,7 +5,7 @@ from pathlib import Path
 from mtkd_jax.datasets.cityscapes import DEFAULTS, DEPTHS, raw
 from mtkd_jax.datasets.cityscapes.classes import COUNTS, class_names
 from mtkd_jax.datasets.errors import DataError
-from mtkd_jax.datasets.files.npy_folder import Layout, NpyFolder
+from mtkd_jax.datasets.files.npy_folder import Layout, NpyFolder, refuse_given
 
 OFFICIAL = {'train': 2975, 'test': 500}
 
@@ -24,10 +24,18 @@ def layout(classes: int) -> Layout:
     )
 
 
-def open_source(source: str, size: tuple[int, int] | None, classes: int, depth: str) -> NpyFolder | raw.RawTree:
+def open_source(
+    source: str,
+    size: tuple[int, int] | None,
+    classes: int,
+    depth: str,
+    ignore_label: int | None = None,
+    depth_scale: float | None = None,
+) -> NpyFolder | raw.RawTree:
     """A reader of the user's files: the preprocessed folder or the raw layout.
 
     `size`: height and width in pixels to resize raw frames to (default 128×256); preprocessed files keep theirs.
+    `ignore_label`, `depth_scale`: of preprocessed files (`NpyFolder`).
 
     Raises:
         DataError: `source` is neither, something in it is missing, or it cannot give what is asked for.
@@ -40,6 +48,7 @@ def open_source(source: str, size: tuple[int, int] | None, classes: int, depth: 
     if depth not in DEPTHS:
         raise DataError(f'`depth` is {depth!r}; choose one of {", ".join(DEPTHS)}.')
     if (path / 'leftImg8bit').is_dir():
+        refuse_given(path, ignore_label, depth_scale)
         return raw.RawTree(path, size or (DEFAULTS['height'], DEFAULTS['width']), classes, depth)
     if not (path / 'train').is_dir():
         known = f'neither {raw.LAYOUT} nor {layout(classes).text}'
@@ -49,6 +58,6 @@ def open_source(source: str, size: tuple[int, int] | None, classes: int, depth: 
             f'`depth` is {depth!r}, but {path} has no camera files: the preprocessed files hold inverse depth. Give '
             "the raw layout, or depth 'inverse'."
         )
-    folder = NpyFolder(path, layout(classes))
+    folder = NpyFolder(path, layout(classes), ignore_label, depth_scale)
     folder.check_size(size)
     return folder

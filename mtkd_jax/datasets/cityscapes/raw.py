@@ -9,6 +9,7 @@ import numpy as np
 from mtkd_jax.datasets.cityscapes.classes import LARGEST_LABEL, NO_LABEL, class_names, class_of_label
 from mtkd_jax.datasets.errors import DataError
 from mtkd_jax.datasets.files import pictures
+from mtkd_jax.datasets.files.finding import is_hidden, ordinary
 from mtkd_jax.datasets.files.reader import Frame, check_frame
 from mtkd_jax.datasets.files.surfaces import resize_defined
 
@@ -87,14 +88,16 @@ class RawTree:
         place = self.source / 'leftImg8bit' / folder
         ending = _TYPES['leftImg8bit']
         frames = sorted(
-            f.relative_to(place).as_posix().removesuffix(ending) for f in place.glob(f'*/*{ending}') if f.is_file()
+            f.relative_to(place).as_posix().removesuffix(ending)
+            for f in place.glob(f'*/*{ending}')
+            if not is_hidden(f.name) and not is_hidden(f.parent.name)
         )
         if not frames:
             raise DataError(f'{place} has no CITY/*{ending}; the raw Cityscapes is {self.source}/{LAYOUT}.')
         split = next(s for s, name in RAW_FOLDERS.items() if name == folder)
         needed = ('gtFine', 'disparity', *(['camera'] if self.depth == 'metric' else []))
         for kind in needed:
-            missing = [f for f in (self._path(split, frame, kind) for frame in frames) if not f.is_file()]
+            missing = [f for f in (self._path(split, frame, kind) for frame in frames) if not f.exists()]
             if missing:
                 raise DataError(
                     f'{len(missing)} of {len(frames)} files of {kind}/{folder} are missing, first {missing[0]}; unpack '
@@ -130,9 +133,9 @@ def _metres(steps: np.ndarray, baseline_focal: float) -> np.ndarray:
 def _camera(file: Path) -> float:
     """Baseline (metres) times focal length (pixels) of a camera file."""
     try:
-        tree = json.loads(file.read_text())
+        tree = json.loads(ordinary(file).read_text())
         found = float(tree['extrinsic']['baseline']) * float(tree['intrinsic']['fx'])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise DataError(
             f'{file} is no camera file with extrinsic.baseline and intrinsic.fx ({error!r}); download it again.'
         ) from error

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from mtkd_jax.datasets.errors import DataError
+from mtkd_jax.datasets.files.finding import open_ordinary, printable, walk
 from mtkd_jax.datasets.files.reader import Frame, check_frame
 
+MARK = 255  # what many files of 8-bit labels mark unlabelled pixels with
 FOLDERS = {'train': 'train', 'test': 'val'}  # the papers test on what the files call val
 
 
@@ -37,11 +39,20 @@ class NpyFolder:
 
     Floats and whole numbers of every width are accepted. The folder `val` is the split `test`.
 
+    Args:
+        ignore_label: the label that marks what is not labelled; it is read as -1 (which always does).
+        depth_scale: what one unit of the depth files is in the stored unit, such as 0.001 of millimetres.
+
     Raises:
-        DataError: a folder or file is missing, or the numbering has a gap.
+        DataError: a folder or file is missing, the numbering has a gap, or `depth_scale` is no positive number.
     """
 
-    def __init__(self, source: Path, layout: Layout) -> None:
+    def __init__(
+        self, source: Path, layout: Layout, ignore_label: int | None = None, depth_scale: float | None = None
+    ) -> None:
+        if depth_scale is not None and not 0 < depth_scale < np.inf:
+            raise DataError(f'`depth_scale` is {depth_scale}; give a positive number, such as 0.001 for millimetres.')
+        self.ignore_label, self.depth_scale = ignore_label, depth_scale
         self.source = source
         self.layout = layout
         self.classes = tuple(layout.classes)
@@ -58,6 +69,8 @@ class NpyFolder:
             'resampling': 'none',
             'index': 'number of the file, from 0 in each split',
             **layout.notes,
+            **({} if ignore_label is None else {'ignore_label': ignore_label}),
+            **({} if depth_scale is None else {'depth_scale': depth_scale}),
         }
 
     def check_size(self, size: tuple[int, int] | None) -> None:
@@ -80,8 +93,22 @@ class NpyFolder:
         for key in ('segmentation', 'depth'):
             if arrays[key].ndim == 2:
                 arrays[key] = arrays[key][..., None]
+        arrays['segmentation'] = self._labels(arrays['segmentation'], files['segmentation'])
+        if self.depth_scale is not None:
+            arrays['depth'] = arrays['depth'].astype(np.float64) * self.depth_scale
         names = {key: str(file) for key, file in files.items()}
         return {**check_frame(arrays, names, self.size, len(self.classes)), 'index': np.array(i, np.int32)}
+
+    def _labels(self, label: np.ndarray, file: Path) -> np.ndarray:
+        if self.ignore_label is None:
+            if len(self.classes) <= MARK and (label == MARK).any():
+                last = len(self.classes) - 1
+                raise DataError(
+                    f'{file} has values from {label.min():g} to {label.max():g}; labels must be 0..{last}, or -1 where '
+                    f'nothing is labelled. If {MARK} marks that here, give --ignore_label={MARK}.'
+                )
+            return label
+        return np.where(label == self.ignore_label, -1, label.astype(np.float64))
 
     def _folder(self, key: str) -> str:
         names = self.layout.arrays[key]
@@ -122,21 +149,29 @@ class NpyFolder:
 
     def _other_files(self) -> tuple[str, ...]:
         used = {f for split, n in self.splits.items() for i in range(n) for f in self.files(split, i)}
-        return tuple(
-            sorted(str(f.relative_to(self.source)) for f in self.source.rglob('*') if f.is_file() and f not in used)
-        )
+        return tuple(sorted(printable(f.relative_to(self.source)) for f in walk(self.source) if f not in used))
+
+
+def refuse_given(source: Path, ignore_label: int | None, depth_scale: float | None) -> None:
+    """Raises a `DataError` where either is said of published files, whose labels and units are known."""
+    for name, value in (('ignore_label', ignore_label), ('depth_scale', depth_scale)):
+        if value is not None:
+            raise DataError(f'`{name}` is for preprocessed files, and {source} is as published; leave out --{name}.')
 
 
 def load(file: Path) -> np.ndarray:
-    """The array of numbers in an `.npy` file.
+    """The array of numbers in an `.npy` file, in this machine's byte order; floats as float32 or wider.
 
     Raises:
         DataError: there is none.
     """
-    try:
-        array = np.load(file, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f'{file} cannot be read ({error}); it may be truncated: copy it again.') from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in 'fiub':
-        raise DataError(f'{file} holds no array of numbers; save it again with `numpy.save`.')
-    return array
+    with open_ordinary(file) as stream:
+        try:
+            array = np.lib.format.read_array(stream, allow_pickle=False)
+        except Exception as error:  # numpy may raise anything for a damaged header
+            raise DataError(f'{file} cannot be read ({error}); it may be truncated: copy it again.') from error
+    kind = array.dtype
+    if kind.kind not in 'fiub':
+        raise DataError(f'{file} holds no array of numbers but of {kind}; save it as float32 with `numpy.save`.')
+    # What is computed in float16 has three digits.
+    return array.astype(np.promote_types(kind, np.float32) if kind.kind == 'f' else kind.newbyteorder('='))

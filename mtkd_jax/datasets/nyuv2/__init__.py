@@ -5,9 +5,10 @@ from typing import Any
 
 from mtkd_jax import tasks
 from mtkd_jax.datasets import base
-from mtkd_jax.datasets.flags import SOURCE
-from mtkd_jax.datasets.nyuv2.files import class_names
+from mtkd_jax.datasets.flags import DEPTH_SCALE, IGNORE_LABEL, SOURCE, Flag
+from mtkd_jax.datasets.nyuv2.files import COUNTS, class_names
 from mtkd_jax.tasks import Task
+from mtkd_jax.types import UserError
 
 # Pixels (papers.md A4), metres.
 DEFAULTS: dict[str, Any] = {'height': 288, 'width': 384, 'classes': 13, 'depth_maximum': 10.0}
@@ -16,10 +17,15 @@ DEFAULTS: dict[str, Any] = {'height': 288, 'width': 384, 'classes': 13, 'depth_m
 def _tasks(data: Mapping[str, Any]) -> dict[str, Task]:
     full = {**DEFAULTS, **data}
     return base.by_name(
-        tasks.segmentation(full['classes'], base.known(class_names(), full['classes'])),
+        tasks.segmentation(full['classes'], base.known(class_names(full['classes']), full['classes'])),
         tasks.depth(full['depth_maximum']),
         tasks.normals(),
     )
+
+
+def _check(data: Mapping[str, Any]) -> None:
+    if data.get('classes', 13) not in COUNTS:
+        raise UserError(f'`data.classes` is {data["classes"]}; nyuv2 has {COUNTS[0]} or {COUNTS[1]}.')
 
 
 DATA_SET = base.DataSet(
@@ -27,8 +33,8 @@ DATA_SET = base.DataSet(
     defaults=DEFAULTS,
     task_names=('segmentation', 'depth', 'normals'),
     tasks=_tasks,
-    check=lambda data: None,
-    flags=(SOURCE,),
+    check=_check,
+    flags=(SOURCE, Flag('classes', 'classes', 'Classes, 13 or 40'), IGNORE_LABEL, DEPTH_SCALE),
     free=('depth_maximum',),
     **base.from_files(__name__),
 )

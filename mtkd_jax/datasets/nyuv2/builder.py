@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 
 from mtkd_jax.datasets.base import Preparation, Prepared, given_size
 from mtkd_jax.datasets.errors import DataError
-from mtkd_jax.datasets.files.npy_folder import NpyFolder
+from mtkd_jax.datasets.files.npy_folder import NpyFolder, refuse_given
 from mtkd_jax.datasets.files.reader import Reader
 from mtkd_jax.datasets.nyuv2 import DATA_SET, files, raw
 from mtkd_jax.datasets.storage import opening, writing
@@ -18,8 +18,8 @@ from mtkd_jax.datasets.storage.frames import FramesBuilder
 class Nyuv2(FramesBuilder):
     """NYU-Depth V2 (Silberman et al. 2012): 795 training and 654 test frames of indoor scenes.
 
-    Image in [0, 1] as given, 13 classes, depth in metres, unit normals. The folder `val` of preprocessed files is the
-    official test split.
+    Image in [0, 1] as given, 13 or 40 classes, depth in metres, unit normals. The folder `val` of preprocessed files
+    is the official test split.
     """
 
     name = 'nyuv2'
@@ -30,11 +30,13 @@ class Nyuv2(FramesBuilder):
     @classmethod
     def config_name(cls, data: Mapping[str, Any]) -> str:
         """See `LocalBuilder.config_name`."""
-        return f'{data["height"]}x{data["width"]}'
+        classes = data['classes']
+        # Without their number where it is the default: data that were prepared before 40 could be are still found.
+        return f'{data["height"]}x{data["width"]}' + ('' if classes == files.COUNTS[0] else f'_{classes}classes')
 
     def classes(self) -> Sequence[str]:
         """See `FramesBuilder.classes`."""
-        return files.class_names()
+        return files.class_names(self.data['classes'])
 
 
 def opened(data: Mapping[str, Any], data_dir: str | None) -> Prepared:
@@ -43,19 +45,28 @@ def opened(data: Mapping[str, Any], data_dir: str | None) -> Prepared:
 
 
 def prepared(data: Mapping[str, Any], how: Preparation) -> Prepared:
-    """See `DataSet.prepare`; of `data`, height and width, which preprocessed files say themselves.
+    """See `DataSet.prepare`; of `data`, height and width, which preprocessed files say themselves, and classes.
 
     Raises:
         DataError: a file is not what it should be, or the disk is too small.
     """
-    return writing.prepared(Nyuv2, data, how, open_source(how.source, given_size(data)))
+    full = {**DATA_SET.defaults, **data}
+    DATA_SET.check(full)
+    reader = open_source(how.source, given_size(data), full['classes'], how.ignore_label, how.depth_scale)
+    return writing.prepared(Nyuv2, data, how, reader)
 
 
-def open_source(source: str, size: tuple[int, int] | None) -> Reader:
+def open_source(
+    source: str,
+    size: tuple[int, int] | None,
+    classes: int = 13,
+    ignore_label: int | None = None,
+    depth_scale: float | None = None,
+) -> Reader:
     """A reader of the user's files: the preprocessed folder, or the published `.mat` file (or a folder that holds it).
 
     `size`: height and width in pixels to resize the `.mat` file's frames to (default 288×384); preprocessed files keep
-    theirs.
+    theirs. `classes`: 13 or 40. `ignore_label`, `depth_scale`: of preprocessed files (`NpyFolder`).
 
     Raises:
         DataError: `source` is neither, or something in it is missing.
@@ -64,10 +75,12 @@ def open_source(source: str, size: tuple[int, int] | None) -> Reader:
     if not path.exists():
         raise DataError(f'`source` is {path}, which does not exist; give the folder or file that holds NYUv2.')
     if (path / 'train').is_dir() or (path / 'val').is_dir():
-        folder = NpyFolder(path, files.layout())
+        folder = NpyFolder(path, files.layout(classes), ignore_label, depth_scale)
         folder.check_size(size)
         return folder
     file = path / raw.FILE if path.is_dir() else path
-    if not file.is_file() or file.suffix != '.mat':
-        raise DataError(f'{path} holds neither {files.layout().text} nor {raw.FILE}; give the folder of one of them.')
-    return raw.RawFile(file, size or (DATA_SET.defaults['height'], DATA_SET.defaults['width']))
+    if not file.exists() or file.suffix != '.mat':
+        known = f'neither {files.layout(classes).text} nor {raw.FILE}'
+        raise DataError(f'{path} holds {known}; give the folder of one of them.')
+    refuse_given(path, ignore_label, depth_scale)
+    return raw.RawFile(file, size or (DATA_SET.defaults['height'], DATA_SET.defaults['width']), classes)

@@ -8,6 +8,7 @@ from typing import Any
 from mtkd_jax.datasets.files.npy_folder import Layout
 
 OFFICIAL = {'train': 795, 'test': 654}
+COUNTS = (13, 40)
 
 
 @functools.cache
@@ -16,17 +17,17 @@ def tables() -> dict[str, Any]:
     return json.loads((resources.files('mtkd_jax.datasets.nyuv2') / 'classes_and_splits.json').read_text())
 
 
-def class_names() -> tuple[str, ...]:
-    """The 13 classes, in the order of their ids."""
-    return tuple(tables()['class13_names'])
+def class_names(classes: int) -> tuple[str, ...]:
+    """The 13 or 40 classes, in the order of their ids."""
+    return tuple(tables()['class40_names' if classes == COUNTS[1] else 'class13_names'])
 
 
-def layout() -> Layout:
-    """The preprocessed folder."""
+def layout(classes: int) -> Layout:
+    """The preprocessed folder with `classes` classes."""
     return Layout(
         title='NYUv2',
         text='{train,val}/{image,label,depth,normal}/{0,1,...}.npy',
         arrays={'image': ['image'], 'segmentation': ['label'], 'depth': ['depth'], 'normals': ['normal']},
-        classes=class_names(),
+        classes=class_names(classes),
         notes={'normals': 'as given', 'test_split': 'the folder val, which holds the official test split'},
     )

@@ -7,9 +7,10 @@ import numpy as np
 from PIL import Image
 
 from mtkd_jax.datasets.errors import DataError
+from mtkd_jax.datasets.files.finding import ordinary
 from mtkd_jax.datasets.files.reader import Frame, check_frame
 from mtkd_jax.datasets.files.surfaces import normals_from_depth, resize_defined, stored_axes
-from mtkd_jax.datasets.nyuv2.files import class_names, tables
+from mtkd_jax.datasets.nyuv2.files import COUNTS, class_names, tables
 
 FILE = 'nyu_depth_v2_labeled.mat'
 
@@ -21,24 +22,27 @@ class RawFile:
     from the resized depth.
 
     Args:
+        classes: 13 or 40.
         official: label tables and splits (`files.tables`).
 
     Raises:
         DataError: h5py is not installed, or the file is not the published one.
     """
 
-    def __init__(self, file: Path, size: tuple[int, int], official: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, file: Path, size: tuple[int, int], classes: int = 13, official: dict[str, Any] | None = None
+    ) -> None:
         official = official or tables()
         self.file = file
         self.size: tuple[int, int] = size
-        self.classes = class_names()
+        self.classes = class_names(classes)
         self._data = _open(file)
         self._frames = {'train': official['train_frames'], 'test': official['test_frames']}
         self.splits: dict[str, int] = {split: len(frames) for split, frames in self._frames.items()}
         self._check_arrays(sum(self.splits.values()))
         to_40 = np.array([0, *official['label_to_40']])
         to_13 = np.array([0, *official['class40_to_13']])
-        self._class_of_label = (to_13[to_40] - 1).astype(np.int8)
+        self._class_of_label = ((to_40 if classes == COUNTS[1] else to_13[to_40]) - 1).astype(np.int8)
         self.skipped: tuple[str, ...] = ()
         self.metadata: dict[str, Any] = {
             'source': 'raw',
@@ -64,9 +68,9 @@ class RawFile:
         name = f'{self.file}, frame {number}'
         try:
             image, depth, label = (self._data[key][number - 1] for key in ('images', 'depths', 'labels'))
-        except OSError as error:
+        except Exception as error:  # h5py may raise anything for a damaged file
             raise DataError(f'{name} cannot be read ({error}); download the file again.') from error
-        arrays = self._resized(image.transpose(2, 1, 0), depth.T, label.T, name)
+        arrays = self._resized(image.transpose(2, 1, 0), _float32(depth.T), label.T, name)
         checked = check_frame(arrays, dict.fromkeys(arrays, name), self.size, len(self.classes))
         return {**checked, 'index': np.array(number, np.int32)}
 
@@ -90,13 +94,13 @@ class RawFile:
 
     def _check_arrays(self, frames: int) -> None:
         for key in ('images', 'depths', 'labels'):
-            if key not in self._data:
+            if not hasattr(_member(self._data, key), 'dtype'):
                 raise DataError(f'{self.file} has no `{key}`; give the labelled data set, {FILE}.')
         images = self._data['images'].shape
-        if len(images) != 4 or images[1] != 3:
+        if images is None or len(images) != 4 or images[1] != 3 or 0 in images:
             raise DataError(f'{self.file} has `images` of shape {images}; published are [frames 3 width height].')
         for key in ('images', 'depths', 'labels'):
-            shape = self._data[key].shape
+            shape = self._data[key].shape or (0,)
             if shape[0] != frames:
                 raise DataError(
                     f'{self.file} has {shape[0]} frames in `{key}`; published are {frames}, which the official splits '
@@ -106,6 +110,21 @@ class RawFile:
                 raise DataError(f'{self.file} has `{key}` of shape {shape}, `images` {images}; they do not fit.')
         if self._data['images'].dtype != np.uint8 or self._data['labels'].dtype.kind != 'u':
             raise DataError(f'{self.file} must have `images` as uint8 and `labels` as uint16. Download it again.')
+        if self._data['depths'].dtype.kind not in 'fiu':
+            raise DataError(f'{self.file} must have `depths` as numbers. Download it again.')
+
+
+def _member(data: Any, key: str) -> Any:
+    try:
+        return data.get(key)
+    except Exception:  # h5py may raise anything for a damaged file; what cannot be opened is not there
+        return None
+
+
+def _float32(depth: np.ndarray) -> np.ndarray:
+    # What is too large becomes infinite, which is refused.
+    with np.errstate(over='ignore'):
+        return depth.astype(np.float32)
 
 
 def _open(file: Path) -> Any:
@@ -114,6 +133,8 @@ def _open(file: Path) -> Any:
     except ImportError as error:
         raise DataError(f'Reading {file} needs h5py: pip install "mtkd_jax[raw]"') from error
     try:
-        return h5py.File(file, 'r')
-    except OSError as error:
+        return h5py.File(ordinary(file), 'r')
+    except DataError:
+        raise
+    except Exception as error:  # h5py may raise anything for a damaged file
         raise DataError(f'{file} cannot be read ({error}); it may be truncated: download it again.') from error

@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 
 from mtkd_jax.data.sources import Example
 from mtkd_jax.datasets.base import DataSet, Progress, quiet
+from mtkd_jax.datasets.errors import DataError
 from mtkd_jax.datasets.storage.shards import write_split
 
 
@@ -47,10 +48,16 @@ class LocalBuilder(tfds.core.GeneratorBasedBuilder):
 
         Raises:
             UserError: there is no such variant.
+            DataError: it is prepared, and its description is damaged.
         """
         cls.data_set.check(data)
         full = {field: data.get(field, default) for field, default in cls.data_set.defaults.items()}
-        return cls(data_dir=folder, config=StoredConfig(name=cls.config_name(full), data=full))
+        name = cls.config_name(full)
+        try:
+            return cls(data_dir=folder, config=StoredConfig(name=name, data=full))
+        except Exception as error:  # tensorflow-datasets may raise anything for damaged files
+            place = folder / cls.name / name / str(cls.VERSION)
+            raise DataError(f'{place} is damaged ({error}); remove that folder and prepare it again.') from error
 
     @classmethod
     def config_name(cls, data: Mapping[str, Any]) -> str:

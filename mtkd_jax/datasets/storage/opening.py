@@ -10,16 +10,22 @@ import numpy as np
 from mtkd_jax.data.sources import Example, Pools, Source, Subset
 from mtkd_jax.datasets import flags
 from mtkd_jax.datasets.base import Prepared
-from mtkd_jax.datasets.errors import DataNotPrepared
+from mtkd_jax.datasets.errors import DataError, DataNotPrepared
 from mtkd_jax.datasets.storage.builder import LocalBuilder, is_complete, root
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """Stored examples, decoded as they are read."""
+class Stored:
+    """The examples of a split in the folder `path`, decoded as they are read.
+
+    Raises:
+        DataError: one cannot be read; names it. (Reading processes can send it.)
+    """
 
     source: Source
-    decode: Callable[[Example], Example]
+    path: Path
+    split: str
+    decode: Callable[[Example], Example] | None = None
 
     def __len__(self) -> int:
         return len(self.source)
@@ -27,20 +33,38 @@ class Decoded:
     def __getitem__(self, i: int) -> Example:
         if not 0 <= i < len(self):
             raise IndexError(f'There are only {len(self)} examples.')
-        return self.decode(self.source[i])
+        try:
+            example = self.source[i]
+            return example if self.decode is None else self.decode(example)
+        except Exception as error:  # the storage library may raise anything for a damaged file
+            raise _damaged(self.path, f'{self.split}, example {i} cannot be read ({error})') from error
 
 
 def open_prepared(builder: LocalBuilder) -> Prepared:
-    """Reads a data set that `is_complete`."""
-    splits = list(builder.info.splits)
-    sources: dict[str, Source] = dict(zip(splits, builder.as_data_source(split=splits), strict=True))
-    decode = builder.decoder()
-    if decode is not None:
-        sources = {split: Decoded(source, decode) for split, source in sources.items()}
+    """Reads a data set that `is_complete`.
+
+    Raises:
+        DataError: a file of it is missing or damaged.
+    """
+    path, splits = Path(builder.data_dir), list(builder.info.splits)
+    try:
+        read = dict(zip(splits, builder.as_data_source(split=splits), strict=True))
+    except Exception as error:  # the storage library may raise anything for a damaged file
+        raise _damaged(path, f'{", ".join(splits)} cannot be opened ({error})') from error
+    sources: dict[str, Source] = {s: Stored(source, path, s, builder.decoder()) for s, source in read.items()}
     metadata = dict(builder.describe(builder.info.metadata or {}))
+    if not metadata.get('splits'):
+        raise _damaged(path, 'metadata.json is missing or empty')
     for split, counts in metadata.get('parts', {}).items():
         sources[split] = divide(sources[split], counts)
-    return Prepared(Path(builder.data_dir), sources, metadata)
+    return Prepared(path, sources, metadata)
+
+
+def _damaged(path: Path, what: str) -> DataError:
+    return DataError(
+        f'{path}: {what}. `python -m mtkd_jax.prepare --verify` says what else is damaged; prepare it again with '
+        '--overwrite.'
+    )
 
 
 def divide(source: Source, counts: Mapping[str, int]) -> Pools:

@@ -8,9 +8,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from mtkd_jax.data.parent import follow_parent
+from mtkd_jax.datasets.errors import DataError
 
 AHEAD = 4  # results per process that may wait to be taken
 START = 5.0  # seconds that processes take to start, about
@@ -27,6 +29,9 @@ def ordered_map(work: Callable[[Any], Any], items: Iterable[Any], count: int) ->
     """`work` of each of the `count` items, in order; on all cores once the rest would take longer than processes start.
 
     `work` is sent to every process once.
+
+    Raises:
+        DataError: one of the processes was killed.
     """
     workers, left, spent = min(cores(), count), iter(items), 0.0
     for done, item in enumerate(left, 1):
@@ -44,12 +49,18 @@ def ordered_map(work: Callable[[Any], Any], items: Iterable[Any], count: int) ->
         pool = ProcessPoolExecutor(workers, context, _start_worker, (work,))
         stack.callback(pool.shutdown, cancel_futures=True)
         waiting: deque[Future[Any]] = deque()
-        for item in left:
-            waiting.append(pool.submit(_call, item))
-            if len(waiting) > AHEAD * workers:
+        try:
+            for item in left:
+                waiting.append(pool.submit(_call, item))
+                if len(waiting) > AHEAD * workers:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise DataError(
+                'One of the processes that read frames was killed, perhaps for want of memory; free some, and run the '
+                'same command again.'
+            ) from error
 
 
 def _call(item: Any) -> Any:

@@ -1,19 +1,21 @@
 """Writing a split part by part, so that an interrupted preparation continues where it stopped.
 
-A part is an ArrayRecord file, and a JSON file that is written after it: the contents of the part, and a signature of
-its sources. Parts whose signature no longer fits are made again.
+A part is an ArrayRecord file, and a JSON file that is written after it: the contents of the part, its checksum, and a
+signature of its sources. Parts that are damaged, or whose signature no longer fits, are made again.
 """
 
 import contextlib
+import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from array_record.python.array_record_module import ArrayRecordWriter
-
+from mtkd_jax.datasets.errors import DataError
+from mtkd_jax.datasets.storage.records import RecordFile
 from mtkd_jax.datasets.storage.summary import Summary
 from mtkd_jax.files import write_json
 
@@ -29,7 +31,7 @@ class Part:
         first, next: the number of its first frame, and of the first frame after it.
         signature: of what it was made from.
         examples, bytes: in its file, before compression; without examples there is no file.
-        size: of its file.
+        checksum: of its file's bytes; '' where there is no file.
         summary: of its examples.
         excluded: why frames among them are left out.
     """
@@ -39,7 +41,7 @@ class Part:
     signature: str
     examples: int = 0
     bytes: int = 0
-    size: int = 0
+    checksum: str = ''
     summary: Summary = field(default_factory=Summary)
     excluded: list[str] = field(default_factory=list)
 
@@ -117,8 +119,8 @@ def _fitting(folder: Path, split: str, material: Material) -> list[Part]:
         if (
             part is None
             or (part.first, part.next) != (first, min(part.next, material.count))
-            or part.size != _size(file_of(folder, split, len(parts)))
             or part.signature != material.signature(part.first, part.next)
+            or part.checksum != _checksum(file_of(folder, split, len(parts)))
         ):
             break
         parts.append(part)
@@ -142,8 +144,11 @@ def _read(file: Path) -> Part | None:
         return None
 
 
-def _size(file: Path) -> int:
-    return file.stat().st_size if file.is_file() else 0
+def _checksum(file: Path) -> str:
+    if not file.is_file():
+        return ''
+    with file.open('rb') as stream:
+        return hashlib.file_digest(stream, 'sha256').hexdigest()
 
 
 class _Writer:
@@ -151,7 +156,7 @@ class _Writer:
 
     def __init__(self, folder: Path, split: str, number: int, first: int, material: Material) -> None:
         self._folder, self._split, self._number, self._material = folder, split, number, material
-        self._writer: Any = None
+        self._writer: RecordFile | None = None
         self._stamps: list[str] = []
         self.part = Part(first, first, '')
 
@@ -166,8 +171,7 @@ class _Writer:
             self.part.excluded.append(record.excluded)
             return
         if self._writer is None:
-            # One record per group: any example is read without its neighbours.
-            self._writer = ArrayRecordWriter(str(file_of(self._folder, self._split, self._number)), 'group_size:1')
+            self._writer = RecordFile(file_of(self._folder, self._split, self._number))
         self._writer.write(record.content)
         self.part.examples += 1
         self.part.bytes += len(record.content)
@@ -178,7 +182,7 @@ class _Writer:
         self.close()
         done = self.part
         done.next, done.signature = following, self._material.sign(self._stamps)
-        done.size, self._stamps = _size(file_of(self._folder, self._split, self._number)), []
+        done.checksum, self._stamps = _checksum(file_of(self._folder, self._split, self._number)), []
         write_json(_record(self._folder, self._split, self._number), asdict(done))
         self._number += 1
         self.part = Part(following, following, '')
@@ -186,8 +190,9 @@ class _Writer:
 
     def close(self) -> None:
         if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+            # Once, also where it fails.
+            writer, self._writer = self._writer, None
+            writer.close()
 
 
 def move_parts(folder: Path, split: str, parts: list[Part], template: Any) -> tuple[list[int], int]:
@@ -195,6 +200,18 @@ def move_parts(folder: Path, split: str, parts: list[Part], template: Any) -> tu
     filled = [(number, part) for number, part in enumerate(parts) if part.examples]
     for place, (number, _) in enumerate(filled):
         name = template.sharded_filepath(shard_index=place, num_shards=len(filled))
-        # Linked, not moved. If a later step fails, the next run still finds the parts.
-        os.link(file_of(folder, split, number), name)
+        _link(file_of(folder, split, number), Path(name))
     return [part.examples for _, part in filled], sum(part.bytes for _, part in filled)
+
+
+def _link(file: Path, name: Path) -> None:
+    """Gives `file` a second name, or copies it where the file system has no hard links.
+
+    It is not moved: if a later step fails, the next run still finds the parts.
+    """
+    try:
+        os.link(file, name)
+    except OSError:
+        shutil.copyfile(file, name)
+        if _checksum(name) != _checksum(file):
+            raise DataError(f'{name} differs from {file}, whose copy it is; see to its disk, and try again.') from None

@@ -8,7 +8,8 @@ from collections.abc import Generator
 from typing import Any
 
 import tensorflow_datasets as tfds
-from array_record.python.array_record_module import ArrayRecordWriter
+
+from mtkd_jax.datasets.storage.records import RecordFile
 
 SHARD_BYTES = 2**28
 
@@ -34,14 +35,13 @@ class _Shards:
         self.lengths: list[int] = []
         self.bytes = 0
         self._template = template
-        self._writer: Any = None
+        self._writer: RecordFile | None = None
         self._room = 0
 
     def add(self, record: bytes) -> None:
         if self._writer is None or self._room < len(record):
             self.close()
-            # One record per group: any example is read without its neighbours.
-            self._writer = ArrayRecordWriter(str(self._part(len(self.lengths))), 'group_size:1')
+            self._writer = RecordFile(self._part(len(self.lengths)))
             self._room = SHARD_BYTES
             self.lengths.append(0)
         self._writer.write(record)
@@ -51,8 +51,9 @@ class _Shards:
 
     def close(self) -> None:
         if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+            # Once, also where it fails.
+            writer, self._writer = self._writer, None
+            writer.close()
 
     def name_files(self) -> None:
         # A file's name says how many there are, which is known only now.

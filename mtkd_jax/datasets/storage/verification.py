@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mtkd_jax.data.sources import Example, Pools, Source
+from mtkd_jax.data.sources import Example, Pools
 from mtkd_jax.datasets.base import Prepared, Progress, quiet
 from mtkd_jax.datasets.errors import DataError
 from mtkd_jax.datasets.files.reader import check_frame
@@ -75,19 +75,10 @@ def _examples(data: Prepared, split: str, progress: Progress) -> Iterator[Exampl
     with ThreadPoolExecutor(threads) as pool:
         for first in range(0, total, 8 * threads):
             numbers = range(first, min(first + 8 * threads, total))
-            read = pool.map(lambda i: _read(data, source, split, i), numbers)
+            read = pool.map(source.__getitem__, numbers)
             for i, example in zip(numbers, read, strict=True):
                 yield example
                 progress(split, i + 1, total)
-
-
-def _read(data: Prepared, source: Source, split: str, i: int) -> Example:
-    try:
-        return source[i]
-    except Exception as error:  # the storage library may raise anything for a damaged file
-        raise DataError(
-            f'{data.path}: {split}, example {i} cannot be read ({error}). Prepare it again with --overwrite.'
-        ) from error
 
 
 def _difference(found: Any, recorded: Any, where: str = '') -> str:

@@ -1,6 +1,7 @@
 """Writing a prepared data set completely or not at all, however the process ends."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -12,7 +13,8 @@ from typing import Any
 import tensorflow_datasets as tfds
 from absl import logging
 
-from mtkd_jax.datasets.base import Preparation, Prepared
+from mtkd_jax.datasets.base import GIVEN, Preparation, Prepared
+from mtkd_jax.datasets.errors import DataError
 from mtkd_jax.datasets.storage import parts
 from mtkd_jax.datasets.storage.builder import LocalBuilder, is_complete, root
 from mtkd_jax.datasets.storage.frames import FramesBuilder
@@ -22,6 +24,8 @@ from mtkd_jax.datasets.storage.opening import open_prepared
 UNFINISHED = 'incomplete.'
 REPLACED = 'replaced.'
 KEPT = 'unfinished.'  # parts of an interrupted run, which the next run reuses
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def prepared(kind: type[LocalBuilder], data: Mapping[str, Any], how: Preparation, reader: Any = None) -> Prepared:
@@ -31,7 +35,8 @@ def prepared(kind: type[LocalBuilder], data: Mapping[str, Any], how: Preparation
 
     Raises:
         UserError: there is no such variant.
-        DataError: a file is not what it should be, or the disk is too small.
+        DataError: a file is not what it should be, the disk is too small, or what is prepared already was made with
+            another ignore label or depth scale than `how` asks for.
     """
     if reader is not None:
         data = {**data, 'height': reader.size[0], 'width': reader.size[1]}
@@ -45,8 +50,17 @@ def prepared(kind: type[LocalBuilder], data: Mapping[str, Any], how: Preparation
     builder = make(place)
     target = Path(builder.data_dir)
     if how.overwrite or not is_complete(target):
-        builder.check_space(place, parts.kept(_unfinished(target)))
-    return write(make, how.data_dir, how.overwrite)
+        with _explained(place):
+            builder.check_space(place, parts.kept(_unfinished(target)))
+    found = write(make, how.data_dir, how.overwrite)
+    for field in GIVEN:
+        asked, made = getattr(how, field), found.metadata.get(field)
+        if asked not in (None, made):
+            said = 'without' if made is None else f'with {made} as'
+            raise DataError(
+                f'{found.path} was prepared {said} `{field}`, not {asked}; give --overwrite to make it again.'
+            )
+    return found
 
 
 def write(make: Callable[[Path], LocalBuilder], data_dir: str | None, overwrite: bool) -> Prepared:
@@ -57,10 +71,13 @@ def write(make: Callable[[Path], LocalBuilder], data_dir: str | None, overwrite:
     (`overwrite`) only when the new one is complete.
 
     An error or Ctrl-C carries a note that says how many examples are kept.
+
+    Raises:
+        DataError: a file is not what it should be, or `data_dir` cannot be written to or locked.
     """
     place = root(data_dir)
     target = Path(make(place).data_dir)
-    with _alone(place):
+    with _explained(place), _alone(place):
         _remove_leftovers(target)
         if overwrite or not is_complete(target):
             staging, unfinished = target.parent / f'{UNFINISHED}new', _unfinished(target)
@@ -96,9 +113,44 @@ def _generate(builder: LocalBuilder, unfinished: Path) -> None:
 
 
 def _replace(target: Path, new: Path) -> None:
+    _sync(new)
     if target.exists():
         target.rename(target.with_name(f'{REPLACED}{target.name}'))
     new.rename(target)
+    _sync_one(target.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Has the system write all of `folder` to the disk, so that after a power cut it is whole under its final name."""
+    for path in (*folder.iterdir(), folder):
+        _sync_one(path)
+
+
+def _sync_one(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _explained(place: Path) -> Iterator[None]:
+    """Says of the system's errors what to do about them."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or place
+        if error.errno in FULL:
+            said = f'{place} is full ({error.strerror}); free some space, or give another `data_dir`'
+        elif error.errno in FORBIDDEN:
+            said = f'{where} may not be used ({error.strerror}); see to its rights, or give another `data_dir`'
+        else:
+            said = f'Preparing in {place} failed ({error}); mend that'
+        explained = DataError(f'{said}. Then run the same command again.')
+        for note in getattr(error, '__notes__', ()):
+            explained.add_note(note)
+        raise explained from error
 
 
 def _remove_leftovers(target: Path) -> None:
@@ -128,6 +180,11 @@ def _alone(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             logging.warning('Another process is preparing data in %s; waiting for it.', folder)
             fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            raise DataError(
+                f'{folder} cannot be locked ({error.strerror}), so two processes could write there at once; give a '
+                '`data_dir` on a file system that has locks.'
+            ) from error
         yield
     finally:
         os.close(handle)

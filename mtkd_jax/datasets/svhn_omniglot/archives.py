@@ -1,37 +1,34 @@
-"""Tars, also within tars, read once from front to back: nothing is unpacked.
+"""Tars, also within tars, read once from front to back: nothing is unpacked, and only what is asked for is in memory.
 
 Functions raise `DataError` where an archive is damaged; `where` names it in the message.
 """
 
 import tarfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mtkd_jax.datasets.errors import DataError
+from mtkd_jax.datasets.files.finding import DAMAGED, ordinary
 
-DAMAGED = (tarfile.TarError, EOFError, OSError, zlib.error)
-
-
-def contents(archive: Path | Any, where: str) -> Iterator[tuple[str, bytes, str]]:
-    """(name, content, `where`) of an archive's files."""
-    for name, stream in members(archive, where):
-        yield name, read(stream, where), where
+LARGEST = 2**26  # bytes of a file that is read whole; the challenge's images and annotations are far smaller
 
 
 def read(stream: Any, where: str) -> bytes:
-    """The rest of an open file of an archive."""
+    """The rest of an open file, in an archive or not."""
     try:
-        return stream.read()
+        content = stream.read(LARGEST + 1)
     except DAMAGED as error:
         raise DataError(f'{where} cannot be read ({error}); download it again.') from error
+    if len(content) > LARGEST:
+        raise DataError(f'{where} has more than {LARGEST} bytes, which is no image or annotation; download it again.')
+    return content
 
 
 def members(archive: Path | Any, where: str) -> Iterator[tuple[str, Any]]:
     """(name, open file) of an archive's files, read once from front to back."""
     try:
-        source: dict[str, Any] = {'name': archive} if isinstance(archive, Path) else {'fileobj': archive}
+        source: dict[str, Any] = {'name': ordinary(archive)} if isinstance(archive, Path) else {'fileobj': archive}
         with tarfile.open(mode='r|*', **source) as tar:
             for member in tar:
                 if member.isfile():

@@ -10,11 +10,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from mtkd_jax.datasets.errors import DataError
+from mtkd_jax.datasets.files import pictures
+from mtkd_jax.datasets.files.finding import open_ordinary, walk
 from mtkd_jax.datasets.svhn_omniglot import archives
 
 DATASETS = ('svhn', 'omniglot')
@@ -49,6 +51,7 @@ class Decathlon:
         if not source.is_dir():
             raise DataError(f'`source` is {source}, which is no folder; give the one that holds {DEVKIT} and {DATA}.')
         self.source, self.size, self.partial = source, size, partial
+        self._found = list(walk(source))
         self.annotations = {name: {s: self._annotations(name, s) for s in SPLITS} for name in DATASETS}
         for name in DATASETS:
             self._check(name)
@@ -73,13 +76,15 @@ class Decathlon:
         found = self.annotations[name][split]
         places = {file: i for i, file in enumerate(found.labels)}
         missing = set(places)
-        for file, content, where in self._files(name):
+        for file, stream, where in self._files(name):
             if file not in places:
                 continue
             if file not in missing:
                 raise DataError(f'{where} holds {file} twice; download it again.')
             missing.discard(file)
-            yield _image(content, f'{where}: {file}', self.size), found.labels[file], places[file]
+            image = f'{where}: {file}'
+            picture = pictures.parse(io.BytesIO(archives.read(stream, image)), 'rgb', image)
+            yield pictures.by_area(picture, self.size), found.labels[file], places[file]
         if missing:
             raise DataError(
                 f'{len(missing)} of the {len(places)} images of {found.file} are not in the data of {name}, first '
@@ -89,30 +94,39 @@ class Decathlon:
     def _annotations(self, name: str, split: str) -> Annotations:
         file = f'{name}_{SPLITS[split]}.json'
         devkit = self.source / DEVKIT
-        for path in sorted(self.source.glob(f'**/annotations/{file}')):
-            return read_annotations(path.read_bytes(), str(path))
-        if devkit.is_file():
-            for member, content in archives.members(devkit, str(devkit)):
+        for path in self._named(file):
+            if path.parent.name == 'annotations':
+                with open_ordinary(path) as stream:
+                    return read_annotations(archives.read(stream, str(path)), str(path))
+        if devkit.exists():
+            for member, stream in archives.members(devkit, str(devkit)):
                 if member.endswith(f'annotations/{file}'):
-                    return read_annotations(archives.read(content, str(devkit)), f'{devkit}: {member}')
+                    return read_annotations(archives.read(stream, str(devkit)), f'{devkit}: {member}')
         raise DataError(
             f'{self.source} has neither annotations/{file} nor a {DEVKIT} that holds it; download {DEVKIT}.'
         )
 
-    def _files(self, name: str) -> Iterator[tuple[str, bytes, str]]:
-        """(file as in the annotations, content, where it is) of all images of a data set."""
-        for path in sorted(self.source.glob(f'**/{name}.tar')):
-            yield from archives.contents(path, str(path))
+    def _named(self, file: str) -> list[Path]:
+        return [path for path in self._found if path.name == file]
+
+    def _files(self, name: str) -> Iterator[tuple[str, Any, str]]:
+        """(file as in the annotations, open file, where it is) of all images of a data set."""
+        for path in self._named(f'{name}.tar'):
+            yield from _of_archive(path, str(path))
             return
-        for folder in sorted(path for path in self.source.glob(f'**/{name}') if (path / 'train').is_dir()):
-            for path in sorted(folder.glob('*/*/*')):
-                yield path.relative_to(folder.parent).as_posix(), path.read_bytes(), str(folder)
+        # NAME/train/CLASS/FILE
+        folders = {path.parents[2] for path in self._found if len(path.parents) > 2 and path.parents[1].name == 'train'}
+        for folder in sorted(folder for folder in folders if folder.name == name):
+            for path in self._found:
+                if folder in path.parents:
+                    with open_ordinary(path) as stream:
+                        yield path.relative_to(folder.parent).as_posix(), stream, str(folder)
             return
         data = self.source / DATA
-        if data.is_file():
+        if data.exists():
             for member, inner in archives.members(data, str(data)):
                 if member.rpartition('/')[2] == f'{name}.tar':
-                    yield from archives.contents(inner, f'{data}: {member}')
+                    yield from _of_archive(inner, f'{data}: {member}')
                     return
         raise DataError(
             f'{self.source} has neither {name}.tar nor a folder {name}/train nor a {DATA} that holds it; download that.'
@@ -144,20 +158,18 @@ def read_annotations(content: bytes, file: str) -> Annotations:
         names = [str(category['name']) for category in tree['categories']]
         files = {image['id']: str(image['file_name']).removeprefix('data/') for image in tree['images']}
         pairs = [(files[a['image_id']], classes[a['category_id']]) for a in tree['annotations']]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f'{file} is no annotation file of the challenge ({error!r}); download {DEVKIT} again.'
         ) from error
     found, listed = dict(pairs), list(files.values())
+    if not found:
+        raise DataError(f'{file} lists no image; download {DEVKIT} again.')
     if not len(found) == len(pairs) == len(set(listed)) == len(tree['images']) or len(classes) != len(names):
         raise DataError(f'{file} does not give each of its {len(tree["images"])} images one label; download it again.')
     return Annotations(file, {image: found[image] for image in listed}, names)
 
 
-def _image(content: bytes, name: str, size: tuple[int, int]) -> np.ndarray:
-    height, width = size
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            return np.asarray(image.convert('RGB').resize((width, height), Image.Resampling.BOX))
-    except (UnidentifiedImageError, OSError) as error:
-        raise DataError(f'{name} cannot be read as an image ({error}); download it again.') from error
+def _of_archive(archive: Path | Any, where: str) -> Iterator[tuple[str, Any, str]]:
+    for name, stream in archives.members(archive, where):
+        yield name, stream, where

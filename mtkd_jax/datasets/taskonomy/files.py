@@ -24,6 +24,7 @@ import numpy as np
 
 from mtkd_jax.datasets.errors import DamagedFile, DataError, FrameExcluded
 from mtkd_jax.datasets.files import pictures
+from mtkd_jax.datasets.files.finding import is_hidden
 from mtkd_jax.datasets.files.reader import Frame, check_frame
 from mtkd_jax.datasets.taskonomy.resizing import RESIZED
 from mtkd_jax.datasets.taskonomy.storing import CLASSES
@@ -102,7 +103,7 @@ class Tree:
                 f'{source} has no view of a building of the split {absent[0]} that every domain has; its buildings are '
                 f'{", ".join(buildings[absent[0]])}.'
             )
-        here = {path.name for path in self._roots['image'].iterdir() if path.is_dir()}
+        here = {path.name for path in self._roots['image'].iterdir() if path.is_dir() and not is_hidden(path.name)}
         listed = {building for names in buildings.values() for building in names}
         self.skipped = tuple(sorted(f'{DOMAINS["image"].folder}/{name}' for name in here - listed))
         missing = {name: sorted(set(wanted) - here) for name, wanted in buildings.items()}
@@ -166,7 +167,8 @@ class Tree:
         folder, ending = self._roots[target] / building, f'_domain_{DOMAINS[target].ending}.png'
         if not folder.is_dir():
             return set()
-        return {name.removesuffix(ending) for name in os.listdir(folder) if name.endswith(ending)}
+        names = [name for name in os.listdir(folder) if name.endswith(ending) and not is_hidden(name)]
+        return {name.removesuffix(ending) for name in names}
 
 
 def _numbers(view: str) -> tuple[Any, ...]:
