@@ -21,8 +21,19 @@ ROOT = Path(__file__).parents[1]
 PATIENCE = 120.0  # seconds; a machine may be busy
 
 
-def start(*flags, **options):
-    return subprocess.Popen([sys.executable, '-m', 'mtkd_jax.prepare', *flags], cwd=ROOT, text=True, **options)
+# The command, which waits for the last frame of all: everything else is written then.
+WAITING = """
+import time
+from mtkd_jax import command, prepare
+from mtkd_jax.datasets.files.npy_folder import NpyFolder
+read = NpyFolder.read
+NpyFolder.read = lambda self, split, i: time.sleep(1000) if (split, i) == ('test', 2) else read(self, split, i)
+command.start(prepare.main)
+"""
+
+
+def start(*flags, program=('-m', 'mtkd_jax.prepare'), **options):
+    return subprocess.Popen([sys.executable, *program, *flags], cwd=ROOT, text=True, **options)
 
 
 def run(*flags):
@@ -140,26 +151,17 @@ def test_it_verifies_what_it_prepared(flags, tmp_path):
 
 
 def blocked(flags, tmp_path, started):
-    """A prepare that waits for the last file of all: it has written everything else."""
-    pipe = tmp_path / 'files/val/normal/2.npy'
-    whole = pipe.read_bytes()
-    pipe.unlink()
-    os.mkfifo(pipe)
-    process = start(*flags, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    """A prepare that waits for the last frame of all: it has written everything else."""
+    process = start(*flags, program=('-c', WAITING), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     started.append(process)
     wait_for(lambda: process.poll() is not None or list((tmp_path / 'prepared').rglob('unfinished.1.0.0/test.part0')))
     assert process.poll() is None
-
-    def mend():
-        pipe.unlink()
-        pipe.write_bytes(whole)
-
-    return process, mend
+    return process
 
 
 @pytest.mark.parametrize('kill', [signal.SIGKILL, signal.SIGTERM])
 def test_after_a_kill_the_next_one_begins_cleanly(flags, tmp_path, started, kill):
-    process, mend = blocked(flags, tmp_path, started)
+    process = blocked(flags, tmp_path, started)
     folder = tmp_path / 'prepared/nyuv2/32x64'
     process.send_signal(kill)
     process.communicate()
@@ -167,14 +169,13 @@ def test_after_a_kill_the_next_one_begins_cleanly(flags, tmp_path, started, kill
     assert sorted(p.name for p in folder.iterdir()) == ['incomplete.new', 'unfinished.1.0.0']
     with pytest.raises(datasets.DataNotPrepared):
         open_nyuv2(tmp_path)
-    mend()
     assert run(*flags)[0] == 0
     assert [p.name for p in folder.iterdir()] == ['1.0.0']
     assert open_nyuv2(tmp_path).counts == {'train': 5, 'test': 3}
 
 
 def test_ctrl_c_keeps_what_is_whole(flags, tmp_path, started):
-    process, _ = blocked(flags, tmp_path, started)
+    process = blocked(flags, tmp_path, started)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=PATIENCE)
     kept = tmp_path / 'prepared/nyuv2/32x64/unfinished.1.0.0'
@@ -246,7 +247,10 @@ def test_sizes_are_height_by_width():
         ({}, r'--dataset=\.\.\. is missing'),
         ({'dataset': 'nyuv2'}, r'--source=\.\.\. is missing'),
         ({'dataset': 'nyu'}, "`dataset` is 'nyu'; choose one of nyuv2, .*Did you mean 'nyuv2'?"),
-        ({'dataset': 'nyuv2', 'source': 'x', 'classes': 19}, '--classes is for cityscapes; nyuv2 has no use for it'),
+        ({'dataset': 'rooms', 'classes': 19}, '--classes is for nyuv2, cityscapes; rooms has no use for it'),
+        ({'dataset': 'nyuv2', 'source': 'x', 'classes': 19}, '`data.classes` is 19; nyuv2 has 13 or 40'),
+        ({'dataset': 'taskonomy', 'source': 'x', 'ignore_label': 255}, '--ignore_label is for nyuv2, cityscapes; task'),
+        ({'dataset': 'rooms', 'depth_scale': 0.001}, '--depth_scale is for nyuv2, cityscapes; rooms has no use'),
         ({'dataset': 'taskonomy', 'source': 'x', 'depth': 'metric'}, '--depth is for cityscapes; taskonomy has no'),
         ({'dataset': 'rooms', 'source': 'x'}, '--source is for nyuv2, cityscapes, taskonomy, svhn_omniglot; rooms has'),
         ({'dataset': 'rooms', 'characters': 60}, '--characters is for glyphs; rooms has no use for it'),

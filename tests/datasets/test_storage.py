@@ -272,7 +272,7 @@ def test_parts_outlive_what_fails_after_them(tmp_path, source, monkeypatch):
     told = []
     replace = writing._replace
     monkeypatch.setattr(writing, '_replace', fail)
-    with pytest.raises(OSError, match='No space') as raised:
+    with pytest.raises(DataError, match=r'is full \(No space left on device\); free some space') as raised:
         prepare()
     monkeypatch.setattr(writing, '_replace', replace)
     assert raised.value.__notes__[0].startswith('8 examples are kept in ')

@@ -94,13 +94,13 @@ def no_image(folder):
 
 
 MALFORMED = {
-    'truncated tar': (truncated, r'svhn.tar cannot be read|images of .*svhn_train.json are not in the data'),
+    'truncated tar': (truncated, r'svhn.tar(: \S+)? cannot be read|images of .*svhn_train.json are not in the data'),
     'missing image': (
         without,
         r'1 of the 20 images of .*svhn_train.json are not in the data of svhn, first svhn/train',
     ),
     'image twice': (twice, r'svhn.tar holds svhn/train/\S+ twice'),
-    'no image': (no_image, r'svhn.tar: svhn/train/0002/000000.jpg cannot be read as an image'),
+    'no image': (no_image, r'svhn.tar: svhn/train/0002/000000.jpg cannot be read as a picture'),
     'no tar': (
         lambda f: (f / 'data/svhn.tar').unlink(),
         r'has neither svhn.tar nor a folder svhn/train nor a decathlon',

@@ -1,5 +1,6 @@
 """Finding the user's files, and what can be wrong with them before they are read."""
 
+import io
 import lzma
 import os
 import stat
@@ -8,7 +9,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from mtkd_jax.datasets.errors import DataError
 
@@ -41,7 +41,7 @@ def ordinary(file: Path) -> Path:
     return file
 
 
-def open_ordinary(file: Path) -> IO[bytes]:
+def open_ordinary(file: Path) -> io.BufferedReader:
     """`file`, open to be read, when it is `ordinary`."""
     try:
         return ordinary(file).open('rb')

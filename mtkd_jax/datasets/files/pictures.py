@@ -1,8 +1,8 @@
 """Reading picture files whose numbers count, and resizing them."""
 
+import io
 import warnings
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from PIL import Image
@@ -31,7 +31,7 @@ def read(file: Path, kind: str) -> np.ndarray:
         return parse(stream, kind, str(file))
 
 
-def parse(stream: IO[bytes], kind: str, name: str) -> np.ndarray:
+def parse(stream: io.BufferedIOBase, kind: str, name: str) -> np.ndarray:
     """`read`, of an open file; `name` names it in messages."""
     try:
         with warnings.catch_warnings():

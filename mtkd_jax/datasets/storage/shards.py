@@ -5,6 +5,7 @@ tensorflow-datasets' own writer sorts first; beyond a gigabyte it does so in fil
 
 import contextlib
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -61,5 +62,5 @@ class _Shards:
         for i in range(count):
             self._part(i).rename(self._template.sharded_filepath(shard_index=i, num_shards=count))
 
-    def _part(self, i: int) -> Any:
-        return self._template.data_dir / f'{self._template.split}.part{i}'
+    def _part(self, i: int) -> Path:
+        return Path(self._template.data_dir) / f'{self._template.split}.part{i}'
