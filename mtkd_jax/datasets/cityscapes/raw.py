@@ -136,8 +136,9 @@ def _camera(file: Path) -> float:
         tree = json.loads(ordinary(file).read_text())
         found = float(tree['extrinsic']['baseline']) * float(tree['intrinsic']['fx'])
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        reason = f'{type(error).__name__}: {error}'
         raise DataError(
-            f'{file} is no camera file with extrinsic.baseline and intrinsic.fx ({error!r}); download it again.'
+            f'{file} is no camera file with extrinsic.baseline and intrinsic.fx ({reason}); download it again.'
         ) from error
     if not 0 < found < np.inf:
         raise DataError(f'{file} has baseline · fx = {found}, which must be positive; download it again.')

@@ -95,7 +95,7 @@ class NpyFolder:
                 arrays[key] = arrays[key][..., None]
         arrays['segmentation'] = self._labels(arrays['segmentation'], files['segmentation'])
         if self.depth_scale is not None:
-            arrays['depth'] = arrays['depth'].astype(np.float64) * self.depth_scale
+            arrays['depth'] = as_float32(arrays['depth'].astype(np.float64) * self.depth_scale)
         names = {key: str(file) for key, file in files.items()}
         return {**check_frame(arrays, names, self.size, len(self.classes)), 'index': np.array(i, np.int32)}
 
@@ -160,7 +160,7 @@ def refuse_given(source: Path, ignore_label: int | None, depth_scale: float | No
 
 
 def load(file: Path) -> np.ndarray:
-    """The array of numbers in an `.npy` file, in this machine's byte order; floats as float32 or wider.
+    """The array of numbers in an `.npy` file, in this machine's byte order; floats as float32.
 
     Raises:
         DataError: there is none.
@@ -173,5 +173,10 @@ def load(file: Path) -> np.ndarray:
     kind = array.dtype
     if kind.kind not in 'fiub':
         raise DataError(f'{file} holds no array of numbers but of {kind}; save it as float32 with `numpy.save`.')
-    # What is computed in float16 has three digits.
-    return array.astype(np.promote_types(kind, np.float32) if kind.kind == 'f' else kind.newbyteorder('='))
+    return as_float32(array) if kind.kind == 'f' else array.astype(kind.newbyteorder('='))
+
+
+def as_float32(array: np.ndarray) -> np.ndarray:
+    """`array` as it is computed with, whatever its file's type; what is too large becomes infinite."""
+    with np.errstate(over='ignore'):
+        return array.astype(np.float32)

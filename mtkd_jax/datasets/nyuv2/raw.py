@@ -8,6 +8,7 @@ from PIL import Image
 
 from mtkd_jax.datasets.errors import DataError
 from mtkd_jax.datasets.files.finding import ordinary
+from mtkd_jax.datasets.files.npy_folder import as_float32
 from mtkd_jax.datasets.files.reader import Frame, check_frame
 from mtkd_jax.datasets.files.surfaces import normals_from_depth, resize_defined, stored_axes
 from mtkd_jax.datasets.nyuv2.files import COUNTS, class_names, tables
@@ -70,7 +71,7 @@ class RawFile:
             image, depth, label = (self._data[key][number - 1] for key in ('images', 'depths', 'labels'))
         except Exception as error:  # h5py may raise anything for a damaged file
             raise DataError(f'{name} cannot be read ({error}); download the file again.') from error
-        arrays = self._resized(image.transpose(2, 1, 0), _float32(depth.T), label.T, name)
+        arrays = self._resized(image.transpose(2, 1, 0), as_float32(depth.T), label.T, name)
         checked = check_frame(arrays, dict.fromkeys(arrays, name), self.size, len(self.classes))
         return {**checked, 'index': np.array(number, np.int32)}
 
@@ -119,12 +120,6 @@ def _member(data: Any, key: str) -> Any:
         return data.get(key)
     except Exception:  # h5py may raise anything for a damaged file; what cannot be opened is not there
         return None
-
-
-def _float32(depth: np.ndarray) -> np.ndarray:
-    # What is too large becomes infinite, which is refused.
-    with np.errstate(over='ignore'):
-        return depth.astype(np.float32)
 
 
 def _open(file: Path) -> Any:

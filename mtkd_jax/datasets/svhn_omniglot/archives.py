@@ -11,18 +11,21 @@ from typing import Any
 from mtkd_jax.datasets.errors import DataError
 from mtkd_jax.datasets.files.finding import DAMAGED, ordinary
 
+BLOCK = 2**16  # bytes that are read at once
 LARGEST = 2**26  # bytes of a file that is read whole; the challenge's images and annotations are far smaller
 
 
 def read(stream: Any, where: str) -> bytes:
     """The rest of an open file, in an archive or not."""
+    content = bytearray()
     try:
-        content = stream.read(LARGEST + 1)
+        while block := stream.read(BLOCK):
+            content += block
+            if len(content) > LARGEST:
+                raise DataError(f'{where} has more than {LARGEST} bytes: no image or annotation; download it again.')
     except DAMAGED as error:
         raise DataError(f'{where} cannot be read ({error}); download it again.') from error
-    if len(content) > LARGEST:
-        raise DataError(f'{where} has more than {LARGEST} bytes, which is no image or annotation; download it again.')
-    return content
+    return bytes(content)
 
 
 def members(archive: Path | Any, where: str) -> Iterator[tuple[str, Any]]:

@@ -160,7 +160,7 @@ def read_annotations(content: bytes, file: str) -> Annotations:
         pairs = [(files[a['image_id']], classes[a['category_id']]) for a in tree['annotations']]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
-            f'{file} is no annotation file of the challenge ({error!r}); download {DEVKIT} again.'
+            f'{file} is no annotation file of the challenge ({type(error).__name__}: {error}); download {DEVKIT} again.'
         ) from error
     found, listed = dict(pairs), list(files.values())
     if not found:
