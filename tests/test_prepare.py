@@ -261,3 +261,29 @@ def test_missing_and_useless_flags_are_named(arguments, message):
     absl_flags.FLAGS.mark_as_parsed()
     with flagsaver.flagsaver(**arguments), pytest.raises(UserError, match=message), prepare.SplitProgress() as progress:
         prepare.prepare(*prepare.chosen(), progress)
+
+
+@pytest.fixture
+def parsed():
+    absl_flags.FLAGS.mark_as_parsed()
+
+
+def test_a_label_and_a_unit_reach_the_reader_as_numbers(parsed, flags, tmp_path):
+    given = {'dataset': 'nyuv2', 'source': str(tmp_path / 'files'), 'data_dir': str(tmp_path / 'out')}
+    with flagsaver.flagsaver(**given, ignore_label='0', depth_scale='0.5'), prepare.SplitProgress() as progress:
+        found = prepare.prepare(*prepare.chosen(), progress)
+    assert (found.metadata['ignore_label'], found.metadata['depth_scale']) == (0, 0.5)
+    assert found.metadata['splits']['train']['class_percent'][0] == 0
+
+
+def test_ctrl_c_after_preparing_says_what_there_is(parsed, flags, tmp_path, monkeypatch, capsys):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prepare, 'write_sheets', interrupt)
+    given = {'dataset': 'nyuv2', 'source': str(tmp_path / 'files'), 'data_dir': str(tmp_path / 'out')}
+    with flagsaver.flagsaver(**given), pytest.raises(SystemExit) as ended:
+        prepare.main()
+    assert ended.value.code == prepare.INTERRUPTED
+    said = f'Interrupted: what was prepared is in {tmp_path}/out/nyuv2/32x64/1.0.0.\n'
+    assert capsys.readouterr().err.endswith(said)

@@ -6,10 +6,13 @@ import sys
 import numpy as np
 import pytest
 
+from mtkd_jax import datasets
 from mtkd_jax.datasets.errors import DataError
 from mtkd_jax.datasets.files.surfaces import CENTRE, FOCAL, normals_from_depth, resize_defined
 from mtkd_jax.datasets.nyuv2 import files, raw
 from mtkd_jax.datasets.nyuv2.builder import open_source
+from mtkd_jax.reporting.prepared import describe
+from mtkd_jax.types import UserError
 from tests.datasets import nyuv2_source
 
 
@@ -259,3 +262,124 @@ def test_undefined_pixels_do_not_bleed():
     found = resize_defined(np.where(defined[..., None], array, 0), defined, (4, 4))[..., 0]
     # Columns: undefined, half defined, defined.
     np.testing.assert_allclose(found, np.broadcast_to([0, 4, 4, 4], (4, 4)), rtol=1e-6)
+
+
+def prepare(source, out, classes=13, overwrite=False, **said):
+    how = datasets.Preparation(str(source), str(out), overwrite=overwrite, **said)
+    return datasets.named('nyuv2').prepare({'classes': classes}, how)
+
+
+def test_a_files_type_is_not_that_of_the_arithmetic(tmp_path):
+    import ml_dtypes
+
+    true = nyuv2_source.frame([0, 0])
+    dtypes = {'image': np.float16, 'depth': '>f8', 'normal': np.float16, 'label': '>i4'}
+    folder = nyuv2_source.write_folder(tmp_path / 'half', dtypes)
+    found = open_source(str(folder), None).read('train', 0)
+    for name, key in (('image', 'image'), ('depth', 'depth'), ('normals', 'normal')):
+        assert found[name].dtype == np.float32
+        np.testing.assert_array_equal(found[name], true[key].astype(dtypes[key]).astype(np.float32))
+    np.testing.assert_array_equal(found['segmentation'][..., 0], true['label'])
+    for array in (true['depth'].astype(ml_dtypes.bfloat16), true['depth'].astype(complex), true['depth'].astype(str)):
+        np.save(folder / 'train/depth/0.npy', array)
+        with pytest.raises(DataError, match=r'train/depth/0\.npy holds no array of numbers but of'):
+            open_source(str(folder), None).read('train', 0)
+    np.save(folder / 'train/depth/0.npy', np.full((32, 64), 1e300))
+    with pytest.raises(DataError, match=r'train/depth/0\.npy has NaN or infinite values'):
+        open_source(str(folder), None).read('train', 0)
+
+
+def in_millimetres(folder):
+    """Rewrites a folder as others have it: labels uint8 with 255 as void, depth in whole millimetres."""
+    for file in folder.glob('*/label/*'):
+        label = np.load(file)
+        np.save(file, np.where(label < 0, 255, label).astype(np.uint8))
+    for file in folder.glob('*/depth/*'):
+        np.save(file, np.rint(1000 * np.load(file)).astype(np.uint16))
+
+
+def test_an_ignore_label_and_a_depth_scale_are_said_and_recorded(folder, tmp_path):
+    in_millimetres(folder)
+    out = tmp_path / 'out'
+    with pytest.raises(DataError, match=r'train/label/0\.npy has values from 0 to 255; .* give --ignore_label=255'):
+        prepare(folder, out)
+    data = prepare(folder, out, ignore_label=255, depth_scale=0.001)
+    for i in range(5):
+        true, found = nyuv2_source.frame([0, i]), data.sources['train'][i]
+        np.testing.assert_array_equal(found['segmentation'][..., 0], true['label'])
+        np.testing.assert_allclose(found['depth'], true['depth'], atol=6e-4)
+    assert (data.metadata['ignore_label'], data.metadata['depth_scale']) == (255, 0.001)
+    assert (data.made['ignore_label'], data.made['depth_scale']) == (255, 0.001)
+    shown = describe(data, [])
+    assert 'Ignore label: 255.' in shown
+    assert 'Depth scale: 0.001.' in shown
+    # What is there is never taken for what was asked for.
+    assert prepare(folder, out).metadata == data.metadata
+    with pytest.raises(DataError, match=r'was prepared with 0\.001 as `depth_scale`, not 0\.01; give --overwrite'):
+        prepare(folder, out, ignore_label=255, depth_scale=0.01)
+    before = data.sources['test'][0]['depth']
+    again = prepare(folder, out, overwrite=True, ignore_label=255, depth_scale=0.002)
+    np.testing.assert_allclose(again.sources['test'][0]['depth'], 2 * before, rtol=1e-6)
+
+
+@pytest.mark.parametrize('scale', [0, -1, np.nan, np.inf])
+def test_a_depth_scale_that_is_none_is_refused(good, tmp_path, scale):
+    with pytest.raises(DataError, match=r'`depth_scale` is .*; give a positive number'):
+        prepare(good, tmp_path, depth_scale=float(scale))
+
+
+def test_published_files_need_neither(tmp_path):
+    nyuv2_source.write_raw(tmp_path / raw.FILE)
+    for said in ({'ignore_label': 255}, {'depth_scale': 0.001}):
+        with pytest.raises(DataError, match=f'`{next(iter(said))}` is for preprocessed files.*leave out'):
+            prepare(tmp_path, tmp_path / 'out', **said)
+
+
+def test_forty_classes_are_a_variant_of_their_own(folder, tmp_path):
+    label = np.random.default_rng(0).integers(-1, 40, (32, 64))
+    for file in folder.glob('*/label/*'):
+        np.save(file, label)
+    with pytest.raises(DataError, match=r'to 39; labels must be 0\.\.12'):
+        prepare(folder, tmp_path / 'out')
+    data = prepare(folder, tmp_path / 'out', classes=40)
+    assert data.path.parts[-2] == '32x64_40classes'
+    assert (len(data.classes), data.classes[:2], data.classes[-1]) == (40, ('wall', 'floor'), 'otherprop')
+    np.testing.assert_array_equal(data.sources['test'][0]['segmentation'][..., 0], label)
+    opened = datasets.named('nyuv2').open({'height': 32, 'width': 64, 'classes': 40}, str(tmp_path / 'out'))
+    assert opened.metadata == data.metadata
+    with pytest.raises(datasets.DataNotPrepared, match=r'Prepared there are: 32x64_40classes'):
+        datasets.named('nyuv2').open({'height': 32, 'width': 64}, str(tmp_path / 'out'))
+    task = datasets.named('nyuv2').tasks({'classes': 40})['segmentation']
+    assert task.channels == 40
+    with pytest.raises(UserError, match=r'`data.classes` is 14; nyuv2 has 13 or 40'):
+        prepare(folder, tmp_path / 'out', classes=14)
+
+
+def test_forty_classes_of_the_raw_file_are_the_official_ones(tmp_path):
+    file = nyuv2_source.write_raw(tmp_path / 'nyu.mat')
+    found = raw.RawFile(file, (48, 64), 40, nyuv2_source.OFFICIAL).read('test', 0)
+    _, _, labels = nyuv2_source.raw_arrays()
+    # Labels 0..4 → 40 classes from 1 (–, 5, 1, 40, 22) → ids.
+    np.testing.assert_array_equal(found['segmentation'][..., 0], np.array([-1, 4, 0, 39, 21])[labels[0]])
+
+
+@pytest.mark.parametrize(
+    ('replaced', 'message'),
+    [
+        ({'depths': np.array(b'text')}, r'has 0 frames in `depths`'),
+        ({'depths': np.full((6, 64, 48), b'x')}, '`depths` as numbers'),
+        ({'images': np.zeros((6, 3, 0, 0), np.uint8)}, r'`images` of shape \(6, 3, 0, 0\)'),
+        ({'depths': np.full((6, 64, 48), 1e300)}, 'frame 2 has depth that is negative, NaN or infinite'),
+    ],
+)
+def test_an_odd_raw_file_is_named(tmp_path, replaced, message):
+    file = nyuv2_source.write_raw(tmp_path / 'nyu.mat', **replaced)
+    with pytest.raises(DataError, match=message):
+        raw_reader(file).read('train', 0)
+
+
+def test_depth_of_other_types_is_read_as_metres(tmp_path):
+    _, depths, _ = nyuv2_source.raw_arrays()
+    file = nyuv2_source.write_raw(tmp_path / 'nyu.mat', depths=depths.transpose(0, 2, 1).astype('>f8'))
+    found = raw_reader(file).read('test', 0)
+    np.testing.assert_allclose(found['depth'][..., 0], depths[0], rtol=1e-6)

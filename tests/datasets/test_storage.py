@@ -1,8 +1,13 @@
 """Prepared data: the same values back, whole or not at all, and clear words when there is nothing."""
 
 import dataclasses
+import errno
 import json
+import os
+import pickle
+import resource
 import shutil
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,13 +22,15 @@ from mtkd_jax.datasets.nyuv2 import files
 from mtkd_jax.datasets.nyuv2.builder import Nyuv2
 from mtkd_jax.datasets.nyuv2.raw import RawFile
 from mtkd_jax.datasets.rooms import scenes
-from mtkd_jax.datasets.storage import parts, writing
+from mtkd_jax.datasets.storage import parallel, parts, writing
+from mtkd_jax.datasets.storage.records import RecordFile
 from mtkd_jax.datasets.storage.verification import verify
 from mtkd_jax.types import UserError
 from tests import small
 from tests.datasets import nyuv2_source, prepared
 
 ROOMS = {'height': 32, 'width': 64, 'train_images': 5, 'test_images': 2, 'scene_seed': 3}
+GLYPHS = {'digits_train': 40, 'digits_test': 10, 'classes': {'digits': 10, 'characters': 3}}
 
 
 @pytest.fixture(scope='module')
@@ -387,3 +394,165 @@ def test_notes_tell_of_odd_sizes_and_unused_files(tmp_path):
     notes = data.metadata['notes'][2:]
     assert notes[0].startswith('WARNING: 24x32 is not a multiple of 32')
     assert notes[1] == '2 other files were not used: README, train/image/0001.npy'
+
+
+def unchanged(data, source):
+    for number, split in enumerate(('train', 'test')):
+        for i in range(data.counts[split]):
+            np.testing.assert_array_equal(data.sources[split][i]['depth'], nyuv2_source.frame([number, i])['depth'])
+
+
+def test_kept_parts_that_are_damaged_are_made_again(tmp_path, source, monkeypatch):
+    """Killed after the new data set has its name, before its parts are removed; then bytes of it rot."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(folder, **options):
+        if 'unfinished' in str(folder):
+            raise Killed
+        remove(folder, **options)
+
+    remove = shutil.rmtree
+    monkeypatch.setattr(shutil, 'rmtree', kill)
+    with pytest.raises(Killed):
+        prepared.nyuv2(source, tmp_path, overwrite=True)
+    monkeypatch.undo()
+    found = prepared.opened('nyuv2', tmp_path, height=32, width=64)
+    for file in found.path.glob('*array_record*'):
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1  # the same size
+        file.write_bytes(content)
+    again = prepared.nyuv2(source, tmp_path, overwrite=True)
+    unchanged(again, source)
+    verify(again)
+    assert [p.name for p in again.path.parent.iterdir()] == ['1.0.0']
+
+
+def test_without_hard_links_parts_are_copied(tmp_path, source, monkeypatch):
+    def refuse(*paths):
+        raise PermissionError(errno.EPERM, 'Operation not permitted')
+
+    monkeypatch.setattr(parts.os, 'link', refuse)
+    data = prepared.nyuv2(source, tmp_path)
+    unchanged(data, source)
+    assert [p.name for p in data.path.parent.iterdir()] == ['1.0.0']
+    monkeypatch.setattr(shutil, 'copyfile', lambda file, name: Path(name).write_bytes(b'half'))
+    with pytest.raises(DataError, match='whose copy it is'):
+        prepared.nyuv2(source, tmp_path, overwrite=True)
+
+
+@pytest.mark.parametrize('number', [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named(tmp_path, source, monkeypatch, number):
+    def refuse(*arguments):
+        raise OSError(number, 'no locks')
+
+    monkeypatch.setattr(writing.fcntl, 'flock', refuse)
+    with pytest.raises(DataError, match=rf'{tmp_path} cannot be locked \(no locks\).*`data_dir` on a file system'):
+        prepared.nyuv2(source, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('number', 'said'),
+    [
+        (errno.ENOSPC, 'is full .*free some space'),
+        (errno.EDQUOT, 'is full .*free some space'),
+        (errno.EROFS, 'may not be used .*see to its rights'),
+        (errno.EACCES, 'may not be used .*see to its rights'),
+        (errno.EIO, 'failed .*mend that'),
+    ],
+)
+@pytest.mark.parametrize('name', ['mkdir', 'fsync'])
+def test_the_systems_errors_say_what_to_do(tmp_path, source, monkeypatch, name, number, said):
+    def refuse(*arguments, **options):
+        raise OSError(number, 'refused')
+
+    with monkeypatch.context() as patched:
+        patched.setattr(writing.os if name == 'fsync' else Path, name, refuse)
+        with pytest.raises(DataError, match=said + '.*Then run the same command again'):
+            prepared.nyuv2(source, tmp_path / 'new')
+    unchanged(prepared.nyuv2(source, tmp_path / 'new'), source)
+
+
+def test_a_data_dir_that_is_a_file_is_named(tmp_path, source):
+    (tmp_path / 'file').touch()
+    with pytest.raises(DataError, match=f'{tmp_path}/file'):
+        prepared.nyuv2(source, tmp_path / 'file')
+
+
+@pytest.mark.parametrize('limit', [1000, 100_000])
+def test_a_disk_that_fills_up_is_named_and_the_next_run_goes_on(tmp_path, source, limit):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(DataError, match=r'train\.part0 cannot be written .*whether its disk is full'):
+            prepared.nyuv2(source, tmp_path)
+        with pytest.raises(DataError, match=r'\.part0 cannot be written .*whether its disk is full'):
+            prepared.prepare('glyphs', tmp_path, GLYPHS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    unchanged(prepared.nyuv2(source, tmp_path), source)
+
+
+def test_a_file_that_did_not_arrive_whole_is_an_error(tmp_path):
+    file = RecordFile(tmp_path / 'x')
+    file.write(b'a')
+    file.count += 1
+    with pytest.raises(DataError, match='x cannot be written \\(1 of 2 examples arrived\\)'):
+        file.close()
+
+
+@pytest.mark.parametrize('damage', ['flipped', 'short', 'gone'])
+@pytest.mark.parametrize('name', ['nyuv2', 'rooms', 'glyphs'])
+def test_a_damaged_shard_is_named_where_it_is_read(tmp_path, source, name, damage):
+    asked = {'nyuv2': {}, 'rooms': ROOMS, 'glyphs': GLYPHS}[name]
+    data = prepared.prepare(name, tmp_path, asked, source if name == 'nyuv2' else '')
+    file = next(data.path.glob('*train*record*'))
+    content = bytearray(file.read_bytes())
+    if damage == 'gone':
+        file.unlink()
+    elif damage == 'short':
+        file.write_bytes(content[: len(content) // 2])
+    else:
+        for i in range(len(content) // 4, len(content) // 2):
+            content[i] ^= 255
+        file.write_bytes(content)
+
+    def read():
+        found = prepared.opened(name, tmp_path, **asked, **({'height': 32, 'width': 64} if name == 'nyuv2' else {}))
+        source = found.sources['train']
+        return [source[i] for i in range(len(source))]
+
+    with pytest.raises(DataError, match=r'train.* cannot be .*--verify.*--overwrite') as raised:
+        read()
+    assert str(data.path) in str(raised.value)
+    # As a reading process sends it.
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
+    prepared.prepare(name, tmp_path, asked, source if name == 'nyuv2' else '', overwrite=True)
+    read()
+
+
+@pytest.mark.parametrize('file', ['dataset_info.json', 'metadata.json'])
+@pytest.mark.parametrize('content', [b'', b'{"a', b'[1]', b'\xff\xfe'])
+def test_a_damaged_description_is_named(tmp_path, source, file, content):
+    data = prepared.nyuv2(source, tmp_path)
+    (data.path / file).write_bytes(content)
+    with pytest.raises(DataError, match=f'{data.path}.*prepare it again'):
+        prepared.opened('nyuv2', tmp_path, height=32, width=64)
+
+
+def test_folders_may_have_any_name(tmp_path, source):
+    for name in ('a [1]', 'b*', 'c?', 'd=é', 'e[0:3]', 'f@2'):
+        unchanged(prepared.nyuv2(source, tmp_path / name), source)
+
+
+def _die(item):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_reading_process_that_is_killed_is_said(monkeypatch):
+    monkeypatch.setattr(parallel, 'cores', lambda: 2)
+    with pytest.raises(DataError, match='processes that read frames was killed'):
+        list(parallel.ordered_map(_die, range(20), 20))

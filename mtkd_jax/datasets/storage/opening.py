@@ -46,13 +46,14 @@ def open_prepared(builder: LocalBuilder) -> Prepared:
     Raises:
         DataError: a file of it is missing or damaged.
     """
-    path, splits = Path(builder.data_dir), list(builder.info.splits)
+    path = Path(builder.data_dir)
     try:
+        splits = list(builder.info.splits)
         read = dict(zip(splits, builder.as_data_source(split=splits), strict=True))
+        metadata = dict(builder.describe(builder.info.metadata or {}))
     except Exception as error:  # the storage library may raise anything for a damaged file
-        raise _damaged(path, f'{", ".join(splits)} cannot be opened ({error})') from error
+        raise _damaged(path, f'it cannot be opened ({error})') from error
     sources: dict[str, Source] = {s: Stored(source, path, s, builder.decoder()) for s, source in read.items()}
-    metadata = dict(builder.describe(builder.info.metadata or {}))
     if not metadata.get('splits'):
         raise _damaged(path, 'metadata.json is missing or empty')
     for split, counts in metadata.get('parts', {}).items():
