@@ -270,7 +270,7 @@ def parsed():
 
 def test_a_label_and_a_unit_reach_the_reader_as_numbers(parsed, flags, tmp_path):
     given = {'dataset': 'nyuv2', 'source': str(tmp_path / 'files'), 'data_dir': str(tmp_path / 'out')}
-    with flagsaver.flagsaver(**given, ignore_label='0', depth_scale='0.5'), prepare.SplitProgress() as progress:
+    with flagsaver.as_parsed(**given, ignore_label='0', depth_scale='0.5'), prepare.SplitProgress() as progress:
         found = prepare.prepare(*prepare.chosen(), progress)
     assert (found.metadata['ignore_label'], found.metadata['depth_scale']) == (0, 0.5)
     assert found.metadata['splits']['train']['class_percent'][0] == 0

@@ -214,3 +214,12 @@ def test_a_decompression_bomb_is_one_sentence(tmp_path, monkeypatch):
 
 def test_names_that_are_no_text_are_escaped():
     assert finding.printable(finding.Path(os.fsdecode(b'caf\xe9.npy'))) == 'caf\\udce9.npy'
+
+
+@pytest.mark.parametrize('layout', ['folder', 'city folder', 'taskonomy', 'tars'])
+def test_homes_of_nobody_and_names_that_are_too_long_are_named(tmp_path, layout):
+    name, data, write, _ = LAYOUTS[layout]
+    folder = write(tmp_path / 'files')
+    for source, out in (('~nobody_here/x', tmp_path), (folder, '~nobody_here/x'), (folder, tmp_path / ('x' * 300))):
+        with pytest.raises(DataError, match=r'~nobody_here/x begins with ~|xxx'):
+            prepared.prepare(name, out, data, source)

@@ -1,10 +1,9 @@
 """Cityscapes as users have it: the preprocessed folder, or the raw layout (papers.md E)."""
 
-from pathlib import Path
-
 from mtkd_jax.datasets.cityscapes import DEFAULTS, DEPTHS, raw
 from mtkd_jax.datasets.cityscapes.classes import COUNTS, class_names
 from mtkd_jax.datasets.errors import DataError
+from mtkd_jax.datasets.files.finding import expanded
 from mtkd_jax.datasets.files.npy_folder import Layout, NpyFolder, refuse_given
 
 OFFICIAL = {'train': 2975, 'test': 500}
@@ -40,7 +39,7 @@ def open_source(
     Raises:
         DataError: `source` is neither, something in it is missing, or it cannot give what is asked for.
     """
-    path = Path(source).expanduser()
+    path = expanded(source)
     if not path.is_dir():
         raise DataError(f'`source` is {path}, which is no folder; give the one that holds Cityscapes.')
     if classes not in COUNTS:

@@ -41,6 +41,18 @@ def ordinary(file: Path) -> Path:
     return file
 
 
+def expanded(path: str) -> Path:
+    """`path`, in which ~ stands for a home.
+
+    Raises:
+        DataError: there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DataError(f'{path} begins with ~, but there is no such user; give the whole path.') from error
+
+
 def open_ordinary(file: Path) -> io.BufferedReader:
     """`file`, open to be read, when it is `ordinary`."""
     try:

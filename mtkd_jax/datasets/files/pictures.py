@@ -31,7 +31,7 @@ def read(file: Path, kind: str) -> np.ndarray:
         return parse(stream, kind, str(file))
 
 
-def parse(stream: io.BufferedIOBase, kind: str, name: str) -> np.ndarray:
+def parse(stream: io.BufferedReader | io.BytesIO, kind: str, name: str) -> np.ndarray:
     """`read`, of an open file; `name` names it in messages."""
     try:
         with warnings.catch_warnings():

@@ -1,13 +1,13 @@
 """How `nyuv2` is stored, and made from the user's files."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 
 from mtkd_jax.datasets.base import Preparation, Prepared, given_size
 from mtkd_jax.datasets.errors import DataError
+from mtkd_jax.datasets.files.finding import expanded
 from mtkd_jax.datasets.files.npy_folder import NpyFolder, refuse_given
 from mtkd_jax.datasets.files.reader import Reader
 from mtkd_jax.datasets.nyuv2 import DATA_SET, files, raw
@@ -71,7 +71,7 @@ def open_source(
     Raises:
         DataError: `source` is neither, or something in it is missing.
     """
-    path = Path(source).expanduser()
+    path = expanded(source)
     if not path.exists():
         raise DataError(f'`source` is {path}, which does not exist; give the folder or file that holds NYUv2.')
     if (path / 'train').is_dir() or (path / 'val').is_dir():

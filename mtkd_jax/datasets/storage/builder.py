@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 from mtkd_jax.data.sources import Example
 from mtkd_jax.datasets.base import DataSet, Progress, quiet
 from mtkd_jax.datasets.errors import DataError
+from mtkd_jax.datasets.files.finding import expanded
 from mtkd_jax.datasets.storage.shards import write_split
 
 
@@ -124,9 +125,16 @@ def dense_features(height: int, width: int) -> dict[str, tfds.features.FeatureCo
 
 def root(data_dir: str | None) -> Path:
     """The folder prepared data lie in: `data_dir`, or tensorflow-datasets' own."""
-    return Path(data_dir or tfds.core.constants.DATA_DIR).expanduser().absolute()
+    return expanded(data_dir or tfds.core.constants.DATA_DIR).absolute()
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether `folder` holds a data set that has been prepared whole; it gets its name last."""
-    return (folder / 'dataset_info.json').is_file()
+    """Whether `folder` holds a data set that has been prepared whole; it gets its name last.
+
+    Raises:
+        DataError: the system does not say.
+    """
+    try:
+        return (folder / 'dataset_info.json').is_file()
+    except OSError as error:
+        raise DataError(f'{folder} cannot be read ({error.strerror}); give another `data_dir`.') from error

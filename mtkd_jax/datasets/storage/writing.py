@@ -92,6 +92,8 @@ def write(make: Callable[[Path], LocalBuilder], data_dir: str | None, overwrite:
                     )
                 else:
                     shutil.rmtree(unfinished, ignore_errors=True)
+                if is_complete(target):
+                    error.add_note(f'What was prepared before is still in {target}.')
                 raise
             finally:
                 _remove_leftovers(target)

@@ -1,12 +1,12 @@
 """How `svhn_omniglot` is stored, and made from the user's files."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 
 from mtkd_jax.datasets.base import Preparation, Prepared
+from mtkd_jax.datasets.files.finding import expanded
 from mtkd_jax.datasets.storage import opening, writing
 from mtkd_jax.datasets.storage.labelled import Labelled, LabelledBuilder
 from mtkd_jax.datasets.svhn_omniglot import DATA_SET, TASKS
@@ -64,5 +64,5 @@ def prepared(data: Mapping[str, Any], how: Preparation) -> Prepared:
         DataError: a file is not what it should be, or, unless `partial`, there is less than the official data.
     """
     full = {**DATA_SET.defaults, **data}
-    reader = Decathlon(Path(how.source).expanduser(), (full['height'], full['width']), full['partial'])
+    reader = Decathlon(expanded(how.source), (full['height'], full['width']), full['partial'])
     return writing.prepared(SvhnOmniglot, data, how, reader)

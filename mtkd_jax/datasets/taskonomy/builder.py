@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import tensorflow_datasets as tfds
 
 from mtkd_jax.data.sources import Example
 from mtkd_jax.datasets.base import Preparation, Prepared
+from mtkd_jax.datasets.files.finding import expanded
 from mtkd_jax.datasets.files.reader import Frame
 from mtkd_jax.datasets.storage import opening, writing
 from mtkd_jax.datasets.storage.builder import stored
@@ -76,5 +76,5 @@ def prepared(data: Mapping[str, Any], how: Preparation) -> Prepared:
         DataError: the tree is not what it should be, or the disk is too small.
     """
     full = {**DATA_SET.defaults, **data, 'classes': len(storing.CLASSES)}
-    reader = Tree(Path(how.source).expanduser(), (full['height'], full['width']))
+    reader = Tree(expanded(how.source), (full['height'], full['width']))
     return writing.prepared(Taskonomy, full, how, reader)
