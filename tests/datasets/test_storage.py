@@ -357,8 +357,9 @@ def test_overwriting_keeps_the_old_until_the_new_is_whole(tmp_path):
 
     nyuv2_source.write_folder(source, frames={'train': 4, 'val': 1})
     np.save(source / 'val/normal/0.npy', np.full((32, 64, 3), 2.0))
-    with pytest.raises(DataError):
+    with pytest.raises(DataError) as raised:
         prepare(overwrite=True)
+    assert raised.value.__notes__[-1] == f'What was prepared before is still in {data_dir}/nyuv2/32x64/1.0.0.'
     assert [f for f in tree(data_dir) if 'unfinished' not in f] == files
     assert prepared.opened('nyuv2', data_dir, height=32, width=64).counts == {'train': 2, 'test': 1}
 
