@@ -23,6 +23,7 @@ from mtkd_jax.experiment.evaluation import evaluate
 from mtkd_jax.files import read_npz
 from mtkd_jax.names import choice
 from mtkd_jax.tasks import Task
+from mtkd_jax.tasks.gate import admit, numbers
 from mtkd_jax.training.evaluate import score_arrays
 from mtkd_jax.types import MAIN, UserError
 
@@ -54,6 +55,9 @@ ALLOW_MODULES = flags.DEFINE_bool(
     "Import a Python module that a model folder names (somebody's own backbone or data set), which runs its code.",
     allow_override=True,
 )
+
+
+BESIDE = ('image', 'names')  # what lies beside predictions and targets in a file
 
 
 class _Callable(types.ModuleType):
@@ -113,15 +117,10 @@ def _has_classes(task: Task) -> bool:
 
 
 def _check_target(task: Task, target: np.ndarray, file: Path) -> None:
-    classes, labels = task.channels, _has_classes(task)
-    channels = 1 if labels else task.channels
+    channels = 1 if _has_classes(task) else task.channels
     if target.shape[-1] != channels:
         raise UserError(f'{file}: `{task.name}` is {target.shape}; its last axis must be {channels}.')
-    if labels and (target.min() < -1 or target.max() >= classes or (target != np.round(target)).any()):
-        raise UserError(
-            f'{file}: `{task.name}` has values from {target.min():g} to {target.max():g}; give whole class ids, '
-            f'0 to {classes - 1}, and -1 where void.'
-        )
+    admit(f'{file}: `{task.name}`', target, task.check)
 
 
 def _as_pictures(array: np.ndarray) -> np.ndarray:
@@ -131,26 +130,33 @@ def _as_pictures(array: np.ndarray) -> np.ndarray:
     return array[..., None] if array.ndim == 3 else array
 
 
+def _wide(array: np.ndarray) -> np.ndarray:
+    """Numbers of any type in a type of this machine's: floats as float32, where what overflows becomes infinite."""
+    if array.dtype.kind == 'f':
+        with np.errstate(over='ignore'):
+            return array.astype(np.float32)
+    return array.astype(array.dtype.newbyteorder('='))
+
+
 def _read(file: Path) -> dict[str, np.ndarray]:
-    found = {name: array for name, array in read_npz(file).items() if name != 'image'}
+    found = {name: array for name, array in read_npz(file).items() if name not in BESIDE}
     if not found:
         raise UserError(f'{file} holds no arrays; name them by task: segmentation, depth, normals.')
-    found = {name: _as_pictures(array) for name, array in found.items()}
+    found = {name: _as_pictures(_wide(array)) for name, array in found.items()}
     for name, array in found.items():
         if array.ndim != 4 or not array.size:
             raise UserError(f'{file}: `{name}` has shape {array.shape}; give [n h w c], at least one image.')
-        if not np.isfinite(array).all():
-            raise UserError(f'{file}: `{name}` has NaN or infinite values; undefined targets are -1 (label) or 0.')
+        admit(f'{file}: `{name}`', array, numbers)
     return found
 
 
 def to_json(results: Any) -> str:
-    """JSON, with null for a metric that does not exist because nothing was defined."""
+    """JSON, with null for a metric that is no number: nothing was defined, or a network predicts NaN or infinity."""
 
     def clean(value: Any) -> Any:
         if isinstance(value, dict):
             return {k: clean(v) for k, v in value.items()}
-        return None if isinstance(value, float) and math.isnan(value) else value
+        return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return json.dumps(clean(results), indent=1)
 

@@ -93,7 +93,8 @@ class Model:
             at='input', whose images may differ in size: a list of [h w c] by task. What numbers mean: `Task.activate`.
 
         Raises:
-            UserError: there is no such branch, a file cannot be read, or an array has the wrong shape, type or range.
+            UserError: there is no such branch, a file cannot be read, an array has the wrong shape, type or range, or
+                the network predicts NaN.
         """
         found = self.by_branch(x, branch=branch, at=at)
         return found if branch is None and len(self.branches) > 1 else found[branch or self.branches[0]]
@@ -106,6 +107,8 @@ class Model:
         predictor = self._predictor(branch)
         given = images.prepare(x, self.size)
         found = predictor(given.images)
+        for name in (name for by_task in found.values() for name, array in by_task.items() if np.isnan(array).any()):
+            raise UserError(f'The network predicts NaN for {name}; its training diverged, or its weights are damaged.')
         stacked = not isinstance(x, list | tuple)
 
         def finished(task: Task, predictions: np.ndarray) -> Any:

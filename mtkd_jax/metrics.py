@@ -86,6 +86,15 @@ def per_example_sum(values: Float[Array, 'b h w 1'], mask: Bool[Array, 'b h w 1'
     return jnp.sum(jnp.where(mask, values, 0.0), axis=(1, 2, 3), dtype=jnp.float32)
 
 
+def unknown_images(prediction: Num[Array, 'b h w c'], mask: Bool[Array, 'b h w 1']) -> Float[Array, 'b']:
+    """NaN for each example with NaN among the predictions where `mask` is true, otherwise 0.
+
+    Added to what was counted, it keeps a class that was chosen from NaN from looking like an answer.
+    """
+    nan = jnp.any(jnp.isnan(prediction) & mask, axis=(1, 2, 3))
+    return jnp.where(nan, jnp.nan, 0.0).astype(jnp.float32)
+
+
 def class_ids(prediction: Num[Array, 'b h w c']) -> Num[Array, 'b h w']:
     """Class ids from logits or scores (argmax over channels), or from an array of ids with one channel."""
     if prediction.shape[-1] == 1:
@@ -127,6 +136,7 @@ def segmentation_metrics(classes: int) -> Metrics:
             'iou_of_images': jnp.where(counts, iou, 0.0),
             'accuracy_of_images': jnp.where(counts, accuracy, 0.0),
             'images': jnp.sum(counts),
+            'unknown': unknown_images(prediction, mask),
         }
 
     def compute(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -135,12 +145,13 @@ def segmentation_metrics(classes: int) -> Metrics:
         union = labelled + sums['confusion'].sum(axis=0) - correct
         present = union > 0
         miou = float(np.mean(correct[present] / union[present])) if present.any() else float('nan')
-        return {
+        found = {
             'pixel_accuracy': 100 * ratio(correct.sum(), labelled.sum()),
             'miou': 100 * miou,
             f'pixel_accuracy{LEGACY}': 100 * ratio(sums['accuracy_of_images'], sums['images']),
             f'miou{LEGACY}': 100 * ratio(sums['iou_of_images'], sums['images']),
         }
+        return {name: value + float(sums['unknown']) for name, value in found.items()}
 
     names = {'miou': 'mIoU', 'pixel_accuracy': 'pixel accuracy'}
     each = {name: Metric(title, '%', 2, direction=1, per_image_legacy=True) for name, title in names.items()}
@@ -203,12 +214,14 @@ def normals_metrics() -> Metrics:
 
     def compute(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
         shares = {f'normal_{t:g}': 100 * ratio(sums[f'within_{t:g}'], sums['pixels']) for t in thresholds}
-        return {
+        found = {
             'normal_mean': ratio(sums['angle'], sums['pixels']),
             'normal_median': histogram_median(sums['histogram'], 180 / ANGLE_BINS),
             'normal_cosine': ratio(sums['cosine'], sums['pixels']),
             **shares,
         }
+        # The cell of an angle that is NaN, and whether it is small, are numbers.
+        return dict.fromkeys(found, float('nan')) if np.isnan(sums['angle']) else found
 
     each = {
         'normal_mean': Metric('normals, mean', '°', 2, direction=-1),
@@ -242,10 +255,11 @@ def classification_metrics(name: str, title: str = '') -> Metrics:
 
     def measure(prediction: Array, target: Array, mask: Array) -> dict[str, Array]:
         right = class_ids(prediction)[..., None] == target
-        return {'right': jnp.sum(mask & right), 'images': jnp.sum(mask)}
+        unknown = unknown_images(prediction, mask)
+        return {'right': jnp.sum(mask & right), 'images': jnp.sum(mask), 'unknown': unknown}
 
     def compute(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
-        return {name: 100 * ratio(sums['right'], sums['images'])}
+        return {name: 100 * ratio(sums['right'], sums['images']) + float(sums['unknown'])}
 
     return Metrics(measure, compute, {name: Metric(title or name, '%', 2, direction=1)})
 

@@ -2,11 +2,13 @@
 
 import difflib
 import functools
+import glob
 import hashlib
 import importlib
 import importlib.util
+import re
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +21,27 @@ def suggestion(name: str, options: Iterable[str]) -> str:
     plain = {option.lower().replace('-', '_'): option for option in options}
     close = difflib.get_close_matches(name.lower().replace('-', '_'), list(plain), n=1)
     return f' Did you mean {plain[close[0]]!r}?' if close else ''
+
+
+def natural(name: str) -> tuple[list[str | int], str]:
+    """Sorts names as people do: numbers in them by value (`2` before `10`)."""
+    # Text and digits take turns, so that only like is compared with like.
+    parts = re.split('([0-9]+)', name)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+
+
+def matching(field: str, pattern: str, exists: Callable[[str], bool], what: str) -> list[Path]:
+    """The path of that very name if it `exists`, otherwise those that match it as a pattern, numbers by value.
+
+    Raises:
+        UserError: there is none; names the `field` it was given for, and `what` it should be.
+    """
+    if exists(pattern):
+        return [Path(pattern)]
+    found = sorted(filter(exists, glob.glob(pattern)), key=natural)
+    if not found:
+        raise UserError(f'`{field}` has {pattern!r}, which matches no {what}. Check the path.')
+    return [Path(path) for path in found]
 
 
 def choice(field: str, value: str, options: Collection[str]) -> str:

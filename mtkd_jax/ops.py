@@ -20,8 +20,9 @@ def unit_normalise(x: Float[Array, '... c'], epsilon: float = 0.0) -> Float[Arra
     squared = jnp.sum(jnp.square(x), axis=-1, keepdims=True) + epsilon
     # Dividing by a tiny number instead would give a single untrained pixel a huge gradient, which stays in Adam's
     # second moment for the whole run.
-    positive = squared > 0
-    return jnp.where(positive, x / jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
+    # Compared with 0 and not with what is positive: NaN stays NaN.
+    zero = squared == 0
+    return jnp.where(zero, 0.0, x / jnp.sqrt(jnp.where(zero, 1.0, squared)))
 
 
 def linear_cka(a: Float[Array, 'n c'], b: Float[Array, 'n d']) -> Float[Array, '']:
@@ -38,7 +39,8 @@ def linear_cka(a: Float[Array, 'n c'], b: Float[Array, 'n d']) -> Float[Array, '
 
     a, b = prepared(a), prepared(b)
     norms = jnp.linalg.norm(a.T @ a) * jnp.linalg.norm(b.T @ b)
-    return jnp.where(norms > 0, jnp.sum(jnp.square(b.T @ a)) / jnp.where(norms > 0, norms, 1.0), 0.0)
+    constant = norms == 0
+    return jnp.where(constant, 0.0, jnp.sum(jnp.square(b.T @ a)) / jnp.where(constant, 1.0, norms))
 
 
 def max_pool_argmax(

@@ -1,6 +1,6 @@
 """Predicts for images: `python -m mtkd_jax.predict --model=DIR --inputs=a.png,b.png --out=DIR [--save=npz]`."""
 
-import glob
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from mtkd_jax.experiment.models import open_model
 from mtkd_jax.files import read_npz, write_json
 from mtkd_jax.inference import Model, Predictions
 from mtkd_jax.models.backbone import per_image
+from mtkd_jax.names import matching, natural
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import MAIN, UserError
 
@@ -21,7 +22,7 @@ MODEL = flags.DEFINE_string('model', None, 'A model folder.', allow_override=Tru
 INPUTS = flags.DEFINE_list(
     'inputs',
     [],
-    "Image files (patterns allowed), resized to the model's size, or one .npz with `image` [n h w 3].",
+    "Image files, folders of them, or patterns, resized to the model's size, or one .npz with `image` [n h w 3].",
     allow_override=True,
 )
 OUT = flags.DEFINE_string('out', None, 'Folder for the pictures.', allow_override=True)
@@ -32,7 +33,11 @@ BRANCH = flags.DEFINE_string(
     allow_override=True,
 )
 SAVE = flags.DEFINE_enum(
-    'save', 'pictures', ['pictures', 'npz'], 'npz: also predictions.npz, arrays by task.', allow_override=True
+    'save',
+    'pictures',
+    ['pictures', 'npz'],
+    'npz: also predictions.npz, arrays by task, and `names`.',
+    allow_override=True,
 )
 ALLOW_MODULES = flags.DEFINE_bool(
     'allow_modules',
@@ -41,12 +46,18 @@ ALLOW_MODULES = flags.DEFINE_bool(
     allow_override=True,
 )
 
-IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
+IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.gif', '.tif', '.tiff', '.webp', '.pgm', '.ppm')
 
 
-def _matching(pattern: str) -> list[str]:
-    """A file of that very name, or those that match it as a pattern; the name itself where nothing does."""
-    return [pattern] if Path(pattern).is_file() else sorted(glob.glob(pattern)) or [pattern]
+def _files(pattern: str) -> list[Path]:
+    """The file of that very name, the images in the folder of that name, or the files that match it as a pattern."""
+    if not pattern or not os.path.isdir(pattern):
+        return matching('inputs', pattern, os.path.isfile, 'file')
+    inside = [file for file in Path(pattern).iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
+    found = sorted((file for file in inside if not file.name.startswith('.')), key=lambda file: natural(file.name))
+    if not found:
+        raise UserError(f'`inputs` has the folder {pattern}, which holds no images ({", ".join(IMAGE_SUFFIXES)}).')
+    return found
 
 
 def read_inputs(
@@ -59,10 +70,9 @@ def read_inputs(
     Raises:
         UserError: nothing matches, a file cannot be read, or an array has the wrong shape or range.
     """
-    files = [Path(file) for pattern in patterns for file in _matching(pattern)]
-    missing = [str(file) for file in files if not file.is_file()]
-    if missing or not files:
-        raise UserError(f'`inputs`: no such file: {", ".join(missing) or "(none given)"}. Check the path.')
+    files = [file for pattern in patterns for file in _files(pattern)]
+    if not files:
+        raise UserError('`inputs` is empty; give image files, a folder of them, or one .npz.')
     arrays = [file for file in files if file.suffix == '.npz']
     if arrays and len(files) > 1:
         raise UserError(f'`inputs` mixes {arrays[0]} with other files; give image files, or one .npz.')
@@ -73,7 +83,8 @@ def read_inputs(
         return [f'{files[0].stem}_{i:04d}' for i in range(len(images))], images
     names = [file.stem for file in files]
     if len(set(names)) < len(names):
-        raise UserError('`inputs` has two files of the same name; their pictures would overwrite each other.')
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f'`inputs` has two files named {twice}; their pictures would overwrite each other.')
     return names, prepare(files, (height, width)).images
 
 
@@ -93,6 +104,8 @@ def save(
     names: Sequence[str], images: np.ndarray, predictions: Predictions, tasks: Sequence[Task], out: Path, npz: bool
 ) -> None:
     """Writes `NAME_image.png`, `NAME_TASK.png` (or `NAME_BRANCH_TASK.png`) and, with `npz`, `predictions.npz`.
+
+    That holds the predictions of each task [n h w c], and `names` [n], those of the images in the same order.
 
     What tasks with one answer per image say goes to `answers.json`: image → task (or branch/task) → words.
     """
@@ -118,7 +131,10 @@ def save(
     if any(answers.values()):
         write_json(out / 'answers.json', answers)
     if npz:
-        np.savez_compressed(out / 'predictions.npz', allow_pickle=False, **arrays)
+        partial = out / 'predictions.npz.tmp'
+        with partial.open('wb') as stream:
+            np.savez_compressed(stream, allow_pickle=False, names=np.array(names, np.str_), **arrays)
+        os.replace(partial, out / 'predictions.npz')
 
 
 def main() -> None:
@@ -131,7 +147,10 @@ def main() -> None:
     model = Model(network, opened.tasks, opened.variables, (images.shape[1], images.shape[2]))
     predictions = model.by_branch(images, branch=BRANCH.value)
     out = Path(command.value(OUT))
-    save(names, images, predictions, opened.tasks, out, SAVE.value == 'npz')
+    try:
+        save(names, images, predictions, opened.tasks, out, SAVE.value == 'npz')
+    except OSError as error:
+        raise UserError(f'`out` {out} cannot be written ({error}); make room there, or give another.') from error
     print(f'{len(names)} images of {images.shape[1]}×{images.shape[2]}, tasks {", ".join(spec["tasks"])}: {out}')
 
 

@@ -79,8 +79,8 @@ def test_score_names_what_is_wrong(tmp_path, golden_targets, arrays, message):
 @pytest.mark.parametrize(
     ('targets', 'message'),
     [
-        ({'segmentation': np.full((2, 32, 64, 1), 255)}, 'values from 255 to 255; give whole class ids, 0 to 12'),
-        ({'segmentation': np.full((2, 32, 64, 1), 0.5)}, 'give whole class ids'),
+        ({'segmentation': np.full((2, 32, 64, 1), 255)}, r'values from 255 to 255; labels must be 0\.\.12, or -1'),
+        ({'segmentation': np.full((2, 32, 64, 1), 0.5)}, 'not whole numbers'),
         ({'segmentation': np.zeros((2, 32, 64, 13))}, 'its last axis must be 1'),
         ({'normals': np.zeros((2, 32, 64, 1))}, 'its last axis must be 3'),
     ],
@@ -125,7 +125,9 @@ def test_predict_from_files_and_arrays_agree(model, tmp_path):
             'segmentation': (3, 32, 64, 5),
             'depth': (3, 32, 64, 1),
             'normals': (3, 32, 64, 3),
+            'names': (3,),
         }
+        assert saved['names'].tolist() == names
     with Image.open(tmp_path / 'out' / 'in1_normals.png') as picture:
         assert picture.size == (64, 32)
 
@@ -140,7 +142,7 @@ def test_predict_resizes_image_files(tmp_path):
 @pytest.mark.parametrize(
     ('files', 'message'),
     [
-        ({}, 'no such file'),
+        ({}, 'matches no file'),
         ({'x.npz': {'image': np.zeros((1, 32, 32, 3), object)}}, 'is no .npz of arrays'),
         ({'x.npz': {'picture': np.zeros((1, 32, 32, 3))}}, 'no array `image`'),
         ({'x.npz': {'image': np.zeros((1, 30, 32, 3))}}, 'multiples of 32'),

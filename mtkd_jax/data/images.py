@@ -1,5 +1,6 @@
 """Images that a user gives: picture files and arrays, checked, and brought to a network's size."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from mtkd_jax.tasks import gate
 from mtkd_jax.types import UserError
 
 Picture = str | Path | np.ndarray | jax.Array
@@ -64,18 +66,24 @@ def check(name: str, array: np.ndarray, axes: tuple[int, ...]) -> None:
         )
     if not array.size:
         raise UserError(f'{name} has the shape {array.shape}, so it is empty; give at least one image.')
+    gate.admit(name, array, fault)
+
+
+def fault(array: np.ndarray) -> str | None:
+    """What is wrong with the values of images, to be put behind their name; None where nothing is."""
     if array.dtype == np.uint8:
-        return
+        return None
     if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise UserError(f'{name} is of the type {array.dtype}; give uint8, or floats in [0, 1].')
+        return f'is of the type {array.dtype}; give uint8, or floats in [0, 1]'
     if not np.isfinite(array).all():
-        raise UserError(f'{name} has NaN or infinite values; give floats in [0, 1].')
+        return 'has NaN or infinite values; give floats in [0, 1]'
     least, most = float(array.min()), float(array.max())
     if least < 0 or most > 1:
-        raise UserError(
-            f'{name} reaches from {least:g} to {most:g} and leaves [0, 1]; divide 8-bit images by 255 or give uint8, '
-            'and clip what resizing overshot.'
+        return (
+            f'reaches from {least:g} to {most:g} and leaves [0, 1]; divide 8-bit images by 255 or give uint8, and clip '
+            'what resizing overshot'
         )
+    return None
 
 
 def at_size(image: UInt8[np.ndarray, 'h w 3'] | Float[np.ndarray, 'h w 3'], size: tuple[int, int]) -> np.ndarray:
@@ -91,23 +99,57 @@ def at_size(image: UInt8[np.ndarray, 'h w 3'] | Float[np.ndarray, 'h w 3'], size
 
 
 def read_picture(file: Path) -> UInt8[np.ndarray, 'h w 3']:
-    """The picture in `file`.
+    """The picture in `file` as a viewer shows it: turned as its EXIF says; the first frame of several.
+
+    16-bit grey is scaled to 8 bits.
 
     Raises:
-        UserError: it is not there, or no picture.
+        UserError: it is not there, no picture, too large, has transparent pixels, or holds other than 8- or 16-bit
+            colours.
     """
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise UserError(f'{file}: no such file. Check the path.')
     try:
         with Image.open(file) as image:
-            return np.asarray(image.convert('RGB'))
-    except (UnidentifiedImageError, OSError) as error:
+            turned = ImageOps.exif_transpose(image)
+            found = _opaque(file, turned, 'PPM' if image.format == 'PPM' else '')
+            return np.asarray(found.convert('RGB'))
+    except UserError:
+        raise
+    # The decoders of some forty formats raise whatever they like about damaged files.
+    except Exception as error:
         raise UserError(f'{file} cannot be read as an image ({error}); convert it to PNG or JPEG.') from error
+
+
+def _opaque(file: Path, image: Image.Image, format: str) -> Image.Image:
+    """`image` in a mode that Pillow converts to RGB without loss of meaning."""
+    transparent = image.has_transparency_data
+    # Pillow reads 16-bit grey as `I`, scaled to 16 bits, from netpbm files only.
+    if image.mode.startswith('I;16') or (image.mode == 'I' and format == 'PPM'):
+        if transparent:
+            raise UserError(f'{file} is 16-bit grey with a transparent value; save it without transparency.')
+        deep = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((deep + 128) // 257).astype(np.uint8))
+    if image.mode in ('I', 'F', 'LAB'):
+        raise UserError(
+            f'{file} is an image of mode {image.mode}, whose values have no fixed range of colours; save it as 8-bit '
+            'RGB.'
+        )
+    if transparent:
+        # Premultiplied modes become straight ones first.
+        straight = image.convert({'La': 'LA', 'RGBa': 'RGBA'}.get(image.mode, image.mode)).convert('RGBA')
+        if straight.getchannel('A').getextrema() != (255, 255):
+            raise UserError(f'{file} has transparent pixels, which have no colour; flatten it onto a background.')
+        return straight
+    return image
 
 
 def _array(name: str, image: Picture) -> np.ndarray:
     if isinstance(image, str | Path):
         return read_picture(Path(image))
-    array = np.asarray(image)
+    try:
+        array = np.asarray(image)
+    except ValueError as error:
+        raise UserError(f'{name} is no array ({error}); give numbers [h w 3].') from error
     check(name, array, (3,))
     return array

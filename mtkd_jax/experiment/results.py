@@ -1,6 +1,6 @@
 """The results of any number of runs, as rows for a data frame."""
 
-import glob
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from flax.traverse_util import flatten_dict
 
 from mtkd_jax import records
+from mtkd_jax.names import matching
 from mtkd_jax.types import UserError
 
 
@@ -39,10 +40,7 @@ def workdirs(patterns: Sequence[str | Path]) -> list[Path]:
     """
     found: list[Path] = []
     for pattern in map(str, patterns):
-        matches = [Path(pattern)] if Path(pattern).is_dir() else [Path(p) for p in glob.glob(pattern)]
-        folders = sorted(path for path in matches if path.is_dir())
-        if not folders:
-            raise UserError(f'`workdirs` has {pattern!r}, which matches no folder.')
+        folders = matching('workdirs', pattern, os.path.isdir, 'folder')
         found += [path for path in folders if path not in found]
     return found
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array
 
 from mtkd_jax.metrics import Metrics, Quantity
+from mtkd_jax.tasks.gate import Check, numbers
 from mtkd_jax.types import Target
 from mtkd_jax.views import View
 
@@ -37,6 +38,7 @@ class Task:
         constant: sums a training set's targets into a constant prediction (see `Constant`).
         move: (target, view) → the target of the images in that view; None where a part of an image, or its mirror
             image, may have another answer than the image.
+        check: what is wrong with a target's values as they are given, None where nothing is (see `tasks.gate`).
         unit: of the target's values, '' where they have none.
         loss_label: what reports call the loss; None: '<name> loss'.
         agreement_unit: what `agreement` is counted in, for reports.
@@ -58,6 +60,7 @@ class Task:
     mistakes: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     words: Callable[[np.ndarray], str] | None = None
     move: Callable[[Target, View], Target] | None = None
+    check: Check = numbers
     unit: str = ''
     loss_label: Quantity | None = None
     agreement_unit: str = 'L2'

@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Float
 
 from mtkd_jax import metrics, ops
 from mtkd_jax.metrics import Quantity
-from mtkd_jax.tasks import distances
+from mtkd_jax.tasks import distances, gate
 from mtkd_jax.tasks.base import Constant, Task, carried, legend
 from mtkd_jax.types import Target
 from mtkd_jax.views import View
@@ -43,7 +43,8 @@ def depth(maximum: float = 10.0, inverse: bool = False) -> Task:
     """The depth task; targets in metres along the optical axis, 0 where undefined.
 
     `inverse`: targets are inverse depth or disparity instead, in the data's own unit, 0 where undefined. `maximum`, in
-    the target's unit, scales pictures, and the training median is found to a ten-thousandth of it.
+    the target's unit, scales pictures, and the training median is found to a ten-thousandth of it. Targets in metres
+    whose median is above 100 m, or `maximum` where that is more, are refused: they are probably in millimetres.
     """
 
     def render(array: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
@@ -83,6 +84,7 @@ def depth(maximum: float = 10.0, inverse: bool = False) -> Task:
             lambda total: np.array([metrics.histogram_median(total, width)], np.float32),
         ),
         move=nearer_inverse if inverse else nearer,
+        check=gate.depths(np.inf if inverse else max(gate.FARTHEST, maximum)),
         unit='' if inverse else 'm',
         loss_label=Quantity('depth loss: absolute error'),
     )

@@ -13,8 +13,8 @@ def l2(student: Prediction, teacher: Prediction) -> PerPixel:
     """‖s - t‖₂ over channels; its gradient is 0 where the two are equal."""
     squared = squared_l2(student, teacher)
     # The root's own gradient at 0 is infinite, and would become NaN as soon as it is multiplied by 0.
-    positive = squared > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
+    equal = squared == 0
+    return jnp.where(equal, 0.0, jnp.sqrt(jnp.where(equal, 1.0, squared)))
 
 
 def squared_l2(student: Prediction, teacher: Prediction) -> PerPixel:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from mtkd_jax import metrics, ops
 from mtkd_jax.metrics import Quantity
-from mtkd_jax.tasks import distances
+from mtkd_jax.tasks import distances, gate
 from mtkd_jax.tasks.base import Constant, Task, legend
 from mtkd_jax.types import Target
 from mtkd_jax.views import View
@@ -81,5 +81,6 @@ def normals(renormalise_blend: bool = False, axes: Mapping[str, tuple[int, int, 
             lambda total: (total / max(float(np.linalg.norm(total)), 1e-12)).astype(np.float32),
         ),
         move=moved,
+        check=gate.directions,
         loss_label=Quantity('normals loss: 1 - cosine'),
     )

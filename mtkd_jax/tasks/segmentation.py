@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mtkd_jax import metrics, ops
 from mtkd_jax.metrics import Quantity
-from mtkd_jax.tasks import distances
+from mtkd_jax.tasks import distances, gate
 from mtkd_jax.tasks.base import Constant, Task, carried, legend
 
 SAME_CLASS = 'same class'  # what `same_class` counts
@@ -88,6 +88,7 @@ def segmentation(classes: int = 13, names: Sequence[str] = ()) -> Task:
         constant=Constant('majority class of the training set', 'pixel_accuracy', counts, majority),
         mistakes=mistakes,
         move=carried,
+        check=gate.class_ids(classes),
         loss_label=cross_entropy_label('segmentation'),
         agreement_unit=SAME_CLASS,
     )

@@ -5,7 +5,7 @@ import numpy as np
 
 from mtkd_jax import metrics
 from mtkd_jax.metrics import Quantity
-from mtkd_jax.tasks import distances
+from mtkd_jax.tasks import distances, gate
 from mtkd_jax.tasks.base import Constant, Task, carried, legend
 from mtkd_jax.tasks.depth import absolute_error
 
@@ -45,6 +45,7 @@ def strength(name: str, of: str) -> Task:
         legend=legend([f'{s:g}' for s in marks], render(marks[:, None, None], None)[:, 0]),
         constant=Constant('median of the training set', f'{name}_abs', histogram, median),
         move=carried,
+        check=gate.strengths,
         loss_label=Quantity(f'{of} loss: absolute error'),
     )
 

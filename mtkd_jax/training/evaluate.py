@@ -86,12 +86,16 @@ def results(sums: Mapping[tuple[str, str], Accumulator], tasks: Sequence[Task]) 
 
 
 def score_arrays(task: Task, prediction: np.ndarray, target: np.ndarray, batch_size: int = 8) -> dict[str, float]:
-    """Metrics of predictions from any framework; [n h w c] each, target in the stored conventions (papers.md E)."""
+    """Metrics of predictions from any framework; [n h w c] each, target in the stored conventions (papers.md E).
+
+    The arithmetic is float32, whatever the arrays are stored as.
+    """
     accumulator = Accumulator()
     measure = jax.jit(task.metrics.measure)
     for i in range(0, len(target), batch_size):
         value = target[i : i + batch_size].astype(task.value_dtype)
-        accumulator.add(measure(prediction[i : i + batch_size], value, task.validity(value)))
+        predicted = prediction[i : i + batch_size].astype(np.float32)
+        accumulator.add(measure(predicted, value, task.validity(value)))
     return task.metrics.compute(accumulator.sums)
 
 

@@ -7,18 +7,27 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from mtkd_jax.data import images
 from mtkd_jax.datasets.errors import DataError, FrameExcluded
+from mtkd_jax.tasks import gate
 
 Frame = dict[str, np.ndarray]
 
 CHANNELS = {'image': 3, 'segmentation': 1, 'depth': 1, 'normals': 3, 'keypoints': 1, 'edges': 1}
-# The range of values, and the message for those outside.
-RANGES = {
-    'image': (0, 1, 'images must be in [0, 1]: divide 8-bit images by 255'),
-    'depth': (0, np.inf, "depth must be positive (metres, or Cityscapes' inverse depth), 0 where undefined"),
-    'normals': (-1.001, 1.001, 'normals must be unit vectors, 0 where undefined'),
-    'keypoints': (-1, 1, 'strengths must be in [0, 1], -1 where undefined'),
-    'edges': (-1, 1, 'strengths must be in [0, 1], -1 where undefined'),
+
+
+def _image(array: np.ndarray) -> str | None:
+    # Prepared images are floats in [0, 1]; what is stored as bytes here holds 0 and 1 only.
+    return gate.numbers(array) or images.fault(array.astype(np.float32, copy=False))
+
+
+# What each array is checked for; labels by the number of classes.
+CHECKS: Mapping[str, gate.Check] = {
+    'image': _image,
+    'depth': gate.depths(),
+    'normals': gate.directions,
+    'keypoints': gate.strengths,
+    'edges': gate.strengths,
 }
 
 
@@ -94,25 +103,7 @@ def check_frame(frame: Frame, names: Mapping[str, str], size: tuple[int, int], c
                 f'{names[key]} has shape {array.shape}, but {key} must be {expected}: [height width channels], one '
                 'size for all files. Convert it again like the others.'
             )
-        if not np.isfinite(array).all():
-            raise DataError(
-                f'{names[key]} has NaN or infinite values; mark undefined pixels as 0 (depth, normals) or -1 (label).'
-            )
-    label = frame['segmentation']
-    for key in frame.keys() & RANGES.keys():
-        _check_range(frame[key], *RANGES[key], names[key])
-    remedy = f'labels must be 0..{classes - 1}, or -1 where nothing is labelled'
-    _check_range(label, -1, classes - 1, remedy, names['segmentation'])
-    if not np.array_equal(label, np.round(label)):
-        raise DataError(
-            f'{names["segmentation"]} has labels that are not whole numbers, as after a resize that blends; resize '
-            'labels to the nearest pixel.'
-        )
+        check = gate.class_ids(classes) if key == 'segmentation' else CHECKS[key]
+        gate.admit(names[key], array, check, DataError)
     types = dict.fromkeys(frame, np.float32) | {'segmentation': np.int8}
     return {key: np.ascontiguousarray(array, types[key]) for key, array in frame.items()}
-
-
-def _check_range(array: np.ndarray, low: float, high: float, remedy: str, name: str) -> None:
-    least, most = float(array.min()), float(array.max())
-    if least < low or most > high:
-        raise DataError(f'{name} has values from {least:g} to {most:g}; {remedy}.')
