@@ -19,7 +19,7 @@ def read_npz(file: Path) -> dict[str, np.ndarray]:
     if not os.path.isfile(file):
         raise UserError(f'{file} does not exist. Check the path.')
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with file.open('rb') as stream, np.load(stream, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     # Headers are parsed as Python, members are inflated: damage shows in many ways.
     except Exception as error:

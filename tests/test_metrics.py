@@ -89,3 +89,20 @@ def test_results_depend_on_neither_batch_size_nor_devices(batch_size, devices):
             assert found[name] == pytest.approx(value, rel=1e-5), name
             assert found[f'other/{name}'] == found[name]
     assert found['loss/depth'] > 0
+
+
+@pytest.mark.parametrize(
+    'task', [*small.TASKS, tasks.keypoints(), tasks.classification('digits', 10)], ids=lambda task: task.name
+)
+def test_nan_gives_nan_in_every_metric(task):
+    shape = (2, 1, 1) if task.words is not None else (2, 4, 4)
+    raw = jnp.zeros((*shape, task.channels)).at[1, 0, 0].set(jnp.nan)
+    target = np.ones((*shape, 3 if task.name == 'normals' else 1), task.value_dtype)
+    prediction = task.activate(raw)
+    assert np.isnan(prediction[1, 0, 0]).all()
+    found = score_arrays(task, np.asarray(prediction), target)
+    assert np.isnan(list(found.values())).all(), found
+    mask = np.ones((*shape, 1), bool)
+    assert np.isnan(task.loss(prediction, jnp.asarray(target), jnp.asarray(mask)))
+    for distance in task.distances.values():
+        assert np.isnan(distance(prediction, prediction)[1, 0, 0]).all()

@@ -39,11 +39,13 @@ class Checked:
         source: the examples.
         place: where they are, in messages.
         checks: what is wrong with each array, by name.
+        shapes: of each array, by name; those of the first example.
     """
 
     source: Source
     place: str
     checks: Mapping[str, Check]
+    shapes: Mapping[str, tuple[int, ...]]
 
     def __len__(self) -> int:
         return len(self.source)
@@ -55,8 +57,14 @@ class Checked:
             DataError: an array in it is not what it should be.
         """
         example = self.source[i]
-        for key in example.keys() & self.checks.keys():
-            admit(f'{key!r} of example {i} of {self.place}', np.asarray(example[key]), self.checks[key], DataError)
+        for key, check in self.checks.items():
+            shape = np.shape(example[key]) if key in example else 'missing'
+            if shape != self.shapes[key]:
+                raise DataError(
+                    f'{key!r} of example {i} of {self.place} is {shape}, of the first example {self.shapes[key]}; give '
+                    'all examples one shape.'
+                )
+            admit(f'{key!r} of example {i} of {self.place}', np.asarray(example[key]), check, DataError)
         return example
 
 
@@ -125,10 +133,11 @@ def _checked(
 
 
 def _with_checks(source: Source, place: str, checks: Mapping[str, Check]) -> Source:
+    shapes = {key: np.shape(source[0][key]) for key in checks}
     if isinstance(source, Pools):
-        pools = {task: Checked(pool, f'{task}, {place}', checks) for task, pool in source.pools.items()}
+        pools = {task: Checked(pool, f'{task}, {place}', checks, shapes) for task, pool in source.pools.items()}
         return Pools(pools, source.total, source.longest)
-    return Checked(source, place, checks)
+    return Checked(source, place, checks, shapes)
 
 
 def _check_shape(key: str, example: Mapping[str, Any], place: str, size: tuple[int, int]) -> None:
