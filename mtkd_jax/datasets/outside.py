@@ -5,6 +5,7 @@
 - `TASKS`: task name → `Task`; those of `mtkd_jax.tasks`, or new ones;
 - `sources(data)`: the config's `data` → split → random access to its examples: `train`, `test` and, where there is one,
   `validation`. An example is a mapping of arrays: `image` [h w 3], uint8 or floats in [0, 1], and one [h w c] per task.
+  Every example is checked when it is read, by its tasks' `check`.
   (`evaluate` calls it without `read_threads`, `read_workers` and `depth_maximum`; `data_dir` is its own flag.)
 - optionally `DATA`: the fields of `config.data` that are its own, with their defaults; `sources` gets them all.
 """
