@@ -125,7 +125,7 @@ def _check_target(task: Task, target: np.ndarray, file: Path) -> None:
 
 def _as_pictures(array: np.ndarray) -> np.ndarray:
     """[n h w] as [n h w 1]; of one answer per image, [n] and [n classes] as pictures of 1×1 pixels."""
-    if array.ndim in (1, 2):
+    if array.ndim in (1, 2) and array.size:
         return array.reshape(len(array), 1, 1, -1)
     return array[..., None] if array.ndim == 3 else array
 

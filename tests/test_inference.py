@@ -137,11 +137,6 @@ def test_what_is_no_image_is_refused_with_what_to_give(model, x, message):
         model.predict(x)
 
 
-def test_a_list_that_is_no_array_is_one_sentence(model):
-    with pytest.raises(UserError, match=r'`x\[0\]` is no array'):
-        model.predict([[[1, 2], [3]]])
-
-
 def test_nan_is_no_prediction(model):
     broken = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), model.variables)
     with pytest.raises(UserError, match='The network predicts NaN for '):

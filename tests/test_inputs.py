@@ -120,6 +120,7 @@ def test_class_ids_of_every_type(tmp_path, dtype):
         ((TILTED + 1) / 2, TILTED, r't\.npz: `normals` has normals of the median length'),
         (TILTED[0, 0, 0], TILTED, r'\(2, 4, 4, 3\), its target'),
         (np.float32(1), TILTED, r'has shape \(\)'),
+        (np.zeros(0), TILTED, r'has shape \(0,\)'),
     ],
 )
 def test_arrays_that_mean_nothing_are_one_sentence(tmp_path, targets, predictions, message):
