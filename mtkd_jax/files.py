@@ -2,6 +2,8 @@
 
 import json
 import os
+import zlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,7 @@ def write_json(file: Path, content: Any) -> None:
     """Writes `content` to `file`, whole or not at all."""
     partial = file.with_name(file.name + '.tmp')
     partial.write_text(json.dumps(content, indent=1) + '\n')
-    os.replace(partial, file)
+    replace(partial, file)
 
 
 def write_npz(file: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -53,4 +55,34 @@ def write_npz(file: Path, arrays: dict[str, np.ndarray]) -> None:
     partial = file.with_name(file.name + '.tmp')
     with partial.open('wb') as stream:
         np.savez(stream, allow_pickle=False, **arrays)
+    replace(partial, file)
+
+
+def replace(partial: Path, file: Path) -> None:
+    """Renames `partial` to `file`; both the content and the name are on disk when this returns."""
+    sync([partial])
     os.replace(partial, file)
+    sync([file.parent])
+
+
+def sync(places: Iterable[Path]) -> None:
+    """Returns once these files and folders are on disk."""
+    for place in places:
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def checksums(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """The CRC-32 of every array: of its name, type, shape and values."""
+    return {
+        name: zlib.crc32(np.ascontiguousarray(x).tobytes(), zlib.crc32(f'{name} {x.dtype} {x.shape}'.encode()))
+        for name, x in arrays.items()
+    }
+
+
+def content_checksum(content: Any) -> int:
+    """The CRC-32 of what is written as JSON, whatever the order of its names."""
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())

@@ -5,7 +5,9 @@
 --config.FIELD=VALUE             any field; `--show` prints them all, `configs/base.py` explains them
 """
 
+import os
 import re
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +20,7 @@ from ml_collections import ConfigDict, config_flags
 from mtkd_jax import command, configs, datasets, methods, models, recipe
 from mtkd_jax.experiment.run import run
 from mtkd_jax.names import suggestion
-from mtkd_jax.training.stop import NonFiniteLossError, StoppedError
+from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
 from mtkd_jax.types import UserError
 from mtkd_jax.weighting.registry import CONSTRUCTORS
 
@@ -29,8 +31,6 @@ WORKDIR = flags.DEFINE_string(
     'workdir', None, 'Where the run keeps everything; the same command continues it.', allow_override=True
 )
 SHOW = flags.DEFINE_bool('show', False, 'Print the config with all its fields, and run nothing.')
-
-STOPPED = 143  # what a shell reports of a process that SIGTERM ended
 
 
 def usage() -> str:
@@ -108,11 +108,16 @@ def main() -> None:
     if SHOW.value:
         print(show(config))
         return
-    try:
-        report = run(config, Path(command.value(WORKDIR)))
-    except StoppedError as stopped:
-        print(stopped, file=sys.stderr)
-        sys.exit(STOPPED)
+    workdir = Path(command.value(WORKDIR))
+    with StopRequest((signal.SIGTERM, signal.SIGINT)) as stop:
+        try:
+            report = run(config, workdir, stop)
+        except StoppedError as stopped:
+            print(stopped, file=sys.stderr)
+            sys.exit(stop.status)
+        except KeyboardInterrupt:
+            # The second one: whatever waits is left, threads included.
+            os._exit(128 + signal.SIGINT)
     print(f'Report: {report}')
 
 

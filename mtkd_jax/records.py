@@ -4,13 +4,12 @@ Training writes them, reports read them; nothing else reads or writes these file
 """
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from mtkd_jax.files import read_json, write_json
+from mtkd_jax.files import read_json, replace, write_json
 from mtkd_jax.types import STUDENT, TEACHER, UserError
 
 FORMAT = 2  # of settings and results; those written before they had a number are of format 1
@@ -193,7 +192,7 @@ class RecordWriter:
     def _rewrite(self, records: Iterable[Record]) -> None:
         partial = self._folder / f'{METRICS}.tmp'
         partial.write_text(''.join(json.dumps(record) + '\n' for record in records))
-        os.replace(partial, self._folder / METRICS)
+        replace(partial, self._folder / METRICS)
 
 
 def _plain(value: Any) -> str | int | float:

@@ -1,5 +1,6 @@
 """A whole run: every stage that is not finished, evaluated, drawn and reported."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -20,17 +21,22 @@ from mtkd_jax.reporting.progress import Progress, SplitProgress
 from mtkd_jax.reporting.report import write_report
 from mtkd_jax.reporting.writers import MetricWriter
 from mtkd_jax.training.given import GivenTeacher, evaluate_given
+from mtkd_jax.training.lock import locked
 from mtkd_jax.training.run import finished_results, run_stage
+from mtkd_jax.training.sharding import check_one_process
 from mtkd_jax.training.stop import StopRequest
 from mtkd_jax.types import UserError
 
+FULL_OR_CLOSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
-def run(config: ConfigDict | str | Path, workdir: str | Path) -> Path:
+
+def run(config: ConfigDict | str | Path, workdir: str | Path, stop: StopRequest | None = None) -> Path:
     """Runs every stage that is not finished yet and writes the report, whose path is returned.
 
     Args:
         config: a config, or a name and recipe as `--config` takes them: `'rooms:method=mgda'`.
         workdir: keeps everything; the same call continues what was stopped.
+        stop: asks to stop; without one, SIGTERM does.
 
     Raises:
         UserError: a field does not fit, data are not prepared, `workdir` cannot be made, or it holds stages with other
@@ -39,23 +45,41 @@ def run(config: ConfigDict | str | Path, workdir: str | Path) -> Path:
         NonFiniteLossError: a loss or gradient is infinite or NaN.
     """
     config, workdir = config if isinstance(config, ConfigDict) else configs.load(config), Path(workdir)
+    check_one_process()
     _check_place(workdir)
+    try:
+        if stop is not None:
+            return _run(config, workdir, stop)
+        with StopRequest() as own:
+            return _run(config, workdir, own)
+    except OSError as error:
+        if error.errno not in FULL_OR_CLOSED:
+            raise
+        raise UserError(
+            f'{error.filename or workdir} cannot be written ({error.strerror}); make room or give access, and run the '
+            'same command to continue.'
+        ) from error
+
+
+def _run(config: ConfigDict, workdir: Path, stop: StopRequest) -> Path:
     with SplitProgress() as rendering:
         made = experiment(config, workdir, rendering)
     for stage in made.stages:
         # Raises before anything is written, when the workdir holds a stage of that name with other settings.
         finished_results(workdir, stage.name, stage.settings)
-    with StopRequest() as stop:
-        _make(workdir)
+    _make(workdir)
+    with locked(workdir, stop):
         write_json(workdir / 'config.json', config.to_dict())
-        for stage in made.stages:
-            if isinstance(stage, GivenTeacher):
-                evaluate_given(stage, made.mesh, workdir)
-                continue
-            run_stage(stage, made.mesh, workdir, MetricWriter, Progress, stop)
+    for stage in made.stages:
+        if isinstance(stage, GivenTeacher):
+            evaluate_given(stage, made.mesh, workdir, stop)
+            continue
+        run_stage(stage, made.mesh, workdir, MetricWriter, Progress, stop)
+        with locked(workdir, stop):
             _draw_panel(workdir, stage.name, made, config)
-    draw_workdir(workdir, made.tasks)
-    return write_report(workdir, {task.name: task for task in made.tasks}, note=made.paper_note)
+    with locked(workdir, stop):
+        draw_workdir(workdir, made.tasks)
+        return write_report(workdir, {task.name: task for task in made.tasks}, note=made.paper_note)
 
 
 def _check_place(workdir: Path) -> None:

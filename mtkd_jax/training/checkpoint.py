@@ -1,17 +1,20 @@
 """Checkpoints with everything that a run needs to continue exactly (Orbax)."""
 
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
+from mtkd_jax.files import checksums, content_checksum, sync
 from mtkd_jax.training.state import TrainState
 from mtkd_jax.types import UserError
 
-FORMAT = 2  # of checkpoints; those written before they had a number are of format 1
+FORMAT = 3  # of checkpoints, the first with checksums; those written before they had a number are of format 1
 
 
 class Position(NamedTuple):
@@ -29,7 +32,13 @@ class Checkpointer:
 
     def __init__(self, folder: Path) -> None:
         options = ocp.CheckpointManagerOptions(max_to_keep=2, create=True, enable_async_checkpointing=True)
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        self._folder = folder.absolute()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        # Orbax takes `[ ] * ?` in a path for a pattern, so it gets a plain name that leads there.
+        self._names = tempfile.TemporaryDirectory(prefix='mtkd_jax_')
+        plain = Path(self._names.name) / 'checkpoints'
+        plain.symlink_to(self._folder, target_is_directory=True)
+        self._manager = ocp.CheckpointManager(plain, options=options)
 
     def __enter__(self) -> 'Checkpointer':
         return self
@@ -37,13 +46,11 @@ class Checkpointer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._manager.wait_until_finished()
-        self._manager.close()
-
-    @property
-    def latest(self) -> int | None:
-        """The step of the newest complete checkpoint."""
-        return self._manager.latest_step()
+        try:
+            self.wait()
+            self._manager.close()
+        finally:
+            self._names.cleanup()
 
     def save(self, state: TrainState, position: Position) -> None:
         """Starts saving; the arrays are copied before this returns, so the state may be donated afterwards.
@@ -53,16 +60,26 @@ class Checkpointer:
         step = int(state.step)
         if step in self._manager.all_steps():
             return
+        self.wait()
+        where = {'format': FORMAT, **position._asdict(), 'arrays': _checksums(state)}
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state._asdict()),
-            position=ocp.args.JsonSave({'format': FORMAT, **position._asdict()}),
+            position=ocp.args.JsonSave({**where, 'checksum': content_checksum(where)}),
         )
         if not self._manager.save(step, args=items):
-            raise RuntimeError(f'Orbax did not save step {step} in {self._manager.directory}.')
+            raise RuntimeError(f'Orbax did not save step {step} in {self._folder}.')
 
     def wait(self) -> None:
         """Returns once the last save is on disk."""
         self._manager.wait_until_finished()
+        newest = self._manager.latest_step()
+        if newest is not None:
+            sync([*(self._folder / str(newest)).rglob('*'), self._folder / str(newest), self._folder])
+
+    def last_good(self, state: TrainState) -> int | None:
+        """The step of the newest checkpoint that can be read and is what was written; `state` has its shapes."""
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        return next((step for step in steps if self._tried(step, state) is not None), None)
 
     def restore(self, state: TrainState) -> tuple[TrainState, Position] | None:
         """The newest checkpoint that can be read, with the shapes and shardings of `state`; None when there is none.
@@ -72,11 +89,8 @@ class Checkpointer:
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
-            try:
-                restored = self._restore(step, state)
-            except (ValueError, OSError, KeyError) as error:
-                # A disk that filled up can leave a damaged newest step: the one before it is as good, only older.
-                logging.warning('Checkpoint %d cannot be read (%s); trying an older one.', step, error)
+            restored = self._tried(step, state)
+            if restored is None:
                 continue
             # Orbax refuses to save a step that is not after its newest one, so the damaged steps must go first.
             for damaged in (later for later in steps if later > step):
@@ -84,23 +98,49 @@ class Checkpointer:
             return restored
         if steps:
             raise UserError(
-                f'None of the checkpoints {steps} in {self._manager.directory} can be read; '
+                f'None of the checkpoints {steps} in {self._folder} can be read; '
                 'remove the folder to start the stage again.'
             )
         return None
 
+    def _tried(self, step: int, state: TrainState) -> tuple[TrainState, Position] | None:
+        """The checkpoint of `step`; None, and a warning, when it is damaged."""
+        try:
+            return self._restore(step, state)
+        except UserError:
+            raise
+        # Orbax raises anything, a bare Exception too, when a file is missing, empty or half.
+        except Exception as error:
+            reason = ' '.join(str(error).split())[:200] or type(error).__name__
+            logging.warning('%s: checkpoint %d is damaged (%s); trying an older one.', self._folder, step, reason)
+            return None
+
     def _restore(self, step: int, state: TrainState) -> tuple[TrainState, Position]:
         where: Any = self._manager.restore(step, args=ocp.args.Composite(position=ocp.args.JsonRestore()))['position']
+        checksum = where.pop('checksum', None)
+        if checksum is not None and checksum != content_checksum(where):
+            raise ValueError('its position is not what was written')
         written = where.pop('format', 1)
         if written != FORMAT:
             age = 'an earlier' if written < FORMAT else 'a later'
             raise UserError(
-                f'{self._manager.directory} was written by {age} version of mtkd_jax (format {written}, this is '
+                f'{self._folder} was written by {age} version of mtkd_jax (format {written}, this is '
                 f'{FORMAT}); use another --workdir, or remove that folder to train the stage again.'
             )
         abstract = jax.tree.map(_abstract, state._asdict())
         items: Any = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
-        return TrainState(**items['state']), Position(**where)
+        found, arrays = TrainState(**items['state']), where.pop('arrays')
+        if checksum is None or _checksums(found) != arrays:
+            raise ValueError('its arrays are not what was written')
+        position = Position(**where)
+        if not int(found.step) == step == position.epoch * position.steps_per_epoch + position.batch:
+            raise ValueError(f'its state is of step {int(found.step)}, its position {position}')
+        return found, position
+
+
+def _checksums(state: TrainState) -> dict[str, int]:
+    flat, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(state._asdict()))
+    return checksums({jax.tree_util.keystr(path): np.asarray(x) for path, x in flat})
 
 
 def _abstract(x: jax.Array) -> jax.ShapeDtypeStruct:

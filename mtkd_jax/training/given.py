@@ -18,8 +18,10 @@ from mtkd_jax.tasks import Task
 from mtkd_jax.training import sharding
 from mtkd_jax.training.evaluate import Evaluator, constant_baselines
 from mtkd_jax.training.folder import load_model
+from mtkd_jax.training.lock import locked
 from mtkd_jax.training.run import finished_results
 from mtkd_jax.training.stage import StageData
+from mtkd_jax.training.stop import StopRequest
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,14 @@ class GivenTeacher:
     facts: Mapping[str, Any]
 
 
-def evaluate_given(teacher: GivenTeacher, mesh: Mesh, workdir: Path) -> dict[str, Any]:
+def evaluate_given(teacher: GivenTeacher, mesh: Mesh, workdir: Path, stop: StopRequest) -> dict[str, Any]:
     """Evaluates `teacher` on the test split once, and keeps the results as those of the stage it stands for."""
-    done = finished_results(workdir, teacher.name, teacher.settings)
-    if done is not None:
-        return done
+    with locked(records.stage_folder(workdir, teacher.name), stop):
+        done = finished_results(workdir, teacher.name, teacher.settings)
+        return _evaluate(teacher, mesh, workdir) if done is None else done
+
+
+def _evaluate(teacher: GivenTeacher, mesh: Mesh, workdir: Path) -> dict[str, Any]:
     variables = sharding.replicate(load_model(teacher.folder)[1], mesh)
     evaluator = Evaluator(functools.partial(models.predict, teacher.network), [teacher.task], mesh)
     results = {

@@ -107,7 +107,7 @@ class Loop:
         make_progress: Callable[[int], AbstractContextManager[Progress]],
     ) -> TrainState:
         """Trains to the end and returns the last state; `make_*` are told the step that training starts from."""
-        with Checkpointer(self.folder / CHECKPOINTS) as self._checkpoints:
+        with self.stop.noted(), Checkpointer(self.folder / CHECKPOINTS) as self._checkpoints:
             state, position = self._start()
             start = int(state.step)
             with make_writer(start) as self._writer, make_progress(start) as self._progress:
@@ -224,7 +224,7 @@ class Loop:
         if not bad:
             return
         self._checkpoints.wait()
-        latest = self._checkpoints.latest
+        latest = self._checkpoints.last_good(self._fresh())
         good = 'there is none yet' if latest is None else f'step {latest} in {self.folder / CHECKPOINTS}'
         culprit, remedy = self._blame(bad)
         raise NonFiniteLossError(

@@ -16,6 +16,7 @@ from mtkd_jax.records import stage_folder
 from mtkd_jax.training import device, sharding
 from mtkd_jax.training.evaluate import constant_baselines
 from mtkd_jax.training.folder import load_model, save_model
+from mtkd_jax.training.lock import locked
 from mtkd_jax.training.loop import Loop, Progress, Writer
 from mtkd_jax.training.selection import summarise
 from mtkd_jax.training.stage import Stage
@@ -37,17 +38,42 @@ def finished_results(workdir: Path, name: str, settings: Mapping[str, Any]) -> d
     before = records.read_settings(folder)
     if before is not None:
         _check_same(folder, before, settings)
-    return records.read_results(folder)
+    results = records.read_results(folder)
+    if results is not None:
+        _check_model(folder, results)
+    return results
+
+
+def _check_model(folder: Path, results: Mapping[str, Any]) -> None:
+    """Raises a UserError unless the model of a finished stage is there and whole; a given teacher keeps its own."""
+    selection = results.get('selection')
+    if isinstance(selection, Mapping) and selection.get('rule') == 'given':
+        return
+    try:
+        load_model(folder / records.MODEL)
+    except UserError as error:
+        raise UserError(
+            f'The stage {folder} is finished, but its model cannot be used: {error} Remove {folder / records.RESULTS} '
+            'to write it again from the checkpoints, or the whole folder to train the stage again.'
+        ) from error
 
 
 def run_stage(
     stage: Stage, mesh: Mesh, workdir: Path, make_writer: MakeWriter, make_progress: MakeProgress, stop: StopRequest
 ) -> dict[str, Any]:
-    """Trains and evaluates `stage`, writes `model/` and `results.json`, and returns the results."""
-    done = finished_results(workdir, stage.name, stage.settings)
-    if done is not None:
-        return done
+    """Trains and evaluates `stage`, writes `model/` and `results.json`, and returns the results.
+
+    While another process trains it, this one waits, and takes what the other has finished.
+    """
     folder = stage_folder(workdir, stage.name)
+    with locked(folder, stop):
+        done = finished_results(workdir, stage.name, stage.settings)
+        return _run(stage, mesh, folder, make_writer, make_progress, stop) if done is None else done
+
+
+def _run(
+    stage: Stage, mesh: Mesh, folder: Path, make_writer: MakeWriter, make_progress: MakeProgress, stop: StopRequest
+) -> dict[str, Any]:
     records.write_settings(folder, stage.settings)
     loop = Loop(stage, mesh, folder, stop)
     state = loop(
@@ -72,7 +98,7 @@ def _chosen_variables(stage: Stage, state: TrainState, folder: Path) -> Mapping[
 
 def _results(stage: Stage, loop: Loop, state: TrainState, mesh: Mesh, folder: Path) -> dict[str, Any]:
     rule = stage.cadence.selection
-    written = _written(folder)
+    written = _written(folder, loop.total_steps)
     if rule.needs_validation:
         chosen = _chosen_variables(stage, state, folder)
         variables = {
@@ -101,12 +127,18 @@ def _results(stage: Stage, loop: Loop, state: TrainState, mesh: Mesh, folder: Pa
     }
 
 
-def _written(folder: Path) -> list[records.Record]:
+def _written(folder: Path, last: int) -> list[records.Record]:
     """What the stage recorded; of a stage that has only been evaluated here, the file of its training was lost."""
     written = list(records.read_records(folder))
     if not any(record['split'] == 'train' for record in written):
         raise UserError(
             f'{folder / records.METRICS} has no record of the training; remove {folder} to train the stage again.'
+        )
+    newest = max(record['step'] for record in written if record['split'] == 'train')
+    if newest != last:
+        raise UserError(
+            f'{folder / records.METRICS} ends with step {newest}, but the training with step {last}; remove {folder} '
+            'to train the stage again.'
         )
     return written
 

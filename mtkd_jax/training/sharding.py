@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Any
 
 import jax
+from jax._src.clusters import ClusterEnv
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mtkd_jax.types import Batch, Batches, UserError
@@ -21,6 +22,18 @@ def make_mesh(devices: int = 0) -> Mesh:
         raise UserError(f'`devices` is {devices}, but JAX sees {len(available)}; choose at most that, or 0 for all.')
     chosen = available[: devices or len(available)]
     return jax.make_mesh((len(chosen),), ('data',), axis_types=(AxisType.Auto,), devices=chosen)
+
+
+def check_one_process() -> None:
+    """Raises a UserError where JAX, by its own rule, finds that this process is one of several."""
+    kinds = (kind for kind in ClusterEnv._cluster_types if not kind.opt_in_only_method)
+    found = next((kind for kind in kinds if kind.is_env_present()), None)
+    count = found.get_process_count() if found else 1
+    if found and count is not None and count > 1:
+        raise UserError(
+            f'This is one of {count} processes ({found.__name__}), but a run is one process; start one task, such as '
+            'srun --ntasks=1.'
+        )
 
 
 def check_batch_size(name: str, batch_size: int, mesh: Mesh) -> None:

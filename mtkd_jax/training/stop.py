@@ -2,6 +2,8 @@
 
 import signal
 import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 
@@ -14,23 +16,47 @@ class NonFiniteLossError(RuntimeError):
 
 
 class StopRequest:
-    """Notes a SIGTERM instead of dying of it, so that the loop can save first. Use as a context manager."""
+    """Ends a run by `StoppedError` instead of dying of a signal. Use as a context manager.
 
-    def __init__(self) -> None:
+    The loop only notes a signal (`noted`), so that it can save first; elsewhere it ends the run at once, because what
+    is finished is saved. A second SIGINT is a KeyboardInterrupt.
+
+    Args:
+        signals: those that ask to stop. Library and notebook keep SIGINT as it is; `main` takes it, too.
+    """
+
+    def __init__(self, signals: Sequence[int] = (signal.SIGTERM,)) -> None:
         self.requested = False
+        self.status = 128 + signal.SIGTERM
+        """What a shell reports of a process that the signal ended."""
+        self._signals = signals
+        self._noting = False
 
     def __enter__(self) -> 'StopRequest':
         # Only the main thread may install a handler; elsewhere nobody asks to stop.
-        self._installed = threading.current_thread() is threading.main_thread()
-        if self._installed:
-            self._previous = signal.signal(signal.SIGTERM, self._note)
+        main = threading.current_thread() is threading.main_thread()
+        self._previous = {number: signal.signal(number, self._note) for number in (self._signals if main else ())}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._installed and self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
+        for number, previous in self._previous.items():
+            if previous is not None:
+                signal.signal(number, previous)
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Here a signal is only noted: who runs this saves, and raises `StoppedError`."""
+        self._noting = True
+        try:
+            yield
+        finally:
+            self._noting = False
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.requested, self.status = True, 128 + number
+        if not self._noting:
+            raise StoppedError('Stopped on request; what is finished is saved. Run the same command to continue.')

@@ -41,8 +41,8 @@ def test_a_model_of_format_1_becomes_the_network_that_it_was(folder, name, netwo
 @pytest.mark.parametrize(
     ('spec', 'message'),
     [
-        ({'format': FORMAT + 1}, r'model.json has format 3; this version reads 1 and 2. Update mtkd_jax'),
-        ({'format': FORMAT}, 'model.json lacks `backbone`, `tasks`, `compute_dtype`, `data`, `network`; write the'),
+        ({'format': FORMAT + 1}, r'model.json has format 4; this version reads 1 to 3. Update mtkd_jax'),
+        ({'format': 2}, 'model.json lacks `backbone`, `tasks`, `compute_dtype`, `data`, `network`; write the'),
         ({'format': 1, 'backbone': 'segnet'}, 'model.json lacks `tasks`, `compute_dtype`, `data`, `classes`'),
         ({}, 'model.json has format None'),
     ],
@@ -51,3 +51,24 @@ def test_a_folder_that_is_not_whole_is_named(folder, spec, message):
     (folder / 'model.json').write_text(json.dumps(spec))
     with pytest.raises(UserError, match=message):
         load_model(folder)
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, value):
+    spec = {'backbone': 'segnet', 'tasks': [], 'compute_dtype': 'float32', 'data': {}, 'network': {}}
+    save_model(tmp_path, spec, {'params': {'x': np.full(2, value, np.float32)}})
+    with pytest.raises(UserError, match=r'weights.npz: the array params/x has NaN or infinite'):
+        load_model(tmp_path)
+
+
+def test_changed_weights_and_descriptions_are_found(tmp_path):
+    spec = {'backbone': 'segnet', 'tasks': [], 'compute_dtype': 'float32', 'data': {}, 'network': {}}
+    save_model(tmp_path, spec, {'params': {'x': np.zeros(2, np.float32)}})
+    assert load_model(tmp_path)[0] == {**spec, 'format': FORMAT}
+    np.savez(tmp_path / 'weights.npz', **{'params/x': np.ones(2, np.float32)})
+    with pytest.raises(UserError, match=r'weights.npz is not what was written \(the checksum of params/x'):
+        load_model(tmp_path)
+    file = tmp_path / 'model.json'
+    file.write_text(file.read_text().replace('segnet', 'segnex'))
+    with pytest.raises(UserError, match='model.json is not what was written'):
+        load_model(tmp_path)

@@ -1,0 +1,57 @@
+"""Checkpoints: whatever the folder is called, what comes back is what was written, or an older one."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtkd_jax.training.checkpoint import Checkpointer, Position
+from mtkd_jax.training.state import TrainState
+
+
+def state(step):
+    params = {'x': jnp.arange(6.0) * step}
+    return TrainState(jnp.asarray(step, jnp.int32), params, {}, (), ())
+
+
+def position(step):
+    return Position(0, step, 4, 32, 0)
+
+
+def saved(folder):
+    with Checkpointer(folder) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(state(step), position(step))
+    return folder
+
+
+def restored_step(folder):
+    with Checkpointer(folder) as checkpoints:
+        found, where = checkpoints.restore(state(0))
+        assert checkpoints.last_good(state(0)) == int(found.step)
+    assert where == position(int(found.step))
+    np.testing.assert_array_equal(found.params['x'], state(int(found.step)).params['x'])
+    return int(found.step)
+
+
+@pytest.mark.parametrize('name', ['lr[1e-3]', 'a*b?c', 'a=b c', 'größe'])
+def test_a_folder_is_no_pattern(tmp_path, name):
+    assert restored_step(saved(tmp_path / name)) == 2
+
+
+def flip(content):
+    return content[: len(content) // 2] + bytes([content[len(content) // 2] ^ 1]) + content[len(content) // 2 + 1 :]
+
+
+@pytest.mark.parametrize('damage', [lambda c: b'', lambda c: c[: len(c) // 2], flip], ids=['empty', 'half', 'bit'])
+@pytest.mark.parametrize('item', ['state', 'position'])
+def test_a_damaged_checkpoint_falls_back(tmp_path, item, damage):
+    saved(tmp_path)
+    for file in [file for file in (tmp_path / '2' / item).rglob('*') if file.is_file()]:
+        file.write_bytes(damage(file.read_bytes()))
+    assert restored_step(tmp_path) == 1
+
+
+def test_an_edited_position_falls_back(tmp_path):
+    (file,) = (saved(tmp_path) / '2' / 'position').glob('metadata')
+    file.write_text(file.read_text().replace('"seed": 0', '"seed": 1').replace('"seed":0', '"seed":1'))
+    assert restored_step(tmp_path) == 1
