@@ -62,6 +62,9 @@ def _check_given(config: ConfigDict) -> None:
     for field, least in (('read_threads', 1), ('read_workers', 0)):
         if config.data[field] < least:
             raise UserError(f'`data.{field}` is {config.data[field]}; it must be at least {least}.')
+    farthest = config.data.get('depth_maximum')
+    if farthest is not None and not (math.isfinite(farthest) and farthest > 0):
+        raise UserError(f'`data.depth_maximum` is {farthest}; give a positive and finite number.')
     if config.seed >= 2**31:
         raise UserError(f'`seed` is {config.seed}; give a number below 2**31.')
 

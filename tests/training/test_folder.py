@@ -70,5 +70,5 @@ def test_changed_weights_and_descriptions_are_found(tmp_path):
         load_model(tmp_path)
     file = tmp_path / 'model.json'
     file.write_text(file.read_text().replace('segnet', 'segnex'))
-    with pytest.raises(UserError, match='model.json is not what was written'):
+    with pytest.raises(UserError, match=r'model.json is not what was written'):
         load_model(tmp_path)

@@ -38,3 +38,23 @@ def test_a_trained_stage_is_finished_from_its_records(tmp_path):
     file.write_bytes(b'')
     with pytest.raises(UserError, match=r'metrics.jsonl has no record of the training; remove .*kd_mtl to train'):
         run(tmp_path)
+
+
+def test_a_finished_stage_without_its_model_is_named(tmp_path):
+    results = run(tmp_path)
+    folder = records.stage_folder(tmp_path, 'kd_mtl')
+    weights = folder / 'model' / 'weights.npz'
+    weights.unlink()
+    with pytest.raises(UserError, match=r'kd_mtl is finished, but its model cannot be used: .* Remove .*results.json'):
+        run(tmp_path)
+    # As the message says: the checkpoints write it again.
+    (folder / 'results.json').unlink()
+    assert run(tmp_path)['results'] == results['results']
+
+    # Another run's records are no results of this training.
+    (folder / 'results.json').unlink()
+    file = folder / 'metrics.jsonl'
+    kept = [line for line in file.read_text().splitlines(keepends=True) if '"step": 8' not in line]
+    file.write_text(''.join(kept))
+    with pytest.raises(UserError, match=r'metrics.jsonl ends with step \d, but the training with step 8'):
+        run(tmp_path, in_memory)

@@ -39,5 +39,5 @@ def test_several_processes_are_refused_and_an_allocation_is_none(monkeypatch):
     check_one_process()
     for name in ('SLURM_STEP_NODELIST', 'SLURM_PROCID', 'SLURM_LOCALID'):
         monkeypatch.setenv(name, '0')
-    with pytest.raises(UserError, match='one of 2 processes .*--ntasks=1'):
+    with pytest.raises(UserError, match=r'one of 2 processes .*--ntasks=1'):
         check_one_process()
