@@ -50,9 +50,9 @@ def start(
     expected: tuple[type[Exception], ...] = (UserError, *errors)
 
     def main(argv: Sequence[str]) -> None:
-        if len(argv) > 1:
-            raise app.UsageError(f'Unexpected arguments: {" ".join(argv[1:])}. Flags begin with --.')
         try:
+            if len(argv) > 1:
+                raise UserError(f'Unexpected arguments: {" ".join(argv[1:])}. Flags begin with --.')
             command()
         except expected as error:
             print(f'error: {error}', *getattr(error, '__notes__', []), sep='\n', file=sys.stderr)
@@ -70,7 +70,7 @@ def start(
             print(f'error: {error}', *getattr(error, '__notes__', []), sep='\n', file=sys.stderr)
         except flags.UnrecognizedFlagError as error:
             print(f'error: {_unknown(error, fields)}', file=sys.stderr)
-        except flags.Error as error:
+        except (flags.Error, ValueError, TypeError) as error:  # what configs say of a value of another type
             print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
         sys.exit(1)
 

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from mtkd_jax import datasets, models
@@ -18,13 +20,31 @@ from mtkd_jax.weighting import registry
 
 LEAST = {
     **dict.fromkeys(('epochs', 'evaluate_every_epochs', 'log_every_steps', 'accumulate_steps'), 1),
+    **dict.fromkeys(('batch_size', 'eval_batch_size'), 1),
     **dict.fromkeys(('seed', 'devices', 'panel_images', 'checkpoint_every_steps', 'diagnose_every_steps'), 0),
 }
+
+KINDS: Mapping[str, Any] = {
+    **dict.fromkeys(LEAST, 0),
+    **dict.fromkeys(('data.height', 'data.width', 'data.read_threads', 'data.read_workers', 'data.classes'), 0),
+    **dict.fromkeys(('learning_rate', 'clip_norm', 'ema_decay'), 0.0),
+    **dict.fromkeys(('data.validation_fraction', 'data.depth_maximum'), 0.0),
+    **dict.fromkeys(('method', 'weighting', 'backbone', 'optimizer', 'schedule', 'compute_dtype', 'selection'), ''),
+    **dict.fromkeys(('data.dataset', 'data.data_dir', 'data.augment'), ''),
+    'tasks': ('',),
+    'widths': (),
+}
+"""Fields → a value of the kind that they must have."""
+
+LARGEST_BATCH = 2**31
+"""Pixels of a batch: more than any device holds."""
 
 
 def check(config: ConfigDict) -> None:
     """Raises a `UserError` that names the first field that does not fit, its value and the remedy."""
     _check_given(config)
+    _check_values(config)
+    _check_data(config)
     dataset = datasets.named(config.data.dataset)
     if len(set(config.tasks)) != len(config.tasks) or not config.tasks:
         raise UserError(f'`tasks` is {config.tasks}; name each task once, at least one.')
@@ -55,6 +75,59 @@ def _check_given(config: ConfigDict) -> None:
     for name, value in config.items():
         if value is None and name not in sections:
             raise UserError(f'`{name}` is None; give it a value, or leave the default.')
+
+
+def _check_values(config: ConfigDict) -> None:
+    """Every value: words, finite numbers below 2**31, or a flat tuple of them, and of its field's kind."""
+    for field, value in flatten_dict(config.to_dict(), sep='.').items():
+        if value is None and field.startswith(('data.', 'task_weights.', 'method_settings.')):
+            raise UserError(f'`{field}` is None; give it a value, or leave the default.')
+        for part in value if isinstance(value, tuple | list) else (value,):
+            if part is not None and not isinstance(part, str | int | float):
+                raise UserError(f'`{field}` is {value!r}; give words or numbers, or a flat tuple of them.')
+            if isinstance(part, int) and abs(part) >= 2**31:
+                raise UserError(f'`{field}` is {value}; give a number below 2**31.')
+            if isinstance(part, float) and not math.isfinite(part):
+                raise UserError(f'`{field}` is {value}; give a finite number.')
+        if field in KINDS:
+            _check_kind(field, value, KINDS[field])
+
+
+def _check_kind(field: str, value: Any, like: Any) -> None:
+    """Raises a UserError unless `value` is of the kind of `like`: a bool is no number, a whole number is a float."""
+    if isinstance(like, tuple | list):
+        if not isinstance(value, tuple | list):
+            raise UserError(f'`{field}` is {value!r}; give several values, such as (1,).')
+        for part in value if like else ():
+            _check_kind(field, part, like[0])
+        return
+    kinds: Mapping[type, tuple[Any, str]] = {
+        bool: (bool, 'True or False'),
+        int: (int, 'a whole number'),
+        float: (int | float, 'a number'),
+        str: (str, 'a word'),
+    }
+    if type(like) not in kinds:
+        return
+    expected, words = kinds[type(like)]
+    if not isinstance(value, expected) or isinstance(value, bool) != isinstance(like, bool):
+        raise UserError(f'`{field}` is {value!r}; give {words}.')
+
+
+def _check_data(config: ConfigDict) -> None:
+    """What every data set needs of its fields, before it reads them."""
+    data = config.data
+    if data.get('classes', 2) < 2:
+        raise UserError(f'`data.classes` is {data.classes}; give at least 2.')
+    if data.get('depth_maximum', 1) <= 0:
+        raise UserError(f'`data.depth_maximum` is {data.depth_maximum}; give a positive number.')
+    for field in ('batch_size', 'eval_batch_size'):
+        pixels = data.height * data.width * config[field]
+        if pixels >= LARGEST_BATCH:
+            raise UserError(
+                f'`{field}` {config[field]} of {data.height} x {data.width} has {pixels} pixels; give smaller images '
+                'or batches, below 2**31 pixels.'
+            )
     if not 0 <= config.data.validation_fraction < 1:
         raise UserError(
             f'`data.validation_fraction` is {config.data.validation_fraction}; give a share from 0 (none) to below 1.'
@@ -62,11 +135,6 @@ def _check_given(config: ConfigDict) -> None:
     for field, least in (('read_threads', 1), ('read_workers', 0)):
         if config.data[field] < least:
             raise UserError(f'`data.{field}` is {config.data[field]}; it must be at least {least}.')
-    farthest = config.data.get('depth_maximum')
-    if farthest is not None and not (math.isfinite(farthest) and farthest > 0):
-        raise UserError(f'`data.depth_maximum` is {farthest}; give a positive and finite number.')
-    if config.seed >= 2**31:
-        raise UserError(f'`seed` is {config.seed}; give a number below 2**31.')
 
 
 def _check_sections(config: ConfigDict) -> None:
@@ -91,6 +159,9 @@ def _check_sections(config: ConfigDict) -> None:
                 f'({", ".join(config[f"{field}_settings"]) or "none"}); choose it in the recipe: '
                 f'--config=FILE:{field}={config[field]}.'
             )
+        for name, default in settings.items():
+            if config[f'{field}_settings'][name] is not None:
+                _check_kind(f'{field}_settings.{name}', config[f'{field}_settings'][name], default)
 
 
 def _optimizers() -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from flax.traverse_util import flatten_dict
 
 from mtkd_jax.experiment.checks import check
 from mtkd_jax.types import UserError
@@ -53,6 +54,49 @@ def test_a_field_that_does_not_fit_is_refused(rooms, tmp_path, fields, message):
     with pytest.raises(UserError, match=message):
         stages(config, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+ODD = (0, -3, True, math.nan, math.inf, 10**12, 10**400, 0.5, -1.0, 'x', '', (), ((1,),), ('a',), (math.nan,), None)
+
+
+@pytest.mark.parametrize('recipe', ['method=kd_mtl', 'method=dwa,schedule=cosine,optimizer=sgd'])
+def test_no_value_of_any_field_is_more_than_refused(recipe):
+    """A value that fits no field ends in a `UserError`, or passes; never in another error."""
+    config = load('rooms', recipe)
+    for field in flatten_dict(config.to_dict(), sep='.'):
+        for value in ODD:
+            changed = config.copy_and_resolve_references()
+            try:
+                changed.update_from_flattened_dict({field: value})
+            except (TypeError, ValueError):  # refused by the config itself, from the type of its default
+                continue
+            try:
+                check(changed)
+            except UserError as error:
+                assert '\n' not in str(error)
+
+
+@pytest.mark.parametrize(
+    ('field', 'value', 'message'),
+    [
+        ('data__classes', 1, '`data.classes` is 1; give at least 2'),
+        ('data__depth_maximum', 0.0, '`data.depth_maximum` is 0.0; give a positive number'),
+        ('data__depth_maximum', -3.0, '`data.depth_maximum` is -3.0'),
+        ('data__depth_maximum', math.nan, '`data.depth_maximum` is nan; give a finite number'),
+        ('data__read_threads', True, '`data.read_threads` is True; give a whole number'),
+        ('batch_size', 0, '`batch_size` is 0; it must be at least 1'),
+        ('batch_size', 2**30, 'below 2\\*\\*31 pixels'),
+        ('widths', ((4,), 4, 4, 4, 4), 'a flat tuple'),
+        ('epochs', True, '`epochs` is True; give a whole number'),
+        ('task_weights__depth', None, '`task_weights.depth` is None'),
+        ('schedule_settings__halve_at_epochs', (math.inf,), 'give a finite number'),
+    ],
+)
+def test_values_that_cannot_be_are_refused_before_the_data(field, value, message):
+    fields = flatten_dict(load('nyuv2', 'method=uniform').to_dict(), sep='.')
+    assert field.replace('__', '.') in fields
+    with pytest.raises(UserError, match=message):
+        check(load('nyuv2', 'method=uniform', **{field: value}))
 
 
 @pytest.mark.parametrize(
