@@ -70,15 +70,31 @@ def start(
             print(f'error: {error}', *getattr(error, '__notes__', []), sep='\n', file=sys.stderr)
         except flags.UnrecognizedFlagError as error:
             print(f'error: {_unknown(error, fields)}', file=sys.stderr)
-        except (flags.Error, ValueError, TypeError) as error:  # what configs say of a value of another type
-            print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
+        except (
+            flags.Error,
+            ValueError,
+            TypeError,
+            OverflowError,
+        ) as error:  # what configs say of a value of another type
+            print(f'error: {_in_words(error)}', file=sys.stderr)
         sys.exit(1)
 
     app.run(main, flags_parser=parse)
 
 
+def _in_words(error: Exception) -> str:
+    """What absl says, as one line with the remedy where it has none."""
+    said = ' '.join(str(error).split())
+    if 'in argv before a value for' in said:
+        field = re.search(r'--\S+', said)
+        return f'{field[0] if field else "a field"} stands before --config; put --config=NAME first.'
+    return said
+
+
 def _unknown(error: flags.UnrecognizedFlagError, fields: Mapping[str, Any]) -> str:
     name = error.flagname
+    if name.startswith('config.'):
+        return f'--{name} is a field of a config, but none is given before it; put --config=NAME first.'
     ends = [field for field in fields if field.rpartition('.')[2] == name]
     if ends:
         return f'--{name} is a field of the config; set it with --config.{ends[0]}=...'

@@ -80,7 +80,7 @@ def _check_given(config: ConfigDict) -> None:
 def _check_values(config: ConfigDict) -> None:
     """Every value: words, finite numbers below 2**31, or a flat tuple of them, and of its field's kind."""
     for field, value in flatten_dict(config.to_dict(), sep='.').items():
-        if value is None and field.startswith(('data.', 'task_weights.', 'method_settings.')):
+        if value is None and _kind_of(config, field) is type(None):
             raise UserError(f'`{field}` is None; give it a value, or leave the default.')
         for part in value if isinstance(value, tuple | list) else (value,):
             if part is not None and not isinstance(part, str | int | float):
@@ -91,6 +91,14 @@ def _check_values(config: ConfigDict) -> None:
                 raise UserError(f'`{field}` is {value}; give a finite number.')
         if field in KINDS:
             _check_kind(field, value, KINDS[field])
+
+
+def _kind_of(config: ConfigDict, field: str) -> type:
+    """The type that a field has; one that may be None has its other type."""
+    section, _, name = field.rpartition('.')
+    for part in filter(None, section.split('.')):
+        config = config[part]
+    return config.get_type(name)
 
 
 def _check_kind(field: str, value: Any, like: Any) -> None:
