@@ -65,17 +65,15 @@ def start(
         try:
             if prepare is not None:
                 argv, fields = prepare(argv)
-            return flags.FLAGS(argv)
         except UserError as error:
             print(f'error: {error}', *getattr(error, '__notes__', []), sep='\n', file=sys.stderr)
+            sys.exit(1)
+        try:
+            return flags.FLAGS(argv)
         except flags.UnrecognizedFlagError as error:
             print(f'error: {_unknown(error, fields)}', file=sys.stderr)
-        except (
-            flags.Error,
-            ValueError,
-            TypeError,
-            OverflowError,
-        ) as error:  # what configs say of a value of another type
+        # A config says in these that a value is of another type; its own code has run before.
+        except (flags.Error, UserError, ValueError, TypeError, OverflowError) as error:
             print(f'error: {_in_words(error)}', file=sys.stderr)
         sys.exit(1)
 

@@ -36,7 +36,7 @@ def read_json(file: Path, remedy: str) -> dict[str, Any]:
     """
     try:
         content = json.loads(file.read_bytes().decode())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f'{file} is not valid JSON ({error}); {remedy}.') from error
     if not isinstance(content, dict):
         raise UserError(f'{file} is not valid JSON (no object with names); {remedy}.')

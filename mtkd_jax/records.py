@@ -102,7 +102,62 @@ def finished_stages(workdir: Path) -> list[dict[str, Any]]:
         missing = [name for name in ('stage', 'method', 'tasks', 'results') if name not in results]
         if missing:
             raise UserError(f'{folder / RESULTS} lacks `{"`, `".join(missing)}`; remove it and run the stage again.')
+        _check_entries(folder / RESULTS, results)
     return [results for _, results in stages]
+
+
+WORDS, NUMBERS, TREES = 'a word', 'a number', 'names with values'
+# What entries of results are; further ones are not read.
+ENTRIES = {
+    **dict.fromkeys(('stage', 'method', 'weighting', 'backbone', 'dataset'), WORDS),
+    **dict.fromkeys(('epochs', 'steps', 'seed'), NUMBERS),
+    **dict.fromkeys(('results', 'settings', 'baselines', 'selection', 'timing', 'parameters', 'branches'), TREES),
+    'settings.data': TREES,
+    'settings.backbone_settings': TREES,
+    **dict.fromkeys(('selection.rule', 'selection.note', 'timing.device', 'timing.jax'), WORDS),
+    **dict.fromkeys(('results.*', 'timing.*', 'parameters.*'), NUMBERS),
+    **dict.fromkeys(('baselines.*', 'branches.*'), TREES),
+    **dict.fromkeys(('branches.*.parameters', 'branches.*.operations'), NUMBERS),
+    **dict.fromkeys(('baselines.*.predictor', 'baselines.*.*'), (WORDS, NUMBERS)),
+}
+NEEDED_NUMBERS = ('results.*', 'parameters.*', 'branches.*.parameters')
+
+
+def _check_entries(file: Path, results: Mapping[str, Any]) -> None:
+    """Raises a UserError that names an entry of results which is of another kind than it should be."""
+    # Results of format 1 name one row of a paper at most.
+    one = [results['paper']] if results.get('paper') is not None else []
+    tasks, papers = results['tasks'], results.get('papers', one)
+    for name, entries, kind in (('tasks', tasks, str), ('papers', papers, Mapping)):
+        if not isinstance(entries, list) or not all(isinstance(entry, kind) for entry in entries):
+            _refuse(file, name, entries)
+    for place in papers:
+        if not all(isinstance(value, str) for value in place.values()):
+            _refuse(file, 'papers', place)
+    _check_tree(file, results, '', '')
+
+
+def _check_tree(file: Path, tree: Mapping[str, Any], path: str, pattern: str) -> None:
+    for name, value in tree.items():
+        found = next((p for p in (f'{pattern}{name}', f'{pattern}*') if p in ENTRIES), None)
+        if found is None:
+            continue
+        kinds = ENTRIES[found] if isinstance(ENTRIES[found], tuple) else (ENTRIES[found],)
+        unknown = value is None and found not in NEEDED_NUMBERS and name not in ('stage', 'method', 'results')
+        if not unknown and not any(_is(value, kind) for kind in kinds):
+            _refuse(file, f'{path}{name}', value)
+        if isinstance(value, Mapping):
+            _check_tree(file, value, f'{path}{name}.', f'{found}.')
+
+
+def _is(value: Any, kind: str) -> bool:
+    if kind == WORDS:
+        return isinstance(value, str)
+    return isinstance(value, Mapping) if kind == TREES else isinstance(value, int | float)
+
+
+def _refuse(file: Path, name: str, value: Any) -> None:
+    raise UserError(f'{file} has `{name}` {value!r}, which cannot be; remove the file and run the stage again.')
 
 
 def split_branch(name: str) -> tuple[str, str]:
@@ -137,7 +192,7 @@ def read_records(folder: Path) -> Iterator[Record]:
     for i, line in enumerate(whole, 1):
         try:
             record = json.loads(line.decode())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f'{file}, line {i} is not JSON ({error}); remove that line.') from error
         if not isinstance(record, dict) or any(name not in record for name in POSITION):
             raise UserError(f'{file}, line {i} is no record with {", ".join(POSITION)}; remove that line.')

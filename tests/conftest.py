@@ -30,6 +30,7 @@ SLOW = (
     'experiment/test_paper',
     'experiment/test_run',
     'experiment/test_stages',
+    'fuzz/',
     'methods/',
     'models/',
     'test_classifiers',

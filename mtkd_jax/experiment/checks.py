@@ -7,7 +7,7 @@ from typing import Any
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
-from mtkd_jax import datasets, models
+from mtkd_jax import datasets, methods, models
 from mtkd_jax.data.augment import PRESETS
 from mtkd_jax.experiment import balance
 from mtkd_jax.experiment.models import DTYPES
@@ -78,19 +78,27 @@ def _check_given(config: ConfigDict) -> None:
 
 
 def _check_values(config: ConfigDict) -> None:
-    """Every value: words, finite numbers below 2**31, or a flat tuple of them, and of its field's kind."""
+    """Every value of a field that is not a user's own: words, finite numbers, a flat tuple of them; of its kind."""
+    own = _own_sections(config)
     for field, value in flatten_dict(config.to_dict(), sep='.').items():
+        if field.startswith(own) and field not in KINDS:
+            continue
         if value is None and _kind_of(config, field) is type(None):
             raise UserError(f'`{field}` is None; give it a value, or leave the default.')
         for part in value if isinstance(value, tuple | list) else (value,):
             if part is not None and not isinstance(part, str | int | float):
                 raise UserError(f'`{field}` is {value!r}; give words or numbers, or a flat tuple of them.')
-            if isinstance(part, int) and abs(part) >= 2**31:
-                raise UserError(f'`{field}` is {value}; give a number below 2**31.')
             if isinstance(part, float) and not math.isfinite(part):
                 raise UserError(f'`{field}` is {value}; give a finite number.')
         if field in KINDS:
             _check_kind(field, value, KINDS[field])
+
+
+def _own_sections(config: ConfigDict) -> tuple[str, ...]:
+    """How fields begin that a user's own module declares, which alone knows what they may hold."""
+    known = {'method': methods.NAMES, 'weighting': registry.CONSTRUCTORS, 'backbone': models.BACKBONES}
+    own = [f'{name}_settings.' for name, inside in known.items() if config.get(name) not in inside]
+    return (*own, 'data.') if config.data.get('dataset') not in datasets.NAMES else tuple(own)
 
 
 def _kind_of(config: ConfigDict, field: str) -> type:
@@ -120,12 +128,15 @@ def _check_kind(field: str, value: Any, like: Any) -> None:
     expected, words = kinds[type(like)]
     if not isinstance(value, expected) or isinstance(value, bool) != isinstance(like, bool):
         raise UserError(f'`{field}` is {value!r}; give {words}.')
+    if isinstance(value, int) and abs(value) >= 2**31:
+        raise UserError(f'`{field}` is {value}; give a number below 2**31.')
 
 
 def _check_data(config: ConfigDict) -> None:
     """What every data set needs of its fields, before it reads them."""
     data = config.data
-    if data.get('classes', 2) < 2:
+    classes = data.get('classes', 2)
+    if isinstance(classes, int) and classes < 2:
         raise UserError(f'`data.classes` is {data.classes}; give at least 2.')
     if data.get('depth_maximum', 1) <= 0:
         raise UserError(f'`data.depth_maximum` is {data.depth_maximum}; give a positive number.')
