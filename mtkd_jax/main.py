@@ -113,7 +113,7 @@ def main() -> None:
         try:
             report = run(config, workdir, stop)
         except StoppedError as stopped:
-            print(stopped, file=sys.stderr)
+            print(stopped, *getattr(stopped, '__notes__', []), sep='\n', file=sys.stderr)
             sys.exit(stop.status)
         except KeyboardInterrupt:
             # The second one: whatever waits is left, threads included.

@@ -108,7 +108,7 @@ def finished_stages(workdir: Path) -> list[dict[str, Any]]:
 
 WORDS, NUMBERS, TREES = 'a word', 'a number', 'names with values'
 # What entries of results are; further ones are not read.
-ENTRIES = {
+ENTRIES: Mapping[str, str | tuple[str, ...]] = {
     **dict.fromkeys(('stage', 'method', 'weighting', 'backbone', 'dataset'), WORDS),
     **dict.fromkeys(('epochs', 'steps', 'seed'), NUMBERS),
     **dict.fromkeys(('results', 'settings', 'baselines', 'selection', 'timing', 'parameters', 'branches'), TREES),
@@ -142,7 +142,8 @@ def _check_tree(file: Path, tree: Mapping[str, Any], path: str, pattern: str) ->
         found = next((p for p in (f'{pattern}{name}', f'{pattern}*') if p in ENTRIES), None)
         if found is None:
             continue
-        kinds = ENTRIES[found] if isinstance(ENTRIES[found], tuple) else (ENTRIES[found],)
+        expected = ENTRIES[found]
+        kinds = (expected,) if isinstance(expected, str) else expected
         unknown = value is None and found not in NEEDED_NUMBERS and name not in ('stage', 'method', 'results')
         if not unknown and not any(_is(value, kind) for kind in kinds):
             _refuse(file, f'{path}{name}', value)

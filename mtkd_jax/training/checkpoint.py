@@ -1,6 +1,9 @@
 """Checkpoints with everything that a run needs to continue exactly (Orbax)."""
 
+import contextlib
+import glob
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -27,18 +30,46 @@ class Position(NamedTuple):
     seed: int
 
 
+class Durable(ocp.path.atomicity.AtomicRenameTemporaryPath):
+    """A checkpoint gets its name only once its files are on the disk, and not merely in the system's memory."""
+
+    async def finalize(self) -> None:
+        """See `TemporaryPath.finalize`."""
+        _sync(Path(self.get()))
+        await super().finalize()
+        _sync(Path(self.get_final()))
+
+
+def _sync(folder: Path) -> None:
+    sync([*folder.rglob('*'), folder, folder.parent])
+
+
 class Checkpointer:
-    """Saves and restores (state, position) under a folder. Saves are asynchronous and atomic; the last two are kept."""
+    """Saves and restores (state, position) under a folder. Saves are asynchronous and atomic; the last two are kept.
+
+    With each, checksums of the position and of every array are stored, and verified when it is read.
+
+    Raises:
+        UserError: Orbax cannot read the folder.
+    """
 
     def __init__(self, folder: Path) -> None:
-        options = ocp.CheckpointManagerOptions(max_to_keep=2, create=True, enable_async_checkpointing=True)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=2, create=True, enable_async_checkpointing=True, temporary_path_class=Durable
+        )
         self._folder = folder.absolute()
-        self._folder.mkdir(parents=True, exist_ok=True)
-        # Orbax takes `[ ] * ?` in a path for a pattern, so it gets a plain name that leads there.
-        self._names = tempfile.TemporaryDirectory(prefix='mtkd_jax_')
-        plain = Path(self._names.name) / 'checkpoints'
-        plain.symlink_to(self._folder, target_is_directory=True)
-        self._manager = ocp.CheckpointManager(plain, options=options)
+        with contextlib.ExitStack() as opening:
+            place = opening.enter_context(_plain(self._folder))
+            try:
+                self._manager = ocp.CheckpointManager(place, options=options)
+            except OSError:
+                raise
+            except Exception as error:  # Orbax raises whatever its parts raise about damaged files
+                reason = ' '.join(str(error).split())[:200]
+                raise UserError(
+                    f'{self._folder} cannot be read ({reason}); remove the newest checkpoint in it, or all of it.'
+                ) from error
+            self._closing = opening.pop_all()
 
     def __enter__(self) -> 'Checkpointer':
         return self
@@ -46,11 +77,9 @@ class Checkpointer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        with self._closing:
             self.wait()
             self._manager.close()
-        finally:
-            self._names.cleanup()
 
     def save(self, state: TrainState, position: Position) -> None:
         """Starts saving; the arrays are copied before this returns, so the state may be donated afterwards.
@@ -60,7 +89,6 @@ class Checkpointer:
         step = int(state.step)
         if step in self._manager.all_steps():
             return
-        self.wait()
         where = {'format': FORMAT, **position._asdict(), 'arrays': _checksums(state)}
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state._asdict()),
@@ -72,9 +100,6 @@ class Checkpointer:
     def wait(self) -> None:
         """Returns once the last save is on disk."""
         self._manager.wait_until_finished()
-        newest = self._manager.latest_step()
-        if newest is not None:
-            sync([*(self._folder / str(newest)).rglob('*'), self._folder / str(newest), self._folder])
 
     def last_good(self, state: TrainState) -> int | None:
         """The step of the newest checkpoint that can be read and is what was written; `state` has its shapes."""
@@ -136,6 +161,21 @@ class Checkpointer:
         if not int(found.step) == step == position.epoch * position.steps_per_epoch + position.batch:
             raise ValueError(f'its state is of step {int(found.step)}, its position {position}')
         return found, position
+
+
+@contextlib.contextmanager
+def _plain(folder: Path) -> Iterator[Path]:
+    """`folder` by a name without `[`, `*` and `?`, which Orbax takes for a pattern: where needed, a link to it."""
+    if glob.escape(str(folder)) == str(folder):
+        yield folder
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix='mtkd_jax_') as place:
+        if glob.escape(place) != place:
+            raise UserError(f'The folder of temporary files is {place}; set TMPDIR to one without [, * and ?.')
+        link = Path(place) / 'checkpoints'
+        link.symlink_to(folder, target_is_directory=True)
+        yield link
 
 
 def _checksums(state: TrainState) -> dict[str, int]:

@@ -1,9 +1,12 @@
 """Checkpoints: whatever the folder is called, what comes back is what was written, or an older one."""
 
+from pathlib import Path
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mtkd_jax.training import checkpoint
 from mtkd_jax.training.checkpoint import Checkpointer, Position
 from mtkd_jax.training.state import TrainState
 
@@ -55,3 +58,12 @@ def test_an_edited_position_falls_back(tmp_path):
     (file,) = (saved(tmp_path) / '2' / 'position').glob('metadata')
     file.write_text(file.read_text().replace('"seed": 0', '"seed": 1').replace('"seed":0', '"seed":1'))
     assert restored_step(tmp_path) == 1
+
+
+def test_files_are_on_disk_before_a_checkpoint_gets_its_name(tmp_path, monkeypatch):
+    events = []
+    monkeypatch.setattr(checkpoint, 'sync', lambda places: events.extend(Path(p).name for p in places))
+    saved(tmp_path)
+    named = [i for i, name in enumerate(events) if name == '2']
+    arrays = [i for i, name in enumerate(events) if name == 'manifest.ocdbt']
+    assert min(arrays) < min(named)
