@@ -10,4 +10,5 @@ ruff check .
 ruff format --check .
 mypy
 lint-imports
-pytest --numprocesses=2 "$@"
+# A file stays in one process: what its tests share is made once.
+pytest --numprocesses=2 --dist=loadfile "$@"

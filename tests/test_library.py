@@ -75,7 +75,7 @@ def test_evaluate_is_a_function_also_where_its_command_was_imported():
 @pytest.fixture(scope='module')
 def workdir(rooms, tmp_path_factory):
     folder = tmp_path_factory.mktemp('runs') / 'a[1]'
-    run(load('rooms', 'tasks=depth+normals', data__data_dir=rooms), folder)
+    run(load('rooms', 'tasks=depth+normals,backbone=tests.shallow', data__data_dir=rooms), folder)
     return folder
 
 
@@ -110,11 +110,13 @@ def test_results_take_patterns_and_name_what_matches_nothing(workdir):
 
 def test_a_loaded_model_predicts_what_it_was_evaluated_with(workdir, rooms):
     folder = workdir / 'stages/stl_depth/model'
-    found = mt.evaluate(str(folder), data_dir=rooms)
+    found = mt.evaluate(str(folder), data_dir=rooms, allow_modules=True)
     (row,) = [row for row in mt.results(workdir) if row['stage'] == 'stl_depth']
     assert found['depth_rel'] == pytest.approx(row['depth_rel'], rel=1e-5)
     source = mt.datasets.named('rooms').open(load('rooms').data.to_dict(), rooms).sources['test']
-    depth = mt.load(folder).predict(np.stack([source[i]['image'] for i in range(len(source))]))['depth']
+    depth = mt.load(folder, allow_modules=True).predict(np.stack([source[i]['image'] for i in range(len(source))]))[
+        'depth'
+    ]
     true = np.stack([source[i]['depth'] for i in range(len(source))])
     error = np.abs(depth - true)[true > 0] / true[true > 0]
     assert error.mean() == pytest.approx(row['depth_rel'], rel=1e-4)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
+CONFIG = 'configs/rooms.py:tasks=depth+normals,backbone=tests.shallow'
 TINY = (
     '--config.data.train_images=16',
     '--config.data.test_images=4',
@@ -46,7 +47,7 @@ def data_dir(tmp_path_factory):
 def unbroken(data_dir, tmp_path_factory):
     """A whole KD-MTL run on two tasks."""
     workdir = tmp_path_factory.mktemp('unbroken')
-    done = run(data_dir, workdir, *TINY, config='configs/rooms.py:tasks=depth+normals')
+    done = run(data_dir, workdir, *TINY, config=CONFIG)
     assert done.returncode == 0, done.stderr
     return workdir, done.stdout
 
@@ -72,7 +73,7 @@ def test_a_run_leaves_a_report_with_pictures(unbroken):
 def test_finished_stages_are_not_trained_again_and_methods_share_them(unbroken, data_dir):
     workdir, _ = unbroken
     before = (workdir / 'stages' / 'stl_depth' / 'results.json').stat().st_mtime_ns
-    done = run(data_dir, workdir, *TINY, config='configs/rooms.py:method=uniform,tasks=depth+normals')
+    done = run(data_dir, workdir, *TINY, config=f'{CONFIG},method=uniform')
     assert done.returncode == 0, done.stderr
     assert (workdir / 'stages' / 'uniform' / 'results.json').is_file()
     assert (workdir / 'stages' / 'stl_depth' / 'results.json').stat().st_mtime_ns == before
@@ -82,7 +83,7 @@ def test_finished_stages_are_not_trained_again_and_methods_share_them(unbroken, 
 def test_a_killed_run_continues_bit_identically(unbroken, data_dir, tmp_path, kind, status):
     """Killed in the second stage, once it has a checkpoint; then the same command again."""
     arguments = (data_dir, tmp_path, *TINY, '--config.checkpoint_every_steps=3')
-    config = 'configs/rooms.py:tasks=depth+normals'
+    config = CONFIG
     process = subprocess.Popen(
         command(*arguments, config=config), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ
     )
@@ -107,7 +108,13 @@ def test_a_killed_run_continues_bit_identically(unbroken, data_dir, tmp_path, ki
 
 def test_other_settings_in_the_same_workdir_are_refused(unbroken, data_dir):
     workdir, _ = unbroken
-    done = run(data_dir, workdir, *TINY, '--config.learning_rate=0.5', config='configs/rooms.py:tasks=depth+normals')
+    done = run(
+        data_dir,
+        workdir,
+        *TINY,
+        '--config.learning_rate=0.5',
+        config=CONFIG,
+    )
     assert done.returncode == 1
     assert 'belongs to a run with other settings: `learning_rate` was 0.001, is 0.5' in done.stderr
     assert 'Traceback' not in done.stderr
