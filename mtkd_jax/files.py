@@ -85,4 +85,6 @@ def checksums(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
 
 def content_checksum(content: Any) -> int:
     """The CRC-32 of what is written as JSON, whatever the order of its names."""
-    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
+    # As it is read again: names that are numbers become words.
+    plain = json.loads(json.dumps(content))
+    return zlib.crc32(json.dumps(plain, sort_keys=True).encode())

@@ -36,6 +36,9 @@ KINDS: Mapping[str, Any] = {
 }
 """Fields → a value of the kind that they must have."""
 
+OWN = ('data.classes', 'data.depth_maximum')
+"""Fields among these that a data set of one's own may define as it likes."""
+
 LARGEST_BATCH = 2**31
 """Pixels of a batch: more than any device holds."""
 
@@ -81,7 +84,7 @@ def _check_values(config: ConfigDict) -> None:
     """Every value of a field that is not a user's own: words, finite numbers, a flat tuple of them; of its kind."""
     own = _own_sections(config)
     for field, value in flatten_dict(config.to_dict(), sep='.').items():
-        if field.startswith(own) and field not in KINDS:
+        if field.startswith(own) and (field not in KINDS or field in OWN):
             continue
         if value is None and _kind_of(config, field) is type(None):
             raise UserError(f'`{field}` is None; give it a value, or leave the default.')
@@ -135,11 +138,12 @@ def _check_kind(field: str, value: Any, like: Any) -> None:
 def _check_data(config: ConfigDict) -> None:
     """What every data set needs of its fields, before it reads them."""
     data = config.data
-    classes = data.get('classes', 2)
-    if isinstance(classes, int) and classes < 2:
-        raise UserError(f'`data.classes` is {data.classes}; give at least 2.')
-    if data.get('depth_maximum', 1) <= 0:
-        raise UserError(f'`data.depth_maximum` is {data.depth_maximum}; give a positive number.')
+    if data.dataset in datasets.NAMES:
+        classes = data.get('classes', 2)
+        if isinstance(classes, int) and classes < 2:
+            raise UserError(f'`data.classes` is {data.classes}; give at least 2.')
+        if data.get('depth_maximum', 1) <= 0:
+            raise UserError(f'`data.depth_maximum` is {data.depth_maximum}; give a positive number.')
     for field in ('batch_size', 'eval_batch_size'):
         pixels = data.height * data.width * config[field]
         if pixels >= LARGEST_BATCH:

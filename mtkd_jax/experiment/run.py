@@ -69,6 +69,9 @@ def _run(config: ConfigDict, workdir: Path, stop: StopRequest) -> Path:
         finished_results(workdir, stage.name, stage.settings)
     _make(workdir)
     with locked(workdir, stop):
+        for stage in made.stages:
+            # Again: another run may have begun meanwhile.
+            finished_results(workdir, stage.name, stage.settings)
         write_json(workdir / 'config.json', config.to_dict())
     for stage in made.stages:
         if isinstance(stage, GivenTeacher):

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array
 
 from mtkd_jax.metrics import Metrics, Quantity
-from mtkd_jax.tasks.gate import Check, numbers
+from mtkd_jax.tasks.gate import Check, typed
 from mtkd_jax.types import Target
 from mtkd_jax.views import View
 
@@ -60,7 +60,7 @@ class Task:
     mistakes: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     words: Callable[[np.ndarray], str] | None = None
     move: Callable[[Target, View], Target] | None = None
-    check: Check = numbers
+    check: Check = typed
     unit: str = ''
     loss_label: Quantity | None = None
     agreement_unit: str = 'L2'

@@ -15,6 +15,7 @@ Check = Callable[[np.ndarray], str | None]
 
 FARTHEST = 100.0  # metres; a median above it is in another unit
 LENGTHS = (0.95, 1.05)  # of the median normal
+ALIKE = 0.98  # length of the mean of unit vectors; those of one surface, with noise of 10°, have more
 SLACK = 0.001  # of a normal's component: float16 rounds 1 to no more
 
 
@@ -33,6 +34,11 @@ def numbers(array: np.ndarray) -> str | None:
     if array.dtype.kind not in 'biu' and not np.isfinite(array).all():
         return 'has NaN or infinite values; mark undefined pixels as 0 (depth, normals) or -1 (labels, strengths)'
     return None
+
+
+def typed(array: np.ndarray) -> str | None:
+    """Numbers of any kind, NaN as well: what a task demands that says nothing else."""
+    return numbers(np.zeros(1, array.dtype))
 
 
 def class_ids(classes: int) -> Check:
@@ -70,8 +76,8 @@ def depths(farthest: float = FARTHEST) -> Check:
 def directions(array: np.ndarray) -> str | None:
     """Unit vectors, 0 where undefined.
 
-    The median length of those that are defined is 1 to 5 %. Some component is negative, as on every visible surface,
-    unless all normals are parallel to an axis.
+    The median length of those that are defined is 1 to 5 %. Some component is negative, unless all normals are parallel
+    to an axis or nearly the same.
     """
     fault = numbers(array)
     if fault is not None:
@@ -89,7 +95,9 @@ def directions(array: np.ndarray) -> str | None:
     if 2 * max(short, long) > defined:
         median = float(np.median(np.sqrt(squared[squared > 0])))
         return f'has normals of the median length {median:.3g}; {remedy}: decode pictures in 0..1 by 2x - 1, and divide'
-    if defined and wide.min() >= 0 and (np.count_nonzero(wide, axis=-1) > 1).any():
+    positive = defined and wide.min() >= 0 and (np.count_nonzero(wide, axis=-1) > 1).any()
+    # A picture of a single slanted surface may have none, but then all its normals are nearly the same.
+    if positive and np.linalg.norm(wide.reshape(-1, 3).sum(axis=0)) < ALIKE * np.sqrt(squared).sum():
         return f'has no negative component, as if coded in 0..1; {remedy}: decode by 2x - 1'
     return None
 

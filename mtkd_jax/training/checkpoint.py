@@ -78,8 +78,10 @@ class Checkpointer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self._closing:
-            self.wait()
-            self._manager.close()
+            try:
+                self.wait()
+            finally:
+                self._manager.close()
 
     def save(self, state: TrainState, position: Position) -> None:
         """Starts saving; the arrays are copied before this returns, so the state may be donated afterwards.

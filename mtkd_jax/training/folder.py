@@ -26,10 +26,16 @@ def save_model(folder: Path, spec: Mapping[str, Any], variables: Mapping[str, An
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'model.json').unlink(missing_ok=True)
-    flat = {'/'.join(path): np.asarray(x) for path, x in flatten_dict(jax.device_get(dict(variables))).items()}
+    flat = {'/'.join(path): _plain(x) for path, x in flatten_dict(jax.device_get(dict(variables))).items()}
     write_npz(folder / 'weights.npz', flat)
     content = {**spec, 'format': FORMAT, 'arrays': checksums(flat)}
     write_json(folder / 'model.json', {**content, 'checksum': content_checksum(content)})
+
+
+def _plain(x: Any) -> np.ndarray:
+    """`x` in a type that `.npz` files have: bfloat16 as float32, which loses nothing."""
+    array = np.asarray(x)
+    return array.astype(np.float32) if array.dtype.kind == 'V' else array
 
 
 def load_model(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

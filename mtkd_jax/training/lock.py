@@ -24,22 +24,31 @@ def locked(folder: Path, stop: StopRequest) -> Iterator[None]:
         UserError: the file system has no locks.
         StoppedError: a stop was requested while it waited.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    # NFS locks only what is open for writing.
-    with (folder / LOCK).open('a+') as stream:
-        said = False
-        while not _taken(stream.fileno(), folder):
+    said = False
+    while True:
+        if stop.requested:
+            raise StoppedError(f'Stopped on request before the lock of {folder} was free; run the same command again.')
+        folder.mkdir(parents=True, exist_ok=True)
+        # NFS locks only what is open for writing.
+        with (folder / LOCK).open('a+') as stream:
+            if _taken(stream.fileno(), folder):
+                # A folder that was removed meanwhile, perhaps made again, has another lock.
+                if not _is_still(stream.fileno(), folder / LOCK):
+                    continue
+                stream.truncate(0)
+                stream.write(f'process {os.getpid()} on {socket.gethostname()}')
+                stream.flush()
+                yield
+                return
             if not said:
                 stream.seek(0)
                 print(f'{folder} is in use by {stream.read() or "another process"}; waiting for it.', file=sys.stderr)
                 said = True
-            if stop.requested:
-                raise StoppedError(f'Stopped on request while waiting for {folder}.')
-            time.sleep(POLL_SECONDS)
-        stream.truncate(0)
-        stream.write(f'process {os.getpid()} on {socket.gethostname()}')
-        stream.flush()
-        yield
+        time.sleep(POLL_SECONDS)
+
+
+def _is_still(descriptor: int, file: Path) -> bool:
+    return file.exists() and os.path.samestat(os.fstat(descriptor), file.stat())
 
 
 def _taken(descriptor: int, folder: Path) -> bool:

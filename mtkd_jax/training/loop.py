@@ -88,11 +88,8 @@ class Loop:
         self._step: Any = None
         self._evaluator = Evaluator(stage.method.predict, stage.method.tasks, mesh)
         shape = self.train.image_shape
-        self._fresh: Callable[[], TrainState] = lambda: sharding.replicate(
-            initial_state(
-                stage.method, weighting, optimizer, jax.random.key(stage.seed), shape, ema=bool(stage.ema_decay)
-            ),
-            mesh,
+        self._initial: Callable[[], TrainState] = lambda: initial_state(
+            stage.method, weighting, optimizer, jax.random.key(stage.seed), shape, ema=bool(stage.ema_decay)
         )
         self._pending: list[tuple[int, Any]] = []
 
@@ -120,10 +117,13 @@ class Loop:
                         state = self._epoch(state, frozen, epoch, first, batches)
                         if self.stage.cadence.evaluates(epoch):
                             self._evaluate(state, epoch)
+                if self.stop.requested:
+                    # Noted too late for a batch to look at it: what is left would take long, too.
+                    self._stopped(self.total_steps)
         return state
 
     def _start(self) -> tuple[TrainState, Position]:
-        state = self._fresh()
+        state = sharding.replicate(self._initial(), self.mesh)
         restored = self._checkpoints.restore(state)
         here = self._position(0)
         if restored is None:
@@ -224,7 +224,12 @@ class Loop:
         if not bad:
             return
         self._checkpoints.wait()
-        latest = self._checkpoints.last_good(self._fresh())
+        everywhere = sharding.replicated(self.mesh)
+        # Shapes only: a second state may not fit beside the one that is there.
+        shapes = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), jax.eval_shape(self._initial)
+        )
+        latest = self._checkpoints.last_good(shapes)
         good = 'there is none yet' if latest is None else f'step {latest} in {self.folder / CHECKPOINTS}'
         culprit, remedy = self._blame(bad)
         raise NonFiniteLossError(

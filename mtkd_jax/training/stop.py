@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 
-class StoppedError(Exception):
-    """The run was asked to stop and has saved its state; the same command continues it."""
+class StoppedError(BaseException):
+    """The run was asked to stop and has saved its state; the same command continues it.
+
+    As KeyboardInterrupt, no `Exception`: what takes a damaged file's errors for damage must not take a stop for it.
+    """
 
 
 class NonFiniteLossError(RuntimeError):

@@ -18,6 +18,10 @@ def changed(array, value, count=1):
     return array
 
 
+VARIED = np.random.default_rng(0).standard_normal((1, 4, 4, 3))
+VARIED /= np.linalg.norm(VARIED, axis=-1, keepdims=True)
+
+
 @pytest.mark.parametrize(
     ('task', 'array', 'message'),
     [
@@ -31,7 +35,7 @@ def changed(array, value, count=1):
         (depth(), ONE_CHANNEL + 700, r'median depth of 700, above 100 m: probably millimetres.*divide'),
         (depth(), changed(ONE_CHANNEL.astype(np.uint16), 9900), r'median depth of 9900'),
         (normals(), (TILTED + 1) / 2, r'median length'),
-        (normals(), np.abs(TILTED), r'no negative component'),
+        (normals(), np.abs(VARIED), r'no negative component'),
         (normals(), TILTED * 0.94, r'median length 0\.94'),
         (normals(), TILTED * 1.06, r'median length 1\.06'),
         (normals(), (127.5 * (TILTED + 1)).astype(np.uint8), r'unit vectors'),
@@ -56,6 +60,7 @@ def test_what_a_task_cannot_mean_is_refused_with_what_to_do(task, array, message
         (segmentation(256), changed(ONE_CHANNEL.astype(np.uint8), 255)),
         (depth(), changed(ONE_CHANNEL + 5, 5000, count=7)),
         (depth(maximum=1000), ONE_CHANNEL + 700),
+        (normals(), np.broadcast_to(np.float32([0.4, 0.5, 0.768]), (1, 4, 4, 3))),
         (depth(inverse=True), ONE_CHANNEL + 700),
         (depth(), ONE_CHANNEL),
         (normals(), UP),
