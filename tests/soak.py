@@ -104,7 +104,9 @@ class Soak:
                 differ = differences(outcome(workdir), self.expected)
                 self.lost += [f'{workdir.name}: {name}' for name in differ]
                 return done
-            self.killed[signal.Signals(kind).name if kind else 'none'] += 1
+            name = signal.Signals(kind).name if kind else 'none'
+            self.killed[name] += 1
+            print(f'{workdir}: {name}', file=sys.stderr, flush=True)
         raise AssertionError('unreachable')
 
     def _run(self, workdir: Path, kind: signal.Signals | None, after: float = 0.0) -> bool:
