@@ -20,7 +20,7 @@ from absl import flags
 
 from mtkd_jax import command, datasets, records
 from mtkd_jax.experiment.evaluation import evaluate
-from mtkd_jax.files import read_npz
+from mtkd_jax.files import read_npz, wide
 from mtkd_jax.names import choice
 from mtkd_jax.tasks import Task
 from mtkd_jax.tasks.gate import admit, numbers
@@ -130,19 +130,11 @@ def _as_pictures(array: np.ndarray) -> np.ndarray:
     return array[..., None] if array.ndim == 3 else array
 
 
-def _wide(array: np.ndarray) -> np.ndarray:
-    """Numbers of any type in a type of this machine's: floats as float32, where what overflows becomes infinite."""
-    if array.dtype.kind == 'f':
-        with np.errstate(over='ignore'):
-            return array.astype(np.float32)
-    return array.astype(array.dtype.newbyteorder('='))
-
-
 def _read(file: Path) -> dict[str, np.ndarray]:
     found = {name: array for name, array in read_npz(file).items() if name not in BESIDE}
     if not found:
         raise UserError(f'{file} holds no arrays; name them by task: segmentation, depth, normals.')
-    found = {name: _as_pictures(_wide(array)) for name, array in found.items()}
+    found = {name: _as_pictures(wide(array)) for name, array in found.items()}
     for name, array in found.items():
         if array.ndim != 4 or not array.size:
             raise UserError(f'{file}: `{name}` has shape {array.shape}; give [n h w c], at least one image.')

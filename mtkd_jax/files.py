@@ -1,5 +1,6 @@
 """Files that are read whole or refused, and written whole or not at all."""
 
+import errno
 import json
 import os
 import zlib
@@ -10,6 +11,9 @@ from typing import Any
 import numpy as np
 
 from mtkd_jax.types import UserError
+
+FULL, CLOSED = (errno.ENOSPC, errno.EDQUOT), (errno.EROFS, errno.EACCES, errno.EPERM)
+"""Numbers of the system's errors: a disk is full, a place may not be written to."""
 
 
 def read_npz(file: Path) -> dict[str, np.ndarray]:
@@ -50,11 +54,11 @@ def write_json(file: Path, content: Any) -> None:
     replace(partial, file)
 
 
-def write_npz(file: Path, arrays: dict[str, np.ndarray]) -> None:
+def write_npz(file: Path, arrays: dict[str, np.ndarray], compress: bool = False) -> None:
     """Writes `arrays` to `file`, whole or not at all."""
     partial = file.with_name(file.name + '.tmp')
     with partial.open('wb') as stream:
-        np.savez(stream, allow_pickle=False, **arrays)
+        (np.savez_compressed if compress else np.savez)(stream, allow_pickle=False, **arrays)
     replace(partial, file)
 
 
@@ -73,6 +77,17 @@ def sync(places: Iterable[Path]) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def as_float32(array: np.ndarray) -> np.ndarray:
+    """`array` as it is computed with, whatever its file's type; what is too large becomes infinite."""
+    with np.errstate(over='ignore'):
+        return array.astype(np.float32)
+
+
+def wide(array: np.ndarray) -> np.ndarray:
+    """Numbers from a file in a type of this machine's: floats as float32, others in its byte order."""
+    return as_float32(array) if array.dtype.kind == 'f' else array.astype(array.dtype.newbyteorder('='))
 
 
 def checksums(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:

@@ -11,7 +11,7 @@ from PIL import Image
 from mtkd_jax import command
 from mtkd_jax.data.images import at_size, check, prepare
 from mtkd_jax.experiment.models import open_model
-from mtkd_jax.files import read_npz, write_json
+from mtkd_jax.files import read_npz, write_json, write_npz
 from mtkd_jax.inference import Model, Predictions
 from mtkd_jax.models.backbone import per_image
 from mtkd_jax.names import matching, natural
@@ -131,10 +131,7 @@ def save(
     if any(answers.values()):
         write_json(out / 'answers.json', answers)
     if npz:
-        partial = out / 'predictions.npz.tmp'
-        with partial.open('wb') as stream:
-            np.savez_compressed(stream, allow_pickle=False, names=np.array(names, np.str_), **arrays)
-        os.replace(partial, out / 'predictions.npz')
+        write_npz(out / 'predictions.npz', dict(names=np.array(names, np.str_), **arrays), compress=True)
 
 
 def main() -> None:

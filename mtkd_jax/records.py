@@ -114,7 +114,7 @@ ENTRIES: Mapping[str, str | tuple[str, ...]] = {
     **dict.fromkeys(('results', 'settings', 'baselines', 'selection', 'timing', 'parameters', 'branches'), TREES),
     'settings.data': TREES,
     'settings.backbone_settings': TREES,
-    **dict.fromkeys(('selection.rule', 'selection.note', 'timing.device', 'timing.jax'), WORDS),
+    **dict.fromkeys(('selection.rule', 'selection.note', 'timing.device', 'timing.jax', 'timing.compute_dtype'), WORDS),
     **dict.fromkeys(('results.*', 'timing.*', 'parameters.*'), NUMBERS),
     **dict.fromkeys(('baselines.*', 'branches.*'), TREES),
     **dict.fromkeys(('branches.*.parameters', 'branches.*.operations'), NUMBERS),

@@ -79,7 +79,7 @@ def test_finished_stages_are_not_trained_again_and_methods_share_them(unbroken, 
     assert (workdir / 'stages' / 'stl_depth' / 'results.json').stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize(('kind', 'status'), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(('kind', 'status'), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_killed_run_continues_bit_identically(unbroken, data_dir, tmp_path, kind, status):
     """Killed in the second stage, once it has a checkpoint; then the same command again."""
     arguments = (data_dir, tmp_path, *TINY, '--config.checkpoint_every_steps=3')
@@ -104,6 +104,20 @@ def test_a_killed_run_continues_bit_identically(unbroken, data_dir, tmp_path, ki
         assert found.keys() == expected.keys()
         for name in expected:
             np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+def test_a_second_run_in_the_same_workdir_waits_and_uses_what_the_first_trained(unbroken, data_dir, tmp_path):
+    arguments = command(data_dir, tmp_path, *TINY, config=CONFIG)
+    both = [subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=300)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert any(' is in use by process ' in text for text in said)
+    for stage in ('stl_depth', 'stl_normals', 'kd_mtl'):
+        for name, expected in weights(unbroken[0], stage).items():
+            np.testing.assert_array_equal(weights(tmp_path, stage)[name], expected, err_msg=name)
+        steps = [json.loads(line) for line in (tmp_path / 'stages' / stage / 'metrics.jsonl').read_text().splitlines()]
+        where = [(record['step'], record['split']) for record in steps]
+        assert len(where) == len(set(where)), 'trained twice'
 
 
 def test_other_settings_in_the_same_workdir_are_refused(unbroken, data_dir):

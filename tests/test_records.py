@@ -52,6 +52,13 @@ def test_results_of_an_earlier_version_are_reported(tmp_path):
     assert '| single-task |            4.0457 |                 0.9856 |' in text
 
 
+def test_results_may_say_the_type_of_the_arithmetic_among_times(tmp_path):
+    """As the first ones did."""
+    stages = fake.stages()
+    stages[0]['timing']['compute_dtype'] = 'bfloat16'
+    assert 'bfloat16' in write_report(fake.write(tmp_path, stages), fake.TASKS).read_text()
+
+
 def test_files_of_a_later_version_are_refused(tmp_path):
     folder = tmp_path / 'stages' / 'x'
     folder.mkdir(parents=True)

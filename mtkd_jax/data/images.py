@@ -112,7 +112,7 @@ def read_picture(file: Path) -> UInt8[np.ndarray, 'h w 3']:
     try:
         with Image.open(file) as image:
             turned = ImageOps.exif_transpose(image)
-            found = _opaque(file, turned, 'PPM' if image.format == 'PPM' else '')
+            found = _opaque(file, turned, netpbm=image.format == 'PPM')
             return np.asarray(found.convert('RGB'))
     except UserError:
         raise
@@ -121,11 +121,11 @@ def read_picture(file: Path) -> UInt8[np.ndarray, 'h w 3']:
         raise UserError(f'{file} cannot be read as an image ({error}); convert it to PNG or JPEG.') from error
 
 
-def _opaque(file: Path, image: Image.Image, format: str) -> Image.Image:
+def _opaque(file: Path, image: Image.Image, netpbm: bool) -> Image.Image:
     """`image` in a mode that Pillow converts to RGB without loss of meaning."""
     transparent = image.has_transparency_data
     # Pillow reads 16-bit grey as `I`, scaled to 16 bits, from netpbm files only.
-    if image.mode.startswith('I;16') or (image.mode == 'I' and format == 'PPM'):
+    if image.mode.startswith('I;16') or (image.mode == 'I' and netpbm):
         if transparent:
             raise UserError(f'{file} is 16-bit grey with a transparent value; save it without transparency.')
         deep = np.asarray(image).astype(np.uint32)

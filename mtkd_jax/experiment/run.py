@@ -1,6 +1,5 @@
 """A whole run: every stage that is not finished, evaluated, drawn and reported."""
 
-import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from mtkd_jax import configs
 from mtkd_jax.data.pipeline import first_examples
 from mtkd_jax.experiment.models import open_model
 from mtkd_jax.experiment.stages import Experiment, experiment
-from mtkd_jax.files import write_json
+from mtkd_jax.files import CLOSED, FULL, write_json
 from mtkd_jax.inference import make_predictor
 from mtkd_jax.records import MODEL, RESULTS, stage_folder
 from mtkd_jax.reporting.curves import draw_workdir
@@ -26,8 +25,6 @@ from mtkd_jax.training.run import finished_results, run_stage
 from mtkd_jax.training.sharding import check_one_process
 from mtkd_jax.training.stop import StopRequest
 from mtkd_jax.types import UserError
-
-FULL_OR_CLOSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def run(config: ConfigDict | str | Path, workdir: str | Path, stop: StopRequest | None = None) -> Path:
@@ -53,7 +50,7 @@ def run(config: ConfigDict | str | Path, workdir: str | Path, stop: StopRequest 
         with StopRequest() as own:
             return _run(config, workdir, own)
     except OSError as error:
-        if error.errno not in FULL_OR_CLOSED:
+        if error.errno not in (*FULL, *CLOSED):
             raise
         raise UserError(
             f'{error.filename or workdir} cannot be written ({error.strerror}); make room or give access, and run the '
@@ -64,13 +61,10 @@ def run(config: ConfigDict | str | Path, workdir: str | Path, stop: StopRequest 
 def _run(config: ConfigDict, workdir: Path, stop: StopRequest) -> Path:
     with SplitProgress() as rendering:
         made = experiment(config, workdir, rendering)
-    for stage in made.stages:
-        # Raises before anything is written, when the workdir holds a stage of that name with other settings.
-        finished_results(workdir, stage.name, stage.settings)
     _make(workdir)
     with locked(workdir, stop):
         for stage in made.stages:
-            # Again: another run may have begun meanwhile.
+            # Raises before anything is trained, when the workdir holds a stage of that name with other settings.
             finished_results(workdir, stage.name, stage.settings)
         write_json(workdir / 'config.json', config.to_dict())
     for stage in made.stages:

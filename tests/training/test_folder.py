@@ -61,6 +61,13 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path, value):
         load_model(tmp_path)
 
 
+def test_a_folder_of_format_2_has_no_checksums_and_is_read(tmp_path):
+    spec = {'backbone': 'segnet', 'tasks': [], 'compute_dtype': 'float32', 'data': {}, 'network': {}}
+    save_model(tmp_path, spec, {'params': {'x': np.zeros(2, np.float32)}})
+    (tmp_path / 'model.json').write_text(json.dumps({**spec, 'format': 2}))
+    assert load_model(tmp_path)[0] == {**spec, 'format': FORMAT}
+
+
 def test_changed_weights_and_descriptions_are_found(tmp_path):
     spec = {'backbone': 'segnet', 'tasks': [], 'compute_dtype': 'float32', 'data': {}, 'network': {}}
     save_model(tmp_path, spec, {'params': {'x': np.zeros(2, np.float32)}})

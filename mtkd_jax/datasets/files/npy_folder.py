@@ -10,6 +10,7 @@ import numpy as np
 from mtkd_jax.datasets.errors import DataError
 from mtkd_jax.datasets.files.finding import open_ordinary, printable, walk
 from mtkd_jax.datasets.files.reader import Frame, check_frame
+from mtkd_jax.files import as_float32, wide
 
 MARK = 255  # what many files of 8-bit labels mark unlabelled pixels with
 FOLDERS = {'train': 'train', 'test': 'val'}  # the papers test on what the files call val
@@ -170,13 +171,6 @@ def load(file: Path) -> np.ndarray:
             array = np.lib.format.read_array(stream, allow_pickle=False)
         except Exception as error:  # numpy may raise anything for a damaged header
             raise DataError(f'{file} cannot be read ({error}); it may be truncated: copy it again.') from error
-    kind = array.dtype
-    if kind.kind not in 'fiub':
-        raise DataError(f'{file} holds no array of numbers but of {kind}; save it as float32 with `numpy.save`.')
-    return as_float32(array) if kind.kind == 'f' else array.astype(kind.newbyteorder('='))
-
-
-def as_float32(array: np.ndarray) -> np.ndarray:
-    """`array` as it is computed with, whatever its file's type; what is too large becomes infinite."""
-    with np.errstate(over='ignore'):
-        return array.astype(np.float32)
+    if array.dtype.kind not in 'fiub':
+        raise DataError(f'{file} holds no array of numbers but of {array.dtype}; save it as float32 with `numpy.save`.')
+    return wide(array)

@@ -8,10 +8,10 @@ from PIL import Image
 
 from mtkd_jax.datasets.errors import DataError
 from mtkd_jax.datasets.files.finding import ordinary
-from mtkd_jax.datasets.files.npy_folder import as_float32
 from mtkd_jax.datasets.files.reader import Frame, check_frame
 from mtkd_jax.datasets.files.surfaces import normals_from_depth, resize_defined, stored_axes
 from mtkd_jax.datasets.nyuv2.files import COUNTS, class_names, tables
+from mtkd_jax.files import as_float32
 
 FILE = 'nyu_depth_v2_labeled.mat'
 
@@ -95,7 +95,11 @@ class RawFile:
 
     def _check_arrays(self, frames: int) -> None:
         for key in ('images', 'depths', 'labels'):
-            if not hasattr(_member(self._data, key), 'dtype'):
+            try:
+                found = self._data.get(key)
+            except Exception as error:  # h5py may raise anything for a damaged file
+                raise DataError(f'{self.file}: `{key}` cannot be read ({error}); download it again.') from error
+            if not hasattr(found, 'dtype'):
                 raise DataError(f'{self.file} has no `{key}`; give the labelled data set, {FILE}.')
         images = self._data['images'].shape
         if images is None or len(images) != 4 or images[1] != 3 or 0 in images:
@@ -113,13 +117,6 @@ class RawFile:
             raise DataError(f'{self.file} must have `images` as uint8 and `labels` as uint16. Download it again.')
         if self._data['depths'].dtype.kind not in 'fiu':
             raise DataError(f'{self.file} must have `depths` as numbers. Download it again.')
-
-
-def _member(data: Any, key: str) -> Any:
-    try:
-        return data.get(key)
-    except Exception:  # h5py may raise anything for a damaged file; what cannot be opened is not there
-        return None
 
 
 def _open(file: Path) -> Any:

@@ -1,7 +1,6 @@
 """Writing a prepared data set completely or not at all, however the process ends."""
 
 import contextlib
-import errno
 import fcntl
 import os
 import shutil
@@ -19,13 +18,12 @@ from mtkd_jax.datasets.storage import parts
 from mtkd_jax.datasets.storage.builder import LocalBuilder, is_complete, root
 from mtkd_jax.datasets.storage.frames import FramesBuilder
 from mtkd_jax.datasets.storage.opening import open_prepared
+from mtkd_jax.files import CLOSED, FULL, sync
 
 # As tensorflow-datasets names what it is writing.
 UNFINISHED = 'incomplete.'
 REPLACED = 'replaced.'
 KEPT = 'unfinished.'  # parts of an interrupted run, which the next run reuses
-FULL = (errno.ENOSPC, errno.EDQUOT)
-FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def prepared(kind: type[LocalBuilder], data: Mapping[str, Any], how: Preparation, reader: Any = None) -> Prepared:
@@ -115,25 +113,12 @@ def _generate(builder: LocalBuilder, unfinished: Path) -> None:
 
 
 def _replace(target: Path, new: Path) -> None:
-    _sync(new)
+    # After a power cut it is whole under its final name.
+    sync([*new.iterdir(), new])
     if target.exists():
         target.rename(target.with_name(f'{REPLACED}{target.name}'))
     new.rename(target)
-    _sync_one(target.parent)
-
-
-def _sync(folder: Path) -> None:
-    """Has the system write all of `folder` to the disk, so that after a power cut it is whole under its final name."""
-    for path in (*folder.iterdir(), folder):
-        _sync_one(path)
-
-
-def _sync_one(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync([target.parent])
 
 
 @contextlib.contextmanager
@@ -145,7 +130,7 @@ def _explained(place: Path) -> Iterator[None]:
         where = error.filename or place
         if error.errno in FULL:
             said = f'{place} is full ({error.strerror}); free some space, or give another `data_dir`'
-        elif error.errno in FORBIDDEN:
+        elif error.errno in CLOSED:
             said = f'{where} may not be used ({error.strerror}); see to its rights, or give another `data_dir`'
         else:
             said = f'Preparing in {place} failed ({error}); mend that'
