@@ -5,6 +5,8 @@ several can be imported together.
 """
 
 import difflib
+import errno
+import functools
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -12,10 +14,12 @@ from typing import Any, TypeVar
 
 from absl import app, flags, logging
 
+from mtkd_jax.files import CLOSED, FULL
 from mtkd_jax.names import suggestion
 from mtkd_jax.types import UserError
 
 T = TypeVar('T')
+IMPOSSIBLE = (errno.ENAMETOOLONG, errno.ELOOP)  # numbers of the system's errors: no file can have that name
 
 
 def value(flag: flags.FlagHolder[T | None]) -> T:
@@ -53,7 +57,7 @@ def start(
         try:
             if len(argv) > 1:
                 raise UserError(f'Unexpected arguments: {" ".join(argv[1:])}. Flags begin with --.')
-            command()
+            _with_sentences(command)
         except expected as error:
             print(f'error: {error}', *getattr(error, '__notes__', []), sep='\n', file=sys.stderr)
             sys.exit(1)
@@ -64,8 +68,10 @@ def start(
         fields: Mapping[str, Any] = {}
         try:
             if prepare is not None:
-                argv, fields = prepare(argv)
-        except UserError as error:
+                # What --flagfile names stands in the files' lines.
+                expanded = flags.FLAGS.read_flags_from_files(argv, force_gnu=False)
+                argv, fields = _with_sentences(functools.partial(prepare, expanded))
+        except (UserError, flags.Error) as error:
             print(f'error: {error}', *getattr(error, '__notes__', []), sep='\n', file=sys.stderr)
             sys.exit(1)
         try:
@@ -74,15 +80,25 @@ def start(
             print(f'error: {_unknown(error, fields)}', file=sys.stderr)
         # A config says in these that a value is of another type; its own code has run before.
         except (flags.Error, UserError, ValueError, TypeError, OverflowError) as error:
-            print(f'error: {_in_words(error)}', file=sys.stderr)
+            print(f'error: {in_words(error)}', file=sys.stderr)
         sys.exit(1)
 
     app.run(main, flags_parser=parse)
 
 
-def _in_words(error: Exception) -> str:
+def _with_sentences(made: Callable[[], T]) -> T:
+    """What `made` gives; what the system says of a place that the user named is a UserError."""
+    try:
+        return made()
+    except OSError as error:
+        if error.errno not in (*FULL, *CLOSED, *IMPOSSIBLE):
+            raise
+        raise UserError(f'{str(error.filename)[:200]}: {error.strerror}; give another place or make room.') from error
+
+
+def in_words(error: Exception) -> str:
     """What absl says, as one line with the remedy where it has none."""
-    said = ' '.join(str(error).split())
+    said = ' '.join(str(error).split()).removeprefix('ERROR:: ')
     if 'in argv before a value for' in said:
         field = re.search(r'--\S+', said)
         return f'{field[0] if field else "a field"} stands before --config; put --config=NAME first.'

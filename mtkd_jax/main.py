@@ -24,9 +24,15 @@ from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
 from mtkd_jax.types import UserError
 from mtkd_jax.weighting.registry import CONSTRUCTORS
 
-CONFIG = config_flags.DEFINE_config_file(
-    'config', None, 'The config: a name such as rooms, or a file; a recipe may follow a colon.'
-)
+try:
+    CONFIG = config_flags.DEFINE_config_file(
+        'config', None, 'The config: a name such as rooms, or a file; a recipe may follow a colon.'
+    )
+except flags.Error as error:
+    # Defining it reads the files that --flagfile names.
+    if __name__ != '__main__':
+        raise
+    sys.exit(f'error: {command.in_words(error)}')
 WORKDIR = flags.DEFINE_string(
     'workdir', None, 'Where the run keeps everything; the same command continues it.', allow_override=True
 )

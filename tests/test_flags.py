@@ -54,6 +54,7 @@ def main(*flags, cwd=ROOT, module='mtkd_jax.main', **environment):
         (['--config.epochs=2'], '--config.epochs is a field of a config, but none is given before it'),
         (['--config=rooms'], '--workdir=... is missing'),
         (['--workdir=x'], '--config=... is missing'),
+        (['--flagfile=/none', '--config=rooms'], 'Unable to open flagfile'),
     ],
 )
 def test_flags_that_do_not_fit_are_one_line(flags, message):
@@ -65,8 +66,11 @@ def test_flags_that_do_not_fit_are_one_line(flags, message):
     assert '\\n' not in done.stderr
 
 
-def test_show_prints_every_field_and_what_was_set():
-    shown = main('--config=rooms:method=mgda', '--show', '--config.epochs=3').stdout.splitlines()
+@pytest.mark.parametrize('by_file', [False, True])
+def test_show_prints_every_field_and_what_was_set(by_file, tmp_path):
+    given = ['--config=rooms:method=mgda', '--show', '--config.epochs=3']
+    (tmp_path / 'flags').write_text('\n'.join(given))
+    shown = main(*([f'--flagfile={tmp_path / "flags"}'] if by_file else given)).stdout.splitlines()
     assert "method = 'mtl'" in shown
     assert 'epochs = 3' in shown
     assert "weighting_settings.normalisation = 'none'" in shown

@@ -1,5 +1,6 @@
 """Reads batches ahead of their use, with threads of this process or of worker processes (grain)."""
 
+import functools
 import pickle
 import signal
 from typing import Any
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 from absl import flags
 
+from mtkd_jax.data import shared_memory
 from mtkd_jax.data.parent import follow_parent
 from mtkd_jax.types import Batches
 
@@ -33,7 +35,8 @@ def read(batches: Any, threads: int, workers: int) -> Batches:
     if workers:
         if PROFILING in flags.FLAGS:
             flags.FLAGS[PROFILING].present = True
-        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers), _start_worker)
+        start = functools.partial(_start_worker, shared_memory.prefix())
+        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers), start)
     iterator = iter(dataset)
     try:
         for batch in iterator:
@@ -74,8 +77,9 @@ def _can_be_sent(error: Exception) -> bool:
         return False
 
 
-def _start_worker(index: int, count: int) -> None:
+def _start_worker(names: str, index: int, count: int) -> None:
     del index, count
+    shared_memory.take(names)
     # A terminal or a job scheduler may send both signals to every process. The workers ignore them, because the run
     # needs batches until it has saved.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -70,11 +70,13 @@ def _run(config: ConfigDict, workdir: Path, stop: StopRequest) -> Path:
     for stage in made.stages:
         if isinstance(stage, GivenTeacher):
             evaluate_given(stage, made.mesh, workdir, stop)
-            continue
-        run_stage(stage, made.mesh, workdir, MetricWriter, Progress, stop)
-        with locked(workdir, stop):
-            _draw_panel(workdir, stage.name, made, config)
+        else:
+            run_stage(stage, made.mesh, workdir, MetricWriter, Progress, stop)
     with locked(workdir, stop):
+        # After all training, which a picture that cannot be drawn must not keep from its end.
+        for stage in made.stages:
+            if not isinstance(stage, GivenTeacher):
+                _draw_panel(workdir, stage.name, made, config)
         draw_workdir(workdir, made.tasks)
         return write_report(workdir, {task.name: task for task in made.tasks}, note=made.paper_note)
 

@@ -2,6 +2,9 @@
 
 import contextlib
 import glob
+import logging as standard_logging
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +16,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
-from mtkd_jax.files import checksums, content_checksum, sync
+from mtkd_jax.files import FULL, checksums, content_checksum, sync
 from mtkd_jax.training.state import TrainState
 from mtkd_jax.types import UserError
 
+SPARE = 4_000_000  # bytes that stay free beside a checkpoint, for what else a run writes
 FORMAT = 3  # of checkpoints, the first with checksums; those written before they had a number are of format 1
 
 
@@ -51,6 +55,7 @@ class Checkpointer:
 
     Raises:
         UserError: Orbax cannot read the folder.
+        OSError: the disk is full.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -59,6 +64,7 @@ class Checkpointer:
         )
         self._folder = folder.absolute()
         with contextlib.ExitStack() as opening:
+            opening.enter_context(_raised_once())
             place = opening.enter_context(_plain(self._folder))
             try:
                 self._manager = ocp.CheckpointManager(place, options=options)
@@ -81,7 +87,8 @@ class Checkpointer:
             try:
                 self.wait()
             finally:
-                self._manager.close()
+                with self._full():
+                    self._manager.close()
 
     def save(self, state: TrainState, position: Position) -> None:
         """Starts saving; the arrays are copied before this returns, so the state may be donated afterwards.
@@ -91,17 +98,47 @@ class Checkpointer:
         step = int(state.step)
         if step in self._manager.all_steps():
             return
+        self._check_room(state)
         where = {'format': FORMAT, **position._asdict(), 'arrays': _checksums(state)}
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state._asdict()),
             position=ocp.args.JsonSave({**where, 'checksum': content_checksum(where)}),
         )
-        if not self._manager.save(step, args=items):
-            raise RuntimeError(f'Orbax did not save step {step} in {self._folder}.')
+        with self._full():
+            if not self._manager.save(step, args=items):
+                raise RuntimeError(f'Orbax did not save step {step} in {self._folder}.')
 
     def wait(self) -> None:
         """Returns once the last save is on disk."""
-        self._manager.wait_until_finished()
+        with self._full():
+            self._manager.wait_until_finished()
+
+    def _check_room(self, state: TrainState) -> None:
+        """Raises a UserError where the disk has no room for a checkpoint, before anything of it is written."""
+        # The last save is still being written, and the one before it may be about to go.
+        needed = sum(x.nbytes for x in jax.tree.leaves(state)) + SPARE
+        free = shutil.disk_usage(self._folder).free
+        if free < needed:
+            self.wait()
+            free = shutil.disk_usage(self._folder).free
+        if free < needed:
+            raise UserError(
+                f'{self._folder}: a checkpoint needs {needed / 1e6:.0f} MB, but {free / 1e6:.1f} MB are free; make '
+                'room, and run the same command to continue.'
+            )
+
+    @contextlib.contextmanager
+    def _full(self) -> Iterator[None]:
+        """A full disk is the system's error, whatever the array storage makes of it."""
+        try:
+            yield
+        except (UserError, OSError):
+            raise
+        except Exception as error:
+            code = next((code for code in FULL if os.strerror(code) in str(error)), None)
+            if code is None:
+                raise
+            raise OSError(code, os.strerror(code), str(self._folder)) from error
 
     def last_good(self, state: TrainState) -> int | None:
         """The step of the newest checkpoint that can be read and is what was written; `state` has its shapes."""
@@ -178,6 +215,21 @@ def _plain(folder: Path) -> Iterator[Path]:
         link = Path(place) / 'checkpoints'
         link.symlink_to(folder, target_is_directory=True)
         yield link
+
+
+@contextlib.contextmanager
+def _raised_once() -> Iterator[None]:
+    """Orbax logs, with its traceback, what its threads raise; the same is raised by the next `save` or `wait`."""
+
+    def is_other(record: standard_logging.LogRecord) -> bool:
+        return not (record.exc_info and Path(ocp.__file__).parent in Path(record.pathname).parents)
+
+    logger = logging.get_absl_logger()
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)
 
 
 def _checksums(state: TrainState) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Worker processes: the same batches in the same order, errors that arrive, and nobody left behind."""
 
+import fcntl
 import multiprocessing
 import threading
 from itertools import islice
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from mtkd_jax import datasets, tasks
-from mtkd_jax.data import pipeline
+from mtkd_jax.data import pipeline, shared_memory
 from mtkd_jax.types import UserError
 from tests import small
 
@@ -64,6 +65,7 @@ def test_workers_leave_accelerators_alone_and_end_with_who_reads(monkeypatch):
     batches = pipeline.Split(Looking(), (tasks.depth(),), 2, read_workers=2).epochs(0, 1)
     first = next(batches)
     assert (first.image >= 1).all()
+    assert list(shared_memory.ROOM.glob(f'{shared_memory.prefix()[1:]}*'))
     assert len(multiprocessing.active_children()) == 2
     batches.close()
     assert not multiprocessing.active_children()
@@ -125,3 +127,23 @@ def test_image_shape():
 def test_impossible_numbers_of_readers(readers):
     with pytest.raises(UserError, match=r'`read_threads` is \d and `read_workers` -?\d'):
         pipeline.Split(small.source(1), small.TASKS, 1, **readers)
+
+
+def test_shared_memory_of_a_run_that_died_is_freed_and_no_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(shared_memory, 'ROOM', tmp_path)
+    dead, lives, others = 'mk00000a', 'mk00000b', ('psm_1234', 'mkdir', 'mk00000c_12')
+    for name in (dead, f'{dead}_12', f'{dead}_13', lives, f'{lives}_12', *others):
+        (tmp_path / name).touch()
+    with (tmp_path / lives).open('r+') as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        shared_memory.free()
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted((lives, f'{lives}_12', *others))
+    # And the next run has a record of its own.
+    shared_memory.prefix.cache_clear()
+    monkeypatch.setattr(shared_memory.atexit, 'register', lambda *what: None)
+    try:
+        begins = shared_memory.prefix()
+        shared_memory.free()
+        assert (tmp_path / begins[1:-1]).is_file()
+    finally:
+        shared_memory.prefix.cache_clear()

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from mtkd_jax.experiment import run as experiment_run
 from mtkd_jax.experiment.models import build_network
 from mtkd_jax.experiment.run import run
 from mtkd_jax.inference import make_predictor
@@ -87,6 +88,24 @@ def test_bfloat16_trains_with_float32_parameters(rooms, tmp_path):
         assert {x.dtype for x in jax.tree.leaves(variables)} == {np.dtype('float32')}
     report = (tmp_path / 'report.md').read_text()
     assert 'bfloat16' in report
+
+
+def test_a_picture_that_cannot_be_drawn_keeps_no_stage_from_training(rooms, tmp_path, monkeypatch):
+    """The same command then only draws."""
+
+    def fails(**what):
+        raise RuntimeError('no font')
+
+    config = load('rooms', 'tasks=depth,backbone=tests.shallow', data__data_dir=rooms, panel_images=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(experiment_run, 'prediction_panel', fails)
+        with pytest.raises(RuntimeError, match='no font'):
+            run(config, tmp_path)
+    results = {stage: tmp_path / 'stages' / stage / 'results.json' for stage in ('stl_depth', 'kd_mtl')}
+    written = {stage: file.stat().st_mtime_ns for stage, file in results.items()}
+    run(config, tmp_path)
+    assert {stage: file.stat().st_mtime_ns for stage, file in results.items()} == written
+    assert all((tmp_path / 'figures' / f'{stage}.png').is_file() for stage in results)
 
 
 def test_the_best_epoch_is_chosen_on_a_split_of_its_own(rooms, tmp_path):

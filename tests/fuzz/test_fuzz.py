@@ -3,6 +3,8 @@
 300 cases by a fixed seed; `MTKD_FUZZ_CASES=5000 MTKD_FUZZ_SEED=7 pytest tests/fuzz` draws more, or others.
 """
 
+import atexit
+import functools
 import importlib
 import io
 import json
@@ -12,10 +14,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
+import tempfile
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import pytest
 from absl import flags
@@ -29,12 +35,15 @@ from mtkd_jax.main import prepared
 from mtkd_jax.reporting.curves import draw_workdir
 from mtkd_jax.reporting.report import write_report
 from mtkd_jax.reporting.seeds import seeds_table
-from mtkd_jax.training.checkpoint import Checkpointer, Position
+from mtkd_jax.training.checkpoint import Checkpointer
 from mtkd_jax.training.folder import load_model
+from mtkd_jax.training.loop import Loop
 from mtkd_jax.training.run import finished_results
 from mtkd_jax.training.state import TrainState
+from mtkd_jax.training.stop import StopRequest
 from mtkd_jax.types import UserError
-from tests.datasets import nyuv2_source
+from tests import small
+from tests.datasets import decathlon_source, nyuv2_source
 from tests.datasets import prepared as prepare
 from tests.recipes import model as model_folder
 from tests.reporting import fake
@@ -150,24 +159,84 @@ def changed(rng, tree):
 
 
 def case_checkpoint(rng, folder, model):
-    """What is restored was written, or nothing is."""
-    state = TrainState(np.int32(0), {'x': jnp.arange(6.0)}, {}, (), ())
-    with Checkpointer(folder / 'c[1]') as checkpoints:
-        for step in (1, 2):
-            there = state._replace(step=jnp.int32(step))
-            checkpoints.save(there, Position(0, step, 4, 32, 0))
+    """What is restored of a stage that was trained is what was written, or nothing is."""
+    copy, written = folder / 'c[1]', trained()
+    shutil.copytree(written.folder, copy)
     for _ in range(rng.randint(1, 2)):
-        file = rng.choice(sorted(path for path in (folder / 'c[1]').rglob('*') if path.is_file()))
+        file = rng.choice(sorted(path for path in copy.rglob('*') if path.is_file()))
         if rng.random() < 0.2:
             file.unlink()
         else:
             file.write_bytes(damaged(rng, file.read_bytes() or b'x'))
-    with Checkpointer(folder / 'c[1]') as checkpoints:
-        restored = checkpoints.restore(state._replace(step=jnp.int32(0)))
+    with Checkpointer(copy) as checkpoints:
+        restored = checkpoints.restore(written.states[8])
     if restored is not None:
         found, position = restored
-        np.testing.assert_array_equal(found.params['x'], state.params['x'])
-        assert (int(found.step), position.batch) in ((1, 1), (2, 2))
+        assert int(found.step) == position.epoch * 4 + position.batch
+        jax.tree.map(np.testing.assert_array_equal, found, written.states[int(found.step)])
+
+
+class Trained(NamedTuple):
+    """The checkpoints of a stage, and the state of each by its step."""
+
+    folder: Path
+    states: Mapping[int, TrainState]
+
+
+@functools.cache
+def trained() -> Trained:
+    """A KD-MTL stage of two epochs of four steps."""
+    folder, states = Path(tempfile.mkdtemp()), {}
+    atexit.register(shutil.rmtree, folder)
+    for epochs in (1, 2):
+        loop = Loop(small.stage(folder / 'teachers', epochs=epochs), small.mesh(), folder, StopRequest())
+        states[4 * epochs] = small.train(loop)
+    return Trained(folder / 'checkpoints', states)
+
+
+def case_archive(rng, folder, model):
+    """A damaged archive, or one with a damaged or odd member: prepared whole, or not at all."""
+    contents = {f'data/{name}.tar': tar_of(rng, decathlon_source.images(name)) for name in decathlon_source.CLASSES}
+    contents |= decathlon_source.json_files()
+    name = rng.choice(sorted(contents))
+    contents[name] = damaged(rng, contents[name])
+    source, out = folder / 'so [1]', folder / 'out'
+    if rng.random() < 0.5:
+        source.mkdir()
+        (source / 'all.tar.gz').write_bytes(damaged(rng, decathlon_source.pack(contents, 'w:gz')))
+    else:
+        for member, content in contents.items():
+            (source / member).parent.mkdir(parents=True, exist_ok=True)
+            (source / member).write_bytes(content)
+    try:
+        prepare.prepare('svhn_omniglot', out, source=source)
+    finally:
+        assert_whole_or_absent(out, 'svhn_omniglot')
+
+
+def tar_of(rng, files: dict[str, bytes]) -> bytes:
+    """A tar of `files`, of which one may be damaged, missing, or an odd member that leaves the folder or is a link."""
+    name = rng.choice(sorted(files))
+    kind = rng.choice(('good', 'bytes', 'gone', 'outside', 'link', 'fifo'))
+    changed_files = dict(files)
+    if kind == 'bytes':
+        changed_files[name] = damaged(rng, files[name])
+    elif kind != 'good':
+        del changed_files[name]
+    stream = io.BytesIO(decathlon_source.pack(changed_files))
+    with tarfile.open(fileobj=stream, mode='a') as tar:
+        odd = tarfile.TarInfo(f'../../{name}' if kind == 'outside' else name)
+        odd.type = {'link': tarfile.SYMTYPE, 'fifo': tarfile.FIFOTYPE}.get(kind, tarfile.REGTYPE)
+        odd.linkname = '/etc/passwd' if kind == 'link' else ''
+        if kind in ('outside', 'link', 'fifo'):
+            tar.addfile(odd, io.BytesIO())
+    return stream.getvalue()
+
+
+def assert_whole_or_absent(out, name):
+    # Parts of an interrupted preparation are kept aside, for the next one.
+    named = [path for path in out.glob(f'{name}/*/*') if not path.name.startswith('unfinished.')]
+    assert all((path / 'dataset_info.json').is_file() for path in named), 'half an output'
 
 
 def case_prepare(rng, folder, model):
@@ -188,9 +257,7 @@ def case_prepare(rng, folder, model):
     try:
         prepare.nyuv2(source, out)
     finally:
-        # Parts of an interrupted preparation are kept aside, for the next one.
-        named = [path for path in out.glob('nyuv2/*/*') if not path.name.startswith('unfinished.')]
-        assert all((path / 'dataset_info.json').is_file() for path in named), 'half an output'
+        assert_whole_or_absent(out, 'nyuv2')
 
 
 def case_convert(rng, folder, model):
@@ -257,6 +324,7 @@ def arguments(rng, folder, model):
             ('evaluate', f'--model={model}', f'--data_dir={out}', f'--split={odd}'),
             ('evaluate', f'--predictions={picture}', f'--targets={odd}'),
             ('compare', f'--workdirs={odd}'),
+            (rng.choice(('main', 'predict')), f'--flagfile={folder / odd.replace("/", "")[:50]}'),
             ('convert', f'--weights={picture}', f'--size={odd}', f'--out={out}'),
             ('prepare', f'--dataset={odd}', f'--source={picture}', f'--data_dir={out}'),
             ('prepare', '--dataset=nyuv2', f'--source={folder}', f'--size={odd}', f'--data_dir={out}'),

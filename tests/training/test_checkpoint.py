@@ -1,7 +1,11 @@
 """Checkpoints: whatever the folder is called, what comes back is what was written, or an older one."""
 
+import errno
+import os
+import shutil
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ import pytest
 from mtkd_jax.training import checkpoint
 from mtkd_jax.training.checkpoint import Checkpointer, Position
 from mtkd_jax.training.state import TrainState
+from mtkd_jax.types import UserError
 
 
 def state(step):
@@ -67,3 +72,36 @@ def test_files_are_on_disk_before_a_checkpoint_gets_its_name(tmp_path, monkeypat
     named = [i for i, name in enumerate(events) if name == '2']
     arrays = [i for i, name in enumerate(events) if name == 'manifest.ocdbt']
     assert min(arrays) < min(named)
+
+
+def test_a_disk_without_room_is_one_sentence_and_nothing_is_written(tmp_path, monkeypatch):
+    free = checkpoint.SPARE + sum(x.nbytes for x in jax.tree.leaves(state(1))) - 1
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(checkpoint.shutil, 'disk_usage', lambda place: usage._replace(free=free))
+    with Checkpointer(tmp_path) as checkpoints:
+        with pytest.raises(UserError, match=r'a checkpoint needs 4 MB, but 4.0 MB are free; make room'):
+            checkpoints.save(state(1), position(1))
+        assert checkpoints.restore(state(0)) is None
+        free += 1
+        checkpoints.save(state(1), position(1))
+    assert restored_step(tmp_path) == 1
+
+
+def test_a_disk_that_fills_while_a_checkpoint_is_written_is_the_systems_error(tmp_path, monkeypatch, capfd):
+    """Without the tracebacks of the threads that write; the checkpoint before is the newest."""
+    saved(tmp_path)
+
+    async def full(self):
+        raise ValueError(f'RESOURCE_EXHAUSTED: Failed to write 11568 bytes to file 9: {os.strerror(errno.ENOSPC)}')
+
+    def fails():
+        with Checkpointer(tmp_path) as checkpoints:
+            checkpoints.save(state(3), position(3))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint.Durable, 'finalize', full)
+        with pytest.raises(OSError, match='No space left on device') as raised:
+            fails()
+    assert raised.value.errno == errno.ENOSPC
+    assert 'Traceback' not in capfd.readouterr().err
+    assert restored_step(tmp_path) == 2
