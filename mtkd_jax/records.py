@@ -120,6 +120,7 @@ ENTRIES: Mapping[str, str | tuple[str, ...]] = {
     **dict.fromkeys(('branches.*.parameters', 'branches.*.operations'), NUMBERS),
     **dict.fromkeys(('baselines.*.predictor', 'baselines.*.*'), (WORDS, NUMBERS)),
 }
+NEEDED = {'selection': ('rule', 'note'), 'branches.*': ('parameters', 'operations'), 'baselines.*': ('predictor',)}
 NEEDED_NUMBERS = ('results.*', 'parameters.*', 'branches.*.parameters')
 
 
@@ -134,6 +135,8 @@ def _check_entries(file: Path, results: Mapping[str, Any]) -> None:
     for place in papers:
         if not all(isinstance(value, str) for value in place.values()):
             _refuse(file, 'papers', place)
+    if results.get('steps') is not None and 'epochs' not in results:
+        raise UserError(f'{file} has `steps`, but lacks `epochs`; remove the file and run the stage again.')
     _check_tree(file, results, '', '')
 
 
@@ -147,8 +150,15 @@ def _check_tree(file: Path, tree: Mapping[str, Any], path: str, pattern: str) ->
         unknown = value is None and found not in NEEDED_NUMBERS and name not in ('stage', 'method', 'results')
         if not unknown and not any(_is(value, kind) for kind in kinds):
             _refuse(file, f'{path}{name}', value)
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
+            _check_has(file, f'{path}{name}', value, NEEDED.get(found, ()))
             _check_tree(file, value, f'{path}{name}.', f'{found}.')
+
+
+def _check_has(file: Path, path: str, entries: Mapping[str, Any], needed: Iterable[str]) -> None:
+    missing = [name for name in needed if name not in entries]
+    if missing:
+        raise UserError(f'{file} lacks `{path}.{missing[0]}`; remove the file and run the stage again.')
 
 
 def _is(value: Any, kind: str) -> bool:

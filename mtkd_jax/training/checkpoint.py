@@ -219,17 +219,21 @@ def _plain(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _raised_once() -> Iterator[None]:
-    """Orbax logs, with its traceback, what its threads raise; the same is raised by the next `save` or `wait`."""
+    """What Orbax's threads raise, the next call raises as well; without this, their tracebacks are logged, too."""
 
     def is_other(record: standard_logging.LogRecord) -> bool:
-        return not (record.exc_info and Path(ocp.__file__).parent in Path(record.pathname).parents)
+        place, said = Path(record.pathname), record.getMessage()
+        repeats = Path(ocp.__file__).parent in place.parents or said.startswith('Future exception was never retrieved')
+        return not (record.exc_info and repeats)
 
-    logger = logging.get_absl_logger()
-    logger.addFilter(is_other)
+    loggers = logging.get_absl_logger(), standard_logging.getLogger('asyncio')
+    for logger in loggers:
+        logger.addFilter(is_other)
     try:
         yield
     finally:
-        logger.removeFilter(is_other)
+        for logger in loggers:
+            logger.removeFilter(is_other)
 
 
 def _checksums(state: TrainState) -> dict[str, int]:

@@ -200,7 +200,20 @@ def test_an_empty_workdir(tmp_path):
         write_report(tmp_path, fake.TASKS)
 
 
-@pytest.mark.parametrize(('content', 'message'), [('{', 'is not valid JSON'), ('{"stage": "x"}', 'lacks `method`')])
+PARTLY = '{"stage": "x", "method": "x", "tasks": [], "results": {}, '
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('{', 'is not valid JSON'),
+        ('{"stage": "x"}', 'lacks `method`'),
+        (PARTLY + '"steps": 3}', 'has `steps`, but lacks `epochs`'),
+        (PARTLY + '"selection": {"rule": "last"}}', 'lacks `selection.note`'),
+        (PARTLY + '"branches": {"main": {"parameters": 1}}}', 'lacks `branches.main.operations`'),
+        (PARTLY + '"baselines": {"depth": {"depth_abs": 1}}}', 'lacks `baselines.depth.predictor`'),
+    ],
+)
 def test_damaged_results_are_named(tmp_path, content, message):
     fake.write(tmp_path, fake.stages())
     (tmp_path / 'stages' / 'kd_mtl' / 'results.json').write_text(content)
