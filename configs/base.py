@@ -94,6 +94,7 @@ def get_config(
     c.data.validation_fraction = 0.0  # share of the training set held out; selection='best_validation' needs it
     c.data.read_threads = 8  # that read batches ahead of the step
     c.data.read_workers = 0  # processes that share these threads; 0: they are the training process's own
+    c.data.placement = 'auto'  # where data live: device | host, which sends each batch | auto: device where they fit
 
     # From here to `dtype`: chosen in the recipe, with the settings of what was chosen.
     c.method = names['method']
@@ -124,6 +125,10 @@ def get_config(
     c.batch_size = 2  # images per step, over all devices
     c.eval_batch_size = 2  # results do not depend on it
     c.devices = 1  # 0 = all
+    c.cache_teachers = (
+        'auto'  # what teachers say of each image, computed once: memory | disk | off | auto: where it fits
+    )
+    c.cache_dtype = 'float32'  # in which that is kept; bfloat16 takes half the memory, and rounds
 
     c.selection = 'last'  # last | last10_mean | last20_median | best_validation (papers.md C)
     c.evaluate_every_epochs = 1

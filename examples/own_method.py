@@ -22,7 +22,7 @@ def stages(settings, run):
 class Confidence(mt.methods.Supervised):
     weight: float
 
-    def losses(self, variables, frozen, batch):
+    def losses(self, variables, taught, batch):
         outputs, stats = mt.models.train_outputs(self.network, self.network_variables(variables), batch.image)
         task = self.task_losses(outputs, batch)
         for name, score in outputs.predictions['main'].items():  # log-probabilities

@@ -120,7 +120,7 @@ ENTRIES: Mapping[str, str | tuple[str, ...]] = {
     **dict.fromkeys(('branches.*.parameters', 'branches.*.operations'), NUMBERS),
     **dict.fromkeys(('baselines.*.predictor', 'baselines.*.*'), (WORDS, NUMBERS)),
 }
-NEEDED = {'selection': ('rule', 'note'), 'branches.*': ('parameters', 'operations'), 'baselines.*': ('predictor',)}
+NEEDED = {'selection': ('rule', 'note'), 'branches.*': ('parameters', 'operations')}
 NEEDED_NUMBERS = ('results.*', 'parameters.*', 'branches.*.parameters')
 
 

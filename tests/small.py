@@ -152,6 +152,11 @@ def train(loop, records=None):
     return loop(lambda start: as_context(records), lambda start: as_context(Silent()))
 
 
+def losses(method, variables, frozen, batch):
+    """The method's losses, its teachers asked first."""
+    return method.losses(variables, method.teach(frozen, batch.image), batch)
+
+
 def filled(shapes, seed=0):
     """Random variables of these shapes, which nothing is compiled for."""
     rng = np.random.default_rng(seed)

@@ -133,7 +133,7 @@ def test_a_network_learns_from_teachers_of_other_widths_backbones_and_strides():
 
 
 def sum_of(method, params, batch_stats, frozen, batch):
-    losses, _ = method.losses({'params': params, 'batch_stats': batch_stats}, frozen, batch)
+    losses, _ = small.losses(method, {'params': params, 'batch_stats': batch_stats}, frozen, batch)
     return sum(losses.distillation.values())
 
 

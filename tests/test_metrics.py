@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mtkd_jax import metrics, tasks
+from mtkd_jax.training import sharding
 from mtkd_jax.training.evaluate import Evaluator, score_arrays
 from mtkd_jax.types import MAIN, Outputs
 from tests import small
@@ -75,7 +76,9 @@ def test_results_depend_on_neither_batch_size_nor_devices(batch_size, devices):
         by_task = {'segmentation': scores, 'depth': 3 * image[..., :1], 'normals': image - 0.4}
         return Outputs({MAIN: by_task, 'other': by_task}, {})
 
-    found = Evaluator(predict, small.TASKS, small.mesh(devices))({}, small.split(10, batch_size).ordered())
+    mesh = small.mesh(devices)
+    batches = sharding.on_device(small.split(10, batch_size).ordered(), mesh)
+    found = Evaluator(predict, small.TASKS, mesh)({}, batches)
     for task in small.TASKS:
         examples = small.source(10)
         images = np.stack([e['image'] for e in examples])

@@ -1,11 +1,13 @@
 """From a prepared example to what a network reads."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from mtkd_jax.data.sources import Example, Pools, Source
 from mtkd_jax.tasks import Task
@@ -36,6 +38,34 @@ def to_example(example: Example, tasks: Sequence[Task | Label]) -> Batch:
         value: Any = example[task.name].astype(task.value_dtype, copy=False)
         targets[task.name] = Target(value, task.validity(value))
     return Batch(image.astype(np.float32, copy=False), targets)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """`stored` of `names`, fit to be sent to another process."""
+
+    names: Sequence[str]
+
+    def __call__(self, example: Example) -> Example:
+        return stored(example, self.names)
+
+
+def stored(example: Example, names: Sequence[str]) -> Example:
+    """Image and targets of an example in the types they are stored in."""
+    return {name: np.asarray(example[name]) for name in ('image', *names)}
+
+
+def to_batch(examples: Mapping[str, Array], tasks: Sequence[Label]) -> Batch:
+    """`to_example` of many examples [b h w k] at once, on the device: the same to the last bit."""
+    image = examples['image']
+    if image.dtype == np.uint8:
+        # Looked up, because XLA divides by multiplying.
+        image = jnp.asarray(np.arange(256, dtype=np.float32) / 255)[image.astype(np.int32)]
+    targets = {}
+    for task in tasks:
+        value = examples[task.name].astype(task.value_dtype)
+        targets[task.name] = Target(value, task.validity(value))
+    return Batch(image.astype(jnp.float32), targets)
 
 
 def first_examples(source: Source, tasks: Sequence[Task], count: int) -> Batch:

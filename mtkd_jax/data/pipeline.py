@@ -6,6 +6,8 @@ batches it would have seen, without any reader state to restore.
 
 import contextlib
 import dataclasses
+import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import grain
 import jax
 import numpy as np
+from jaxtyping import Int
 
 from mtkd_jax.data.examples import Label, first_examples, to_example, with_labels
 from mtkd_jax.data.reading import read
@@ -110,15 +113,52 @@ class Split:
 
     def shuffled(self, epoch: int) -> Any:
         """The examples of this process's batches of an epoch, in order."""
+        examples = self.examples
+        if isinstance(examples, Pools):
+            return Subset(examples, self._pools_order(examples, epoch))
+        return self._shuffle(grain.MapDataset.source(examples), epoch)
+
+    def order(self, epoch: int) -> Int[np.ndarray, 'steps b']:
+        """Numbers, in `source`, of the examples of this process's batches of an epoch: those of `shuffled`."""
         examples, steps = self.examples, self.steps_per_epoch
         if isinstance(examples, Pools):
-            each = self.batch_size // examples.total
-            order = examples.order([self.seed, epoch], each, steps, self.process_index, self.process_count)
-            return Subset(examples, order)
+            numbers = self._pools_order(examples, epoch)
+        else:
+            shuffled = self._shuffle(grain.MapDataset.range(len(examples)), epoch)
+            numbers = np.fromiter((shuffled[i] for i in range(steps * self.batch_size)), np.int32)
+        return self._places[numbers].reshape(steps, self.train_batch_size)
+
+    def numbers(self) -> Int[np.ndarray, 'batches b']:
+        """Numbers, in `source`, of the examples of the batches of `ordered`; -1 for one that fills up."""
+        mine = self._places[self.process_index :: self.process_count]
+        largest_share = math.ceil(len(self._places) / self.process_count)
+        batches = math.ceil(largest_share / self.batch_size)
+        filled = np.full(batches * self.batch_size, -1, np.int32)
+        filled[: len(mine)] = mine
+        return filled.reshape(batches, self.batch_size)
+
+    @functools.cached_property
+    def _places(self) -> Int[np.ndarray, 'n']:
+        """For each of `examples`, its number in `source`."""
+        if not isinstance(self.source, Pools):
+            return np.arange(len(self.source), dtype=np.int32)
+        chosen, first, places = self.examples, 0, []
+        for task, pool in self.source.pools.items():
+            if isinstance(chosen, Pools) and task in chosen.pools:
+                places.append(np.arange(first, first + len(pool), dtype=np.int32))
+            first += len(pool)
+        return np.concatenate(places)
+
+    def _pools_order(self, examples: Pools, epoch: int) -> np.ndarray:
+        each = self.batch_size // examples.total
+        return examples.order([self.seed, epoch], each, self.steps_per_epoch, self.process_index, self.process_count)
+
+    def _shuffle(self, examples: Any, epoch: int) -> Any:
+        """Of a `grain.MapDataset` of all examples, what this process reads of an epoch, in order."""
         seed = int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0])
-        shuffled = grain.MapDataset.source(examples).shuffle(seed=seed)
         # Equal shares: every process must take the same number of steps.
-        return shuffled[self.process_index :: self.process_count][: steps * self.batch_size]
+        mine = examples.shuffle(seed=seed)[self.process_index :: self.process_count]
+        return mine[: self.steps_per_epoch * self.batch_size]
 
     def ordered(self) -> Batches:
         """Every example once, in order; the last batches are filled with examples that no mask counts."""

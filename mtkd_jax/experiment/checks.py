@@ -12,9 +12,10 @@ from mtkd_jax.data.augment import PRESETS
 from mtkd_jax.experiment import balance
 from mtkd_jax.experiment.models import DTYPES
 from mtkd_jax.experiment.plans import method_settings, run_of
+from mtkd_jax.methods.plan import Plan, Stages, field_name
 from mtkd_jax.models import backbone as backbones
 from mtkd_jax.names import choice
-from mtkd_jax.training import optimizer, selection
+from mtkd_jax.training import optimizer, selection, taught
 from mtkd_jax.types import UserError
 from mtkd_jax.weighting import registry
 
@@ -30,7 +31,8 @@ KINDS: Mapping[str, Any] = {
     **dict.fromkeys(('learning_rate', 'clip_norm', 'ema_decay'), 0.0),
     **dict.fromkeys(('data.validation_fraction', 'data.depth_maximum'), 0.0),
     **dict.fromkeys(('method', 'weighting', 'backbone', 'optimizer', 'schedule', 'compute_dtype', 'selection'), ''),
-    **dict.fromkeys(('data.dataset', 'data.data_dir', 'data.augment'), ''),
+    **dict.fromkeys(('data.dataset', 'data.data_dir', 'data.augment', 'data.placement'), ''),
+    **dict.fromkeys(('cache_teachers', 'cache_dtype'), ''),
     'tasks': ('',),
     'widths': (),
 }
@@ -38,6 +40,8 @@ KINDS: Mapping[str, Any] = {
 
 OWN = ('data.classes', 'data.depth_maximum')
 """Fields among these that a data set of one's own may define as it likes."""
+
+PLACEMENTS = ('auto', 'device', 'host')
 
 LARGEST_BATCH = 2**31
 """Pixels of a batch: more than any device holds."""
@@ -67,6 +71,29 @@ def check(config: ConfigDict) -> None:
     balance.check(config, run.backbone)
     _check_selection(config, dataset.own_validation)
     _check_augment(config)
+    choice('data.placement', config.data.placement, PLACEMENTS)
+    choice('cache_teachers', config.cache_teachers, taught.CHOICES)
+    choice('cache_dtype', config.cache_dtype, taught.DTYPES)
+
+
+def check_cache(config: ConfigDict, planned: Stages) -> None:
+    """Raises a UserError where a cache is asked for, and what teachers say of an image is not always the same."""
+    if config.cache_teachers in ('auto', 'off'):
+        return
+    taught_stages = [plan.method for plan in planned if isinstance(plan, Plan) and plan.teachers]
+    off = "set `cache_teachers` to 'auto' or 'off'."
+    if not taught_stages:
+        raise UserError(f'`cache_teachers` is {config.cache_teachers!r}, but {config.method} has no teachers; {off}')
+    if not all(method.teaches_one_by_one for method in taught_stages):
+        raise UserError(
+            f'`cache_teachers` is {config.cache_teachers!r}, but teachers normalise with the statistics of the batch '
+            f'(`{field_name("teacher_batch_stats")}`), so what they say of an image changes; {off}'
+        )
+    if config.data.get('augment', 'none') != 'none':
+        raise UserError(
+            f'`cache_teachers` is {config.cache_teachers!r}, but `data.augment` is {config.data.augment!r}: teachers '
+            f'see other images in every epoch; {off}'
+        )
 
 
 def _check_given(config: ConfigDict) -> None:

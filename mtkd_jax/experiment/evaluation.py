@@ -42,4 +42,4 @@ def evaluate(
     evaluator = Evaluator(functools.partial(models.predict, opened.network), opened.tasks, mesh)
     source = data.sources[choice('split', split, tuple(data.sources))]
     batches = Split(source, tuple(opened.tasks), batch_size).ordered()
-    return evaluator(sharding.replicate(opened.variables, mesh), batches)
+    return evaluator(sharding.replicate(opened.variables, mesh), sharding.on_device(batches, mesh))

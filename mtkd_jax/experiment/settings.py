@@ -15,7 +15,7 @@ OPTIMISATION = ('optimizer', 'optimizer_settings', 'learning_rate', 'schedule', 
 # Recorded where they are on.
 SWITCHES = ('clip_norm', 'accumulate_steps', 'ema_decay')
 # Fields of `data` that do not change what is learned, besides a data set's own.
-FREE = ('data_dir', 'read_threads', 'read_workers')
+FREE = ('data_dir', 'read_threads', 'read_workers', 'placement')
 
 
 def data_settings(config: ConfigDict) -> dict[str, Any]:
@@ -46,6 +46,8 @@ def stage_settings(config: ConfigDict, plan: Plan, made: Mapping[str, Any]) -> d
     }
     if selection.rule_named(config.selection).needs_validation:
         settings['evaluate_every_epochs'] = fields['evaluate_every_epochs']
+    if plan.teachers and fields['cache_teachers'] != 'off' and fields['cache_dtype'] != 'float32':
+        settings['cache_dtype'] = fields['cache_dtype']
     used = modules(config, plan)
     return settings | ({'modules': used} if used else {})
 

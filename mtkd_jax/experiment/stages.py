@@ -10,9 +10,11 @@ from typing import Any
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from mtkd_jax import datasets
+from mtkd_jax.data.pipeline import Split
 from mtkd_jax.datasets import Progress
 from mtkd_jax.experiment import balance
-from mtkd_jax.experiment.checks import check
+from mtkd_jax.experiment.checks import check, check_cache
 from mtkd_jax.experiment.data import check_pools, only, prepared, stage_data
 from mtkd_jax.experiment.models import build_network
 from mtkd_jax.experiment.paper import difference_from_paper, paper_rows
@@ -21,8 +23,10 @@ from mtkd_jax.experiment.settings import data_settings, stage_settings
 from mtkd_jax.methods.plan import GivenPlan, Plan, deployments
 from mtkd_jax.records import MODEL, stage_folder
 from mtkd_jax.tasks import Task
-from mtkd_jax.training import optimizer, selection, sharding
+from mtkd_jax.training import optimizer, resident, selection, sharding
+from mtkd_jax.training.feed import in_one_call
 from mtkd_jax.training.given import GivenTeacher
+from mtkd_jax.training.resident import Residence
 from mtkd_jax.training.stage import Cadence, Stage, StageData
 from mtkd_jax.types import UserError
 
@@ -52,6 +56,7 @@ def experiment(config: ConfigDict, workdir: Path, progress: Progress) -> Experim
     sharding.check_batch_size('batch_size', config.batch_size, mesh)
     sharding.check_batch_size('eval_batch_size', config.eval_batch_size, mesh)
     tasks, planned = tasks_of(config), plans(config)
+    check_cache(config, planned)
     data = stage_data(config, tasks, prepared(config, progress))
     check_pools(config, data, mesh)
     steps = config.epochs * data.train.steps_per_epoch
@@ -60,8 +65,9 @@ def experiment(config: ConfigDict, workdir: Path, progress: Progress) -> Experim
             f'`accumulate_steps` is {config.accumulate_steps}, but a stage has {steps} steps, so nothing would be '
             'learned; choose at most that.'
         )
+    residence = _residence(config, [data.train, data.test, data.validation], mesh)
     stages = [
-        _trained(config, plan, data, workdir) if isinstance(plan, Plan) else _given(config, plan, data)
+        _trained(config, plan, data, workdir, residence) if isinstance(plan, Plan) else _given(config, plan, data)
         for plan in planned
     ]
     last = planned[-1]
@@ -69,7 +75,18 @@ def experiment(config: ConfigDict, workdir: Path, progress: Progress) -> Experim
     return Experiment(stages, tasks, mesh, data, note)
 
 
-def _trained(config: ConfigDict, plan: Plan, data: StageData, workdir: Path) -> Stage:
+def _residence(config: ConfigDict, splits: Sequence[Split | None], mesh: Mesh) -> Residence | None:
+    """Where the config, or the size of the prepared data, asks for data on the devices."""
+    names = tuple(config.tasks)
+    sources = {id(split.source): split for split in splits if split is not None}
+    needed = sum(resident.size(split, names) for split in sources.values())
+    # A data set of one's own may read anything, at any time.
+    small = config.data.dataset in datasets.NAMES and resident.fits(needed, mesh)
+    wanted = config.data.placement == 'device' or (config.data.placement == 'auto' and small)
+    return Residence(mesh, names) if wanted else None
+
+
+def _trained(config: ConfigDict, plan: Plan, data: StageData, workdir: Path, residence: Residence | None) -> Stage:
     names = [task.name for task in plan.method.tasks]
     spec = model_spec(config, names, plan.network)
     by_run = plan.balance == 'run'
@@ -103,6 +120,10 @@ def _trained(config: ConfigDict, plan: Plan, data: StageData, workdir: Path) -> 
         augment=config.data.get('augment', 'none'),
         ema_decay=config.ema_decay,
         accumulate_steps=config.accumulate_steps,
+        residence=residence,
+        steps_in_one_call=residence is not None and in_one_call(residence.mesh),
+        cache_teachers=config.cache_teachers,
+        cache_dtype=config.cache_dtype,
     )
 
 

@@ -88,10 +88,13 @@ class BAM(PredictionDistillation):
             return Mixture(1.0, self.weights)
         return Mixture(progress, {task: (1 - progress) * weight for task, weight in self.weights.items()})
 
-    def losses(self, variables: Variables, frozen: Variables, batch: Batch) -> tuple[Losses, Any]:
+    def teach(self, frozen: Variables, image: Array) -> dict[str, Array]:
+        """See `Method.teach`: the prediction of each task's teacher."""
+        return {t.name: self._taught(t.name, frozen, image).predictions[MAIN][t.name] for t in self.tasks}
+
+    def losses(self, variables: Variables, taught: Any, batch: Batch) -> tuple[Losses, Any]:
         """See `Method.losses`."""
         outputs, batch_stats = models.train_outputs(self.network, self.network_variables(variables), batch.image)
-        taught = {t.name: self._taught(t.name, frozen, batch.image).predictions[MAIN][t.name] for t in self.tasks}
         distillation = self.distillation(outputs.predictions[MAIN], taught, batch)
         return Losses(self.task_losses(outputs, batch), distillation, {}), batch_stats
 

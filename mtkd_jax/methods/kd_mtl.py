@@ -131,15 +131,28 @@ class KDMTL(Supervised):
         variables['params']['adaptors'] = self.adaptors.init(jax.random.fold_in(key, 1), *blank)['params']
         return variables
 
-    def losses(self, variables: Variables, frozen: Variables, batch: Batch) -> tuple[Losses, Any]:
+    @property
+    def teaches_one_by_one(self) -> bool:
+        """See `Method.teaches_one_by_one`: not where a teacher normalises with the batch's statistics."""
+        return not self.teacher_batch_stats
+
+    def teach(self, frozen: Variables, image: Array) -> dict[str, Features]:
+        """See `Method.teach`: φ(x; θ_t^s) by task, at the points that are distilled and nothing beyond."""
+
+        def taught(task: str) -> Features:
+            features = self.teacher_features(task, frozen[task], image)
+            return {point: feature_of(task, point, features) for point in self.points}
+
+        return {t.name: taught(t.name) for t in self.tasks}
+
+    def losses(self, variables: Variables, taught: Any, batch: Batch) -> tuple[Losses, Any]:
         """See `Method.losses`."""
         outputs, batch_stats = models.train_outputs(self.network, self.network_variables(variables), batch.image)
-        taught = {t.name: self.teacher_features(t.name, frozen[t.name], batch.image) for t in self.tasks}
         adapted: Any = self.adaptors.apply({'params': variables['params']['adaptors']}, outputs.features, taught)
         distillation = {}
         for name in taught:
             labelled = batch.targets[name].labelled
-            pairs = [(adapted[name][p], feature_of(name, p, taught[name])) for p in self.points]
+            pairs = [(adapted[name][p], taught[name][p]) for p in self.points]
             distances = [distill.feature_distance(*pair, labelled) for pair in pairs]
             distillation[name] = sum(distances[1:], distances[0])
         return Losses(self.task_losses(outputs, batch), distillation, {}), batch_stats

@@ -39,6 +39,7 @@ class Method(Protocol):
 
     Variables: `{'params': {'network': ..., 'adaptors': ...}, 'batch_stats': {...}}`; the keys under `params` are the
     groups that optimisers are assigned to. `frozen`: variables of other networks that are read and never trained.
+    `taught`: what these say of a batch's images (`teach`).
     """
 
     @property
@@ -54,8 +55,20 @@ class Method(Protocol):
         """Fresh variables for images of the shape of `image` [b h w 3]."""
         ...
 
-    def losses(self, variables: Variables, frozen: Variables, batch: Batch) -> tuple[Losses, Any]:
-        """Losses in training mode, and the new batch statistics."""
+    @property
+    def teaches_one_by_one(self) -> bool:
+        """Whether what `teach` says of an image depends on that image alone: then it can be computed once and kept."""
+        ...
+
+    def teach(self, frozen: Variables, image: Array) -> Any:
+        """What the frozen networks say of images [b h w 3]: a tree of arrays [b ...], empty where there are none.
+
+        No gradient reaches the frozen networks.
+        """
+        ...
+
+    def losses(self, variables: Variables, taught: Any, batch: Batch) -> tuple[Losses, Any]:
+        """Losses in training mode, and the new batch statistics; `taught`: what `teach` says of the batch's images."""
         ...
 
     def predict(self, variables: Variables, image: Array) -> Outputs:

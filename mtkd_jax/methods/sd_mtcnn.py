@@ -103,7 +103,7 @@ class SelfDistillation(PredictionDistillation):
 
     stop_teacher_gradient: bool = False
 
-    def losses(self, variables: Variables, frozen: Variables, batch: Batch) -> tuple[Losses, Any]:
+    def losses(self, variables: Variables, taught: Any, batch: Batch) -> tuple[Losses, Any]:
         """See `Method.losses`."""
         outputs, batch_stats = models.train_outputs(self.network, self.network_variables(variables), batch.image)
         student, teacher = outputs.predictions[STUDENT], outputs.predictions[TEACHER]

@@ -42,7 +42,16 @@ class Supervised:
         variables = self.network.init(key, image, train=False)
         return {'params': {'network': variables['params']}, 'batch_stats': variables.get('batch_stats', {})}
 
-    def losses(self, variables: Variables, frozen: Variables, batch: Batch) -> tuple[Losses, Any]:
+    @property
+    def teaches_one_by_one(self) -> bool:
+        """See `Method.teaches_one_by_one`."""
+        return True
+
+    def teach(self, frozen: Variables, image: Array) -> Any:
+        """See `Method.teach`: there is no teacher."""
+        return {}
+
+    def losses(self, variables: Variables, taught: Any, batch: Batch) -> tuple[Losses, Any]:
         """See `Method.losses`."""
         outputs, batch_stats = models.train_outputs(self.network, self.network_variables(variables), batch.image)
         return Losses(self.task_losses(outputs, batch), {}, {}), batch_stats

@@ -6,6 +6,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+from jaxtyping import Array
 
 from mtkd_jax import models
 from mtkd_jax.methods import plan
@@ -66,12 +67,15 @@ class TraditionalKD(PredictionDistillation):
 
     teacher: nn.Module
 
-    def losses(self, variables: Variables, frozen: Variables, batch: Batch) -> tuple[Losses, Any]:
+    def teach(self, frozen: Variables, image: Array) -> dict[str, Array]:
+        """See `Method.teach`: the teacher's predictions."""
+        return jax.lax.stop_gradient(models.predict(self.teacher, frozen[TEACHER], image)).predictions[MAIN]
+
+    def losses(self, variables: Variables, taught: Any, batch: Batch) -> tuple[Losses, Any]:
         """See `Method.losses`."""
         outputs, batch_stats = models.train_outputs(self.network, self.network_variables(variables), batch.image)
-        teacher = jax.lax.stop_gradient(models.predict(self.teacher, frozen[TEACHER], batch.image)).predictions[MAIN]
         student = outputs.predictions[STUDENT]
-        agreement = branch_agreement(self.tasks, student, teacher)
+        agreement = branch_agreement(self.tasks, student, taught)
         return Losses(
-            self.task_losses(outputs, batch), self.distillation(student, teacher, batch), agreement
+            self.task_losses(outputs, batch), self.distillation(student, taught, batch), agreement
         ), batch_stats

@@ -2,6 +2,7 @@
 
 import resource
 import sys
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -26,6 +27,17 @@ def peak_memory_bytes(mesh: Mesh) -> int:
         return max(known)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == 'darwin' else peak * 1024
+
+
+def free_bytes(mesh: Mesh) -> int:
+    """Memory that is free: of the fullest accelerator, or, on CPUs, of the machine for each of them; 0: not known."""
+    stats = [device.memory_stats() or {} for device in mesh.local_devices]
+    if all('bytes_limit' in found for found in stats):
+        return min(found['bytes_limit'] - found['bytes_in_use'] for found in stats)
+    file = Path('/proc/meminfo')
+    lines = file.read_text().splitlines() if file.is_file() else []
+    available = [int(line.split()[1]) * 1024 for line in lines if line.startswith('MemAvailable')]
+    return sum(available) // mesh.size
 
 
 def parameter_counts(params: dict) -> dict[str, int]:

@@ -29,7 +29,7 @@ def diagnosis(method: Method, mesh: Mesh, augment: Augment = NONE) -> Diagnose:
     def compute(state: TrainState, frozen: Variables, batch: Batch) -> dict[str, Array]:
         batch = augment(state.step, batch)
         terms = method_terms(method, jnp.zeros(()))
-        given = (state.batch_stats, frozen, batch)
+        given = (state.batch_stats, method.teach(frozen, batch.image), batch)
         rows, _ = jacobian.task_jacobian(terms, state.params, names, *given, shared=method.shared)
         products = jacobian.gramian(rows)
         norms, cosines = jnp.sqrt(jnp.diag(products)), jacobian.cosines(products)

@@ -14,6 +14,8 @@ from mtkd_jax.tasks import Task
 from mtkd_jax.training import sharding
 from mtkd_jax.types import MAIN, Batch, Batches, Outputs, Target, Variables
 
+FETCH = 16  # batches whose statistics are fetched from the device at once
+
 Measure = Callable[[Variables, Batch], dict[str, dict[str, dict[str, Array]]]]
 
 
@@ -29,7 +31,6 @@ class Evaluator:
     def __init__(self, predict: Callable[[Variables, Array], Outputs], tasks: Sequence[Task], mesh: Mesh) -> None:
         everywhere, split = sharding.replicated(mesh), sharding.batched(mesh)
         self._tasks = tasks
-        self._mesh = mesh
 
         def measure(variables: Variables, batch: Batch) -> dict[str, dict[str, dict[str, Array]]]:
             branches = predict(variables, batch.image).predictions
@@ -41,24 +42,27 @@ class Evaluator:
         self._measure: Measure = jax.jit(measure, in_shardings=(everywhere, split), out_shardings=everywhere)
 
     def __call__(self, variables: Variables, batches: Batches) -> dict[str, float]:
-        """Metrics and `loss/<task>` by name; those of a branch other than the only one are named `branch/name`."""
+        """Metrics and `loss/<task>` of `batches`, which lie on the devices, by name.
+
+        Those of a branch other than the only one are named `branch/name`.
+        """
         sums: dict[tuple[str, str], Accumulator] = {}
-        waiting: Any = None
-        for batch in sharding.on_device(batches, self._mesh):
-            measured = self._measure(variables, batch)
-            # The host sums a batch while the device computes the next one.
-            if waiting is not None:
-                _add(sums, waiting)
-            waiting = measured
-        if waiting is not None:
-            _add(sums, waiting)
+        measured: list[Any] = []
+        for batch in batches:
+            measured.append(self._measure(variables, batch))
+            # Fetched rarely, because that waits for the device; in time, because batches that wait need memory.
+            if len(measured) == FETCH:
+                _add(sums, measured)
+                measured.clear()
+        _add(sums, measured)
         return results(sums, self._tasks)
 
 
-def _add(sums: dict[tuple[str, str], Accumulator], measured: Any) -> None:
-    for branch, by_task in jax.device_get(measured).items():
-        for task, stats in by_task.items():
-            sums.setdefault((branch, task), Accumulator()).add(stats)
+def _add(sums: dict[tuple[str, str], Accumulator], measured: list[Any]) -> None:
+    for of_batch in jax.device_get(measured):
+        for branch, by_task in of_batch.items():
+            for task, stats in by_task.items():
+                sums.setdefault((branch, task), Accumulator()).add(stats)
 
 
 def statistics(task: Task, prediction: Array, target: Target) -> dict[str, Array]:

@@ -53,7 +53,7 @@ def _evaluate(teacher: GivenTeacher, mesh: Mesh, workdir: Path) -> dict[str, Any
         'epochs': None,
         'steps': None,
         'selection': {'rule': 'given', 'split': 'test', 'note': f'Given teacher {teacher.folder}; not trained here.'},
-        'results': evaluator(variables, teacher.data.test.ordered()),
+        'results': evaluator(variables, sharding.on_device(teacher.data.test.ordered(), mesh)),
         'parameters': {'network': sum(x.size for x in jax.tree.leaves(variables['params']))},
         'timing': {},
         'baselines': constant_baselines([teacher.task], teacher.data.train.ordered(), teacher.data.test.ordered()),

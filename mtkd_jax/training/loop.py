@@ -1,10 +1,11 @@
 """The loop: epochs of steps with logging, evaluation and checkpoints, until the last step or a request to stop."""
 
+import dataclasses
+import functools
 import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,17 +14,20 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mtkd_jax.data.augment import augmentation
+from mtkd_jax.data.pipeline import Split
 from mtkd_jax.records import BEST, CHECKPOINTS, split_branch
-from mtkd_jax.training import sharding
+from mtkd_jax.training import resident, sharding, taught
 from mtkd_jax.training.checkpoint import Checkpointer, Position
 from mtkd_jax.training.diagnostics import diagnosis
 from mtkd_jax.training.evaluate import Evaluator
-from mtkd_jax.training.folder import load_model, save_model
+from mtkd_jax.training.feed import Chunked, Feed, Streamed, given_batches
+from mtkd_jax.training.folder import load_model, save_model, weights_digest
 from mtkd_jax.training.selection import validation_score
 from mtkd_jax.training.stage import Stage
 from mtkd_jax.training.state import TrainState, initial_state
 from mtkd_jax.training.step import compile_step, train_step
 from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
+from mtkd_jax.training.taught import Cache, Memory
 from mtkd_jax.types import Batch, Batches, UserError, Variables
 
 
@@ -72,7 +76,8 @@ class Loop:
         optimizer = stage.optimizer(self.train.steps_per_epoch, self.total_steps)
         weighting = stage.weighting(self.train.steps_per_epoch)
         augment = augmentation(stage.augment, stage.method.tasks, self.train.seed)
-        step = train_step(
+        self._make_step = functools.partial(
+            train_step,
             stage.method,
             weighting,
             optimizer,
@@ -83,15 +88,13 @@ class Loop:
             stage.ema_decay,
             stage.accumulate_steps,
         )
-        self._jitted = compile_step(step, mesh)
         self._diagnose = diagnosis(stage.method, mesh, augment)
-        self._step: Any = None
         self._evaluator = Evaluator(stage.method.predict, stage.method.tasks, mesh)
         shape = self.train.image_shape
         self._initial: Callable[[], TrainState] = lambda: initial_state(
             stage.method, weighting, optimizer, jax.random.key(stage.seed), shape, ema=bool(stage.ema_decay)
         )
-        self._pending: list[tuple[int, Any]] = []
+        self._pending: list[tuple[int, Any]] = []  # (step before, scalars [steps])
 
     @property
     def total_steps(self) -> int:
@@ -110,11 +113,10 @@ class Loop:
             with make_writer(start) as self._writer, make_progress(start) as self._progress:
                 if start:
                     self._progress.message(f'{self.stage.name}: continuing from the checkpoint of step {start}')
-                frozen = self._frozen()
-                with closing(self._batches(position)) as batches:
+                with closing(self._feed(position)) as feed:
                     for epoch in range(position.epoch, self.stage.cadence.epochs):
                         first = position.batch if epoch == position.epoch else 0
-                        state = self._epoch(state, frozen, epoch, first, batches)
+                        state = self._epoch(state, feed, epoch, first)
                         if self.stage.cadence.evaluates(epoch):
                             self._evaluate(state, epoch)
                 if self.stop.requested:
@@ -146,65 +148,121 @@ class Loop:
         epoch = max(step - 1, 0) // per_epoch
         return Position(epoch, step - epoch * per_epoch, per_epoch, len(self.train.source), self.train.seed)
 
-    def _frozen(self) -> Variables:
-        variables = {name: load_model(path)[1] for name, path in self.stage.teachers.items()}
-        return sharding.replicate(variables, self.mesh)
-
-    def _epoch(self, state: TrainState, frozen: Variables, epoch: int, first: int, batches: Batches) -> TrainState:
+    def _epoch(self, state: TrainState, feed: Feed, epoch: int, first: int) -> TrainState:
         """Batches `first`, ... of an epoch; saves where it ends, and before where the cadence or a stop asks."""
         cadence, per_epoch = self.stage.cadence, self.train.steps_per_epoch
-        step, self._window = epoch * per_epoch + first, time.monotonic()
-        for batch in islice(batches, per_epoch - first):
+        step, end = epoch * per_epoch + first, (epoch + 1) * per_epoch
+        self._window, self._waited = time.monotonic(), feed.waited
+        while step < end:
             if cadence.diagnose_every_steps and step % cadence.diagnose_every_steps == 0:
-                self._write_diagnosis(state, frozen, batch, step)
-            state, scalars = self._update(state, frozen, batch)
-            step += 1
+                self._write_diagnosis(state, feed.peek(), step)
+            state, taken, scalars = feed.advance(state, min(cadence.until_next(step), end - step))
             self._pending.append((step, scalars))
+            step += taken
             due = cadence.checkpoint_every_steps and step % cadence.checkpoint_every_steps == 0
-            ends = step == (epoch + 1) * per_epoch
             # Read once: a signal may come at any time.
             stopping = self.stop.requested
-            if ends or due or stopping or step % cadence.log_every_steps == 0:
-                self._log()
-            if ends or due or stopping:
+            if step == end or due or stopping or step % cadence.log_every_steps == 0:
+                self._log(feed.waited)
+            if step == end or due or stopping:
                 # Only after `_log` has found every loss up to here finite.
                 self._checkpoints.save(state, self._position(step))
             if stopping:
                 self._stopped(step)
         return state
 
-    def _batches(self, start: Position) -> Batches:
-        """All that are left: the loader reads the next epoch while this one is evaluated."""
-        batches = self.train.epochs(start.epoch, self.stage.cadence.epochs, start.batch)
-        return sharding.on_device(batches, self.mesh)
+    def _feed(self, start: Position) -> Feed:
+        """All steps that are left."""
+        stage, mesh, end = self.stage, self.mesh, self.stage.cadence.epochs
+        variables = {name: load_model(path)[1] for name, path in stage.teachers.items()}
+        frozen = sharding.replicate(variables, mesh)
+        self._variables = frozen if stage.cadence.diagnose_every_steps else {}
+        cache = self._cache(frozen, end - start.epoch)
+        given = frozen if cache is None else cache
+        step, residence = self._make_step(teach=cache is None), stage.residence
+        if residence is not None and stage.steps_in_one_call and isinstance(cache, Memory | None):
+            return Chunked(step, self._compiled, self.train, mesh, given, start, residence)
+        jitted = compile_step(step, mesh, teach=cache is None)
+        return Streamed(jitted, self._compiled, given_batches(self.train, mesh, given, start, end, residence))
 
-    def _update(self, state: TrainState, frozen: Variables, batch: Batch) -> tuple[TrainState, Any]:
-        if self._step is None:
-            began = time.monotonic()
-            self._step = self._jitted.lower(state, frozen, batch).compile()
-            self.compile_seconds = time.monotonic() - began
-            self._window += self.compile_seconds
-        return self._step(state, frozen, batch)
+    def _cache(self, frozen: Variables, epochs: int) -> Cache | None:
+        """What the teachers say of every image, where it is worth keeping: None elsewhere."""
+        stage, method = self.stage, self.stage.method
+        if not frozen or stage.cache_teachers == 'off':
+            return None
+        needed = taught.size(taught.types(method, frozen, self.train), self.train, stage.cache_dtype)
+        possible = method.teaches_one_by_one and stage.augment == 'none'
+        if stage.cache_teachers == 'auto' and not (possible and epochs > 1 and resident.fits(needed, self.mesh)):
+            return None
+        if not possible:
+            raise UserError(
+                f'Stage {stage.name}: `cache_teachers` is {stage.cache_teachers!r}, but what its teachers say of an '
+                "image depends on the step (`data.augment`) or on the batch (`teacher_batch_stats`); set it to 'off'."
+            )
+        where = 'on disk' if stage.cache_teachers == 'disk' else 'in memory'
+        self._progress.message(
+            f'{stage.name}: keeps what its teachers say of {len(self.train.source)} images {where} '
+            f'({needed / 1e9:.2f} GB)'
+        )
+        asked = dataclasses.replace(self.train, batch_size=self.train.train_batch_size)
+        return taught.fill(
+            method,
+            frozen,
+            asked,
+            self._unless_stopped(self._ordered(asked), (stage.cadence.epochs - epochs) * self.train.steps_per_epoch),
+            self.mesh,
+            dtype=stage.cache_dtype,
+            folder=self.folder / taught.FOLDER if stage.cache_teachers == 'disk' else None,
+            key={
+                'teachers': {name: weights_digest(path) for name, path in sorted(stage.teachers.items())},
+                'method': stage.settings.get('method_settings', {}),
+                'data': stage.settings.get('data', {}),
+                'count': len(self.train.source),
+                'dtype': stage.cache_dtype,
+            },
+        )
 
-    def _write_diagnosis(self, state: TrainState, frozen: Variables, batch: Batch, step: int) -> None:
+    def _ordered(self, split: Split) -> Batches:
+        """The batches of `Split.ordered`, on the devices."""
+        if self.stage.residence is not None:
+            return self.stage.residence.ordered(split)
+        return sharding.on_device(split.ordered(), self.mesh)
+
+    def _compiled(self, jitted: Any, given: Any) -> Any:
         began = time.monotonic()
-        found = {name: float(value) for name, value in jax.device_get(self._diagnose(state, frozen, batch)).items()}
+        compiled = jitted.lower(*given).compile()
+        self.compile_seconds = time.monotonic() - began
+        self._window += self.compile_seconds
+        return compiled
+
+    def _write_diagnosis(self, state: TrainState, batch: Batch, step: int) -> None:
+        began = time.monotonic()
+        values = jax.device_get(self._diagnose(state, self._variables, batch))
+        found = {name: float(value) for name, value in values.items()}
         epoch = step / self.train.steps_per_epoch
         self._writer.write({'step': step, 'epoch': epoch, 'split': 'diagnostics', **found})
         # Not part of what a step costs.
         self._window += time.monotonic() - began
 
-    def _log(self) -> None:
-        """Writes the mean of the scalars since the last call; raises when one of them is not finite."""
+    def _log(self, waited: float) -> None:
+        """Writes the mean of the scalars since the last call; raises when one of them is not finite.
+
+        `waited`: seconds that the loop has spent waiting for batches, so far.
+        """
         if not self._pending:
             return
-        steps = [step for step, _ in self._pending]
-        values = jax.device_get([scalars for _, scalars in self._pending])
+        steps, values = [], []
+        for before, scalars in jax.device_get(self._pending):
+            columns = {name: np.atleast_1d(column) for name, column in scalars.items()}
+            for i in range(len(next(iter(columns.values())))):
+                steps.append(before + i + 1)
+                values.append({name: column[i] for name, column in columns.items()})
         self._pending.clear()
         for step, scalars in zip(steps, values, strict=True):
             self._check_finite(step, scalars)
         seconds = time.monotonic() - self._window
-        self._window = time.monotonic()
+        share = min((waited - self._waited) / max(seconds, 1e-9), 1.0)
+        self._window, self._waited = time.monotonic(), waited
         means = {name: float(np.mean([v[name] for v in values])) for name in values[0]}
         self._writer.write(
             {
@@ -213,6 +271,7 @@ class Loop:
                 'split': 'train',
                 'steps': len(steps),
                 'seconds': seconds,
+                'waiting': share,
                 **means,
             }
         )
@@ -261,10 +320,10 @@ class Loop:
         variables, data = state.variables, self.stage.data
         splits = {'test': data.test} if data.validation is None else {'validation': data.validation}
         for name, split in splits.items():
-            results = self._evaluator(variables, self._unless_stopped(split.ordered(), step))
+            results = self._evaluator(variables, self._unless_stopped(self._ordered(split), step))
             averaged = {}
             if state.ema:
-                found = self._evaluator(state.ema, self._unless_stopped(split.ordered(), step))
+                found = self._evaluator(state.ema, self._unless_stopped(self._ordered(split), step))
                 averaged = {of_average(key): value for key, value in found.items()}
             self._writer.write({'step': step, 'epoch': epoch + 1, 'split': name, **results, **averaged})
             if name == 'validation':
@@ -292,4 +351,4 @@ class Loop:
 
     def evaluate_test(self, variables: Variables) -> dict[str, float]:
         """Metrics of `variables` on the test split."""
-        return self._evaluator(variables, self.stage.data.test.ordered())
+        return self._evaluator(variables, self._ordered(self.stage.data.test))

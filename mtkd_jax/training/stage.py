@@ -10,6 +10,7 @@ import optax
 
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.methods import Method
+from mtkd_jax.training.resident import Residence
 from mtkd_jax.training.selection import Rule
 from mtkd_jax.weighting import Weighting
 
@@ -41,6 +42,11 @@ class Cadence:
     selection: Rule
     diagnose_every_steps: int = 0
 
+    def until_next(self, step: int) -> int:
+        """Steps after `step` until the next record, checkpoint or diagnosis."""
+        often = (self.log_every_steps, self.checkpoint_every_steps, self.diagnose_every_steps)
+        return min(every - step % every for every in often if every)
+
     def evaluates(self, epoch: int) -> bool:
         """Whether epoch `epoch` (from 0) ends with an evaluation: every n-th, and those the selection rule reads."""
         needed = epoch >= self.epochs - self.selection.epochs
@@ -65,6 +71,10 @@ class Stage:
         model_spec: what the model folder says of the network.
         augment: the preset of `data/augment.py` that training batches go through; evaluation is never augmented.
         facts: further entries of `results.json` (dataset, backbone, the paper's row, ...).
+        residence: keeps the data on the devices; None: the host reads and sends every batch.
+        steps_in_one_call: with a residence: many steps are one call.
+        cache_teachers, cache_dtype: whether what teachers say of every image is computed once, where it is kept, and as
+            what (`training/taught.py`).
     """
 
     name: str
@@ -84,3 +94,7 @@ class Stage:
     augment: str = 'none'
     ema_decay: float = 0.0
     accumulate_steps: int = 1
+    residence: Residence | None = None
+    steps_in_one_call: bool = False
+    cache_teachers: Literal['auto', 'memory', 'disk', 'off'] = 'off'
+    cache_dtype: Literal['float32', 'bfloat16'] = 'float32'

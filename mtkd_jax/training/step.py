@@ -23,14 +23,14 @@ TrainStep = Callable[[TrainState, Variables, Batch], tuple[TrainState, Scalars]]
 
 
 def method_terms(method: Method, share: Array) -> Callable[..., Terms]:
-    """(parameters, batch statistics, frozen variables, batch) → the method's losses after a `share` of the training.
+    """(parameters, batch statistics, what was taught, batch) → the method's losses after a `share` of the training.
 
     `aux` is (scalars to log, new batch statistics). A `shift` is added to the shared feature map.
     """
 
-    def terms(params: Any, batch_stats: Any, frozen: Variables, batch: Batch, shift: Any = None) -> Terms:
+    def terms(params: Any, batch_stats: Any, taught: Any, batch: Batch, shift: Any = None) -> Terms:
         variables = {'params': params, 'batch_stats': batch_stats, 'perturbations': shift or {}}
-        losses, batch_stats = method.losses(variables, frozen, batch)
+        losses, batch_stats = method.losses(variables, taught, batch)
         mixture = method.mixture(share)
         scalars = {
             **{f'loss/{name}': value for name, value in losses.task.items()},
@@ -60,6 +60,7 @@ def train_step(
     factors: Mapping[str, float] | None = None,
     ema_decay: float = 0.0,
     accumulate_steps: int = 1,
+    teach: bool = True,
 ) -> TrainStep:
     """(state, frozen variables, batch) → (state, scalars); a pure function.
 
@@ -74,6 +75,7 @@ def train_step(
         augment: applied to a batch first, once: all networks of the method, also frozen ones, see the same images.
         ema_decay: share of the old value in the moving averages of parameters and batch statistics (0: there are none).
         accumulate_steps: steps that make one update of the optimiser; the averages move with updates.
+        teach: False: what stands for frozen variables is what they say of the batch (`Method.teach`), computed before.
 
     Scalars: `loss/total` (f stands for w where the weighting gives a direction), `loss/<task>` and
     `distillation/<task>` (before any weight), `weight/<task>` where the weighting has weights, `weighting/...` (its own
@@ -84,12 +86,13 @@ def train_step(
 
     def step(state: TrainState, frozen: Variables, batch: Batch) -> tuple[TrainState, Scalars]:
         batch = augment(state.step, batch)
+        taught = method.teach(frozen, batch.image) if teach else frozen
         terms = method_terms(method, state.step / total_steps)
         # Only a Gramian of features reads the shift's gradient; elsewhere it is not computed.
         shift = method.shared_shift(batch.image) if gramian_of == 'features' else None
         before = State(state.weighting_state, names)
         gradient, balanced, report = balance.update(
-            terms, state.params, before, state.batch_stats, frozen, batch, shift=shift
+            terms, state.params, before, state.batch_stats, taught, batch, shift=shift
         )
         scalars, batch_stats = report.aux
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
@@ -119,12 +122,15 @@ def _solver_scalars(report: Mapping[str, Array], names: Sequence[str]) -> Scalar
     return found
 
 
-def compile_step(step: TrainStep, mesh: Mesh) -> Any:
-    """`step` jitted for the mesh: state and frozen variables replicated, batch split; the state's memory is reused."""
+def compile_step(step: TrainStep, mesh: Mesh, teach: bool = True) -> Any:
+    """`step` jitted for the mesh: state and frozen variables replicated, batch split; the state's memory is reused.
+
+    `teach`: that of `train_step`; what was taught of a batch is split as the batch is.
+    """
     everywhere, split = sharding.replicated(mesh), sharding.batched(mesh)
     return jax.jit(
         step,
         donate_argnums=0,
-        in_shardings=(everywhere, everywhere, split),
+        in_shardings=(everywhere, everywhere if teach else split, split),
         out_shardings=(everywhere, everywhere),
     )

@@ -16,7 +16,7 @@ from tests.datasets import nyuv2_source, prepared
 
 ALL = [datasets.named(name) for name in datasets.NAMES]
 every = pytest.mark.parametrize('data_set', ALL, ids=datasets.NAMES)
-SHARED = {'dataset', 'data_dir', 'augment', 'validation_fraction', 'read_threads', 'read_workers'}
+SHARED = {'dataset', 'data_dir', 'augment', 'validation_fraction', 'read_threads', 'read_workers', 'placement'}
 
 
 @every

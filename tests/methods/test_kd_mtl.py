@@ -61,14 +61,18 @@ def test_only_the_chosen_points_are_distilled(points):
 def test_teachers_run_with_running_statistics_unless_asked_otherwise():
     start = variables(small.kd_mtl())
     kept, batch = (
-        jax.jit(small.kd_mtl(teacher_batch_stats=flag).losses)(start, small.frozen(), BATCH)[0].distillation
+        jax.jit(functools.partial(small.losses, small.kd_mtl(teacher_batch_stats=flag)))(start, small.frozen(), BATCH)[
+            0
+        ].distillation
         for flag in (False, True)
     )
     assert all(kept[name] != batch[name] for name in small.NAMES)
     # Only running statistics that are not the batch's make the difference visible: shift them.
     shifted = jax.tree.map(lambda x: x, small.frozen())
     shifted['depth']['batch_stats'] = jax.tree.map(lambda x: x + 1, shifted['depth']['batch_stats'])
-    again = jax.jit(small.kd_mtl(teacher_batch_stats=True).losses)(start, shifted, BATCH)[0].distillation
+    again = jax.jit(functools.partial(small.losses, small.kd_mtl(teacher_batch_stats=True)))(start, shifted, BATCH)[
+        0
+    ].distillation
     np.testing.assert_allclose(again['depth'], batch['depth'], rtol=1e-6)
 
 
@@ -77,7 +81,7 @@ def test_teachers_get_no_gradient_and_adaptors_only_theirs():
     start = variables(method)
 
     def depth_distance(params, frozen):
-        return method.losses({**start, 'params': params}, frozen, BATCH)[0].distillation['depth']
+        return small.losses(method, {**start, 'params': params}, frozen, BATCH)[0].distillation['depth']
 
     params, frozen = jax.jit(jax.grad(depth_distance, argnums=(0, 1)))(start['params'], small.frozen())
     assert all(not np.any(x) for x in jax.tree.leaves(frozen))
@@ -110,7 +114,7 @@ def test_features_of_each_tasks_own_are_distilled_into_it():
     assert shapes == {f'{name}_{point}': shape for name in names for point, shape in expected.items()}
 
     def depth_distance(params):
-        losses = method.losses({**start, 'params': params}, frozen, batch)[0]
+        losses = small.losses(method, {**start, 'params': params}, frozen, batch)[0]
         return losses.distillation['depth'], losses
 
     (_, losses), gradient = jax.jit(jax.value_and_grad(depth_distance, has_aux=True))(start['params'])

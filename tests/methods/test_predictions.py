@@ -239,13 +239,13 @@ def test_traditional_kd_reads_a_frozen_teacher(batch):
     variables = small.filled(jax.eval_shape(chosen.init, jax.random.key(0), batch.image))
     assert not [name for name in variables['params']['network'] if name.startswith('teacher')]
     frozen = {TEACHER: teacher.init(jax.random.key(1), batch.image, train=False)}
-    losses, _ = jax.jit(chosen.losses)(variables, frozen, batch)
+    losses, _ = jax.jit(functools.partial(small.losses, chosen))(variables, frozen, batch)
     truth = models.predict(teacher, frozen[TEACHER], batch.image).predictions['main']
     mine, _ = models.train_outputs(student, chosen.network_variables(variables), batch.image)
     apart = jnp.mean(jnp.abs(mine.predictions[STUDENT]['depth'] - truth['depth']))
     np.testing.assert_allclose(losses.distillation['depth'], apart, rtol=1e-5)
 
     def total(frozen):
-        return sum(chosen.losses(variables, frozen, batch)[0].distillation.values())
+        return sum(small.losses(chosen, variables, frozen, batch)[0].distillation.values())
 
     assert largest(jax.grad(total)(frozen)[TEACHER]) == 0

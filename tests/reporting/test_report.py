@@ -211,7 +211,6 @@ PARTLY = '{"stage": "x", "method": "x", "tasks": [], "results": {}, '
         (PARTLY + '"steps": 3}', 'has `steps`, but lacks `epochs`'),
         (PARTLY + '"selection": {"rule": "last"}}', 'lacks `selection.note`'),
         (PARTLY + '"branches": {"main": {"parameters": 1}}}', 'lacks `branches.main.operations`'),
-        (PARTLY + '"baselines": {"depth": {"depth_abs": 1}}}', 'lacks `baselines.depth.predictor`'),
     ],
 )
 def test_damaged_results_are_named(tmp_path, content, message):

@@ -106,7 +106,7 @@ def by_hand(method, state: TrainState, progress=0.0):
     frozen = teachers()
 
     def loss(params, pick):
-        return pick(method.losses(state._replace(params=params).variables, frozen, BATCH)[0])
+        return pick(small.losses(method, state._replace(params=params).variables, frozen, BATCH)[0])
 
     of_task = [jax.grad(loss)(state.params, lambda found, n=n: found.task[n]) for n in NAMES]
     weights = method.mixture(jnp.asarray(progress)).distillation
@@ -289,7 +289,8 @@ def test_masks_say_which_tasks_have_a_label(needs):
 
 
 def test_bam_goes_from_the_teachers_to_the_labels():
-    losses, _ = bam().losses(
+    losses, _ = small.losses(
+        bam(),
         initial_state(bam(), CONSTRUCTORS['uniform'](), SGD, jax.random.key(0), BATCH.image.shape).variables,
         teachers(),
         BATCH,
@@ -306,7 +307,7 @@ def test_bam_goes_from_the_teachers_to_the_labels():
 
 def test_bam_distils_the_prediction_of_each_tasks_teacher():
     state = initial_state(bam(), CONSTRUCTORS['uniform'](), SGD, jax.random.key(0), BATCH.image.shape)
-    losses, _ = bam().losses(state.variables, teachers(), BATCH)
+    losses, _ = small.losses(bam(), state.variables, teachers(), BATCH)
     variables = {'params': state.params['network'], 'batch_stats': state.batch_stats}
     own = models.train_outputs(tiny.Network(), variables, BATCH.image)[0].predictions['main']['depth']
     taught = models.predict(tiny.Network(), teachers()['depth'], BATCH.image).predictions['main']['depth']

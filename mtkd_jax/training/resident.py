@@ -1,0 +1,96 @@
+"""Prepared data that live on the devices: read once, and gathered there by number, so that the host sends numbers only.
+
+Batches are those that the host would have sent, bit for bit.
+"""
+
+import math
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Int
+
+from mtkd_jax.data.examples import Label, Stored, stored, to_batch
+from mtkd_jax.data.pipeline import Split
+from mtkd_jax.data.reading import read
+from mtkd_jax.training import device, sharding
+from mtkd_jax.types import Batch
+
+Arrays = Mapping[str, Array]
+"""The stored arrays of a source's examples by name, [n h w k] each, split over the devices along the first axis."""
+
+SHARE = 0.25  # of the memory that is free, which data may take where nobody says that they shall
+CHUNK = 64  # examples that are read at once
+
+
+class Residence:
+    """Sources that live on the devices of `mesh` with the targets of `names`: each is read when it is first asked for.
+
+    The stages of a run share it.
+    """
+
+    def __init__(self, mesh: Mesh, names: Sequence[str]) -> None:
+        self.mesh, self._names = mesh, tuple(names)
+        self._kept: list[tuple[Any, Arrays]] = []
+
+    def arrays(self, split: Split) -> Arrays:
+        """The examples of `split.source`."""
+        for source, arrays in self._kept:
+            if source is split.source:
+                return arrays
+        arrays = _placed(split, self._names, self.mesh)
+        self._kept.append((split.source, arrays))
+        return arrays
+
+    def ordered(self, split: Split) -> Generator[Batch, None, None]:
+        """The batches of `Split.ordered`."""
+        arrays, gather = self.arrays(split), gatherer(split.tasks, self.mesh)
+        for index in split.numbers():
+            yield gather(arrays, index)
+
+
+def size(split: Split, names: Sequence[str]) -> int:
+    """Bytes of the examples of `split.source` with the targets of `names`, as they are stored."""
+    return len(split.source) * sum(x.nbytes for x in stored(split.source[0], names).values())
+
+
+def fits(count: int, mesh: Mesh) -> bool:
+    """Whether `count` bytes, divided among the devices, take no more than `SHARE` of what is free there."""
+    return count / mesh.size <= SHARE * device.free_bytes(mesh)
+
+
+def gather(arrays: Arrays, index: Int[Array, 'b'], tasks: Sequence[Label]) -> Batch:
+    """The batch of the examples numbered `index`; a number below 0 gives zeros that no mask counts."""
+    there = index >= 0
+    batch = to_batch({name: jnp.take(x, index, axis=0, mode='clip') for name, x in arrays.items()}, tasks)
+    return jax.tree.map(lambda x: jnp.where(there.reshape(-1, 1, 1, 1), x, jnp.zeros((), x.dtype)), batch)
+
+
+def gatherer(tasks: Sequence[Any], mesh: Mesh) -> Any:
+    """`gather` of the tasks, compiled: (arrays, numbers) → a batch that is split over the devices."""
+    labels = tuple(Label.of(task) for task in tasks)
+    split, everywhere = sharding.batched(mesh), sharding.replicated(mesh)
+    return jax.jit(
+        lambda arrays, index: gather(arrays, index, labels), in_shardings=(split, everywhere), out_shardings=split
+    )
+
+
+def _placed(split: Split, names: Sequence[str], mesh: Mesh) -> Arrays:
+    """Reads the source once, with the split's threads and processes."""
+    count = len(split.source)
+    examples = grain.MapDataset.source(split.source).map(Stored(tuple(names))).batch(CHUNK)
+    first = stored(split.source[0], names)
+    # The devices get equal shares; what is filled up is never asked for.
+    rows = math.ceil(count / mesh.size) * mesh.size
+    whole = {name: np.zeros((rows, *x.shape), x.dtype) for name, x in first.items()}
+    done = 0
+    chunks: Any = read(examples, split.read_threads, split.read_workers)
+    for chunk in chunks:
+        for name, x in chunk.items():
+            whole[name][done : done + len(x)] = x
+        done += len(chunk['image'])
+    return jax.device_put(whole, sharding.batched(mesh))

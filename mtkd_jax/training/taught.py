@@ -1,0 +1,188 @@
+"""What frozen teachers say of the training images, computed once and kept: they never change their minds.
+
+Only where a teacher treats images one by one, and always sees the same image (no augmentation).
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Int
+
+from mtkd_jax.data.pipeline import Split
+from mtkd_jax.files import read_json, write_json
+from mtkd_jax.methods import Method
+from mtkd_jax.training import sharding
+from mtkd_jax.types import Batches, UserError, Variables
+
+FOLDER, KEY = 'taught', 'key.json'
+CHOICES = ('auto', 'memory', 'disk', 'off')
+DTYPES = ('float32', 'bfloat16')
+"""What a cache may store; float32 changes no result."""
+
+
+@runtime_checkable
+class Cache(Protocol):
+    """Rows of what was taught, by numbers of examples in the split's source."""
+
+    def rows(self, index: Int[np.ndarray, 'b']) -> Any:
+        """What was taught of these examples: a tree of arrays [b ...], split over the devices."""
+        ...
+
+
+class Memory:
+    """On the devices, split among them along the first axis."""
+
+    def __init__(self, arrays: Any, types: Any, mesh: Mesh) -> None:
+        self.arrays, self.types = arrays, types
+        split, everywhere = sharding.batched(mesh), sharding.replicated(mesh)
+        self._pick = jax.jit(self.pick, in_shardings=(split, everywhere), out_shardings=split)
+
+    def rows(self, index: Int[np.ndarray, 'b']) -> Any:
+        """See `Cache.rows`."""
+        return self._pick(self.arrays, index)
+
+    def pick(self, arrays: Any, index: Int[Array, 'b']) -> Any:
+        """The same in a function that is being compiled."""
+        taken = jax.tree.map(lambda x: jnp.take(x, index, axis=0, mode='clip'), arrays)
+        return jax.tree.map(lambda x, t: x.astype(t.dtype), taken, self.types)
+
+
+class Disk:
+    """In memory-mapped files."""
+
+    def __init__(self, arrays: Any, types: Any, mesh: Mesh) -> None:
+        self._arrays, self._types, self._sharding = arrays, types, sharding.batched(mesh)
+
+    def rows(self, index: Int[np.ndarray, 'b']) -> Any:
+        """See `Cache.rows`."""
+        taken = jax.tree.map(lambda x, t: np.asarray(x[index], t.dtype), self._arrays, self._types)
+        return jax.device_put(taken, self._sharding)
+
+
+def types(method: Method, frozen: Variables, split: Split) -> Any:
+    """Shapes and types of what is taught of one batch."""
+    shape = jax.ShapeDtypeStruct(split.image_shape, jnp.float32)
+    return jax.eval_shape(method.teach, frozen, shape)
+
+
+def size(taught: Any, split: Split, dtype: str) -> int:
+    """Bytes that a cache of all examples of `split.source` takes."""
+    each = sum(int(np.prod(x.shape[1:])) * _stored(x.dtype, dtype).itemsize for x in jax.tree.leaves(taught))
+    return each * len(split.source)
+
+
+def fill(
+    method: Method,
+    frozen: Variables,
+    split: Split,
+    batches: Batches,
+    mesh: Mesh,
+    *,
+    dtype: str,
+    folder: Path | None,
+    key: Mapping[str, Any],
+) -> Cache:
+    """Asks the teachers about all examples of `split`; `batches`: those of `Split.ordered`, on the devices.
+
+    Args:
+        method, frozen: who is asked.
+        split, batches: about what.
+        mesh: the devices.
+        dtype: one of `DTYPES`; integers stay what they are.
+        folder: where files go; None: the cache stays in memory.
+        key: what the content depends on. Files of the same key are taken as they are, others removed.
+
+    Raises:
+        UserError: the file of a key is damaged.
+    """
+    given = types(method, frozen, split)
+    count = len(split.source)
+    if folder is not None and (found := _opened(folder, given, key)) is not None:
+        return Disk(found, given, mesh)
+    everywhere, spread = sharding.replicated(mesh), sharding.batched(mesh)
+    teach = jax.jit(
+        lambda frozen, image: jax.tree.map(lambda x: x.astype(_stored(x.dtype, dtype)), method.teach(frozen, image)),
+        in_shardings=(everywhere, spread),
+        out_shardings=spread,
+    )
+    write: Callable[[Any, Int[np.ndarray, 'b'], Any], Any]
+    if folder is None:
+        rows = -(-count // mesh.size) * mesh.size
+        blank = jax.tree.map(lambda x: jnp.zeros((rows, *x.shape[1:]), _stored(x.dtype, dtype)), given)
+        kept = jax.device_put(blank, spread)
+        # A number beyond the end is of an example that fills up a batch, and is dropped.
+        write = jax.jit(
+            lambda kept, index, x: jax.tree.map(lambda k, v: k.at[index].set(v, mode='drop'), kept, x),
+            donate_argnums=0,
+            out_shardings=spread,
+        )
+    else:
+        kept, write = _made(folder, given, count, dtype), _write
+    for index, batch in zip(split.numbers(), batches, strict=True):
+        kept = write(kept, np.where(index < 0, count + mesh.size, index), teach(frozen, batch.image))
+    if folder is None:
+        return Memory(kept, given, mesh)
+    for array in jax.tree.leaves(kept):
+        array.flush()
+    # Written last: files that have it are whole.
+    write_json(folder / KEY, dict(key))
+    return Disk(kept, given, mesh)
+
+
+def _stored(dtype: Any, wanted: str) -> np.dtype:
+    return np.dtype(jnp.bfloat16 if wanted == 'bfloat16' and jnp.issubdtype(dtype, jnp.floating) else dtype)
+
+
+def _write(kept: Any, index: Int[np.ndarray, 'b'], taught: Any) -> Any:
+    def put(file: np.memmap, values: Array) -> None:
+        inside = index < len(file)
+        file[index[inside]] = np.asarray(values)[inside]
+
+    jax.tree.map(put, kept, taught)
+    return kept
+
+
+def _made(folder: Path, given: Any, count: int, dtype: str) -> Any:
+    """New files in `folder`, in place of what was there."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    needed = sum(int(np.prod(x.shape[1:])) * _stored(x.dtype, dtype).itemsize for x in jax.tree.leaves(given)) * count
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f'{folder}: what teachers say takes {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free; make room, or '
+            "set `cache_teachers` to 'off'."
+        )
+
+    def make(number: int, x: Any) -> np.memmap:
+        shape, stored = (count, *x.shape[1:]), _stored(x.dtype, dtype)
+        return np.memmap(folder / f'{number}.bin', stored, 'w+', shape=shape)
+
+    leaves, structure = jax.tree.flatten(given)
+    return jax.tree.unflatten(structure, [make(i, x) for i, x in enumerate(leaves)])
+
+
+def _opened(folder: Path, given: Any, key: Mapping[str, Any]) -> Any | None:
+    """The files of a cache with this key, or None."""
+    if not (folder / KEY).is_file():
+        return None
+    if read_json(folder / KEY, f'remove {folder}') != json.loads(json.dumps(key)):
+        return None
+    leaves, structure = jax.tree.flatten(given)
+
+    def opened(number: int, x: Any) -> np.memmap:
+        file, shape = folder / f'{number}.bin', (key['count'], *x.shape[1:])
+        stored = _stored(x.dtype, key['dtype'])
+        if not file.is_file() or file.stat().st_size != int(np.prod(shape)) * stored.itemsize:
+            raise UserError(f'{file} is not what was written; remove {folder} and run the same command again.')
+        return np.memmap(file, stored, 'r', shape=shape)
+
+    return jax.tree.unflatten(structure, [opened(i, x) for i, x in enumerate(leaves)])
