@@ -33,6 +33,7 @@ SLOW = (
     'fuzz/',
     'methods/',
     'models/',
+    'test_benchmarks',
     'test_classifiers',
     'test_commands',
     'test_data_sets',

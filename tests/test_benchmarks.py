@@ -1,0 +1,102 @@
+"""benchmarks/step.py at a tiny size: what it prints, what it refuses, and that its step in PyTorch is ours."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import step
+from mtkd_jax.types import UserError
+
+ROOT = Path(__file__).parents[1]
+TINY = ('--widths=4,4,4,4,4', '--size=64x64', '--steps=2')
+
+
+def benchmark(*flags):
+    return subprocess.run(
+        [sys.executable, '-m', 'benchmarks.step', *flags],
+        cwd=ROOT,
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def figures(*flags):
+    """The JSON that is printed, and the cells of the row below it."""
+    done = benchmark(*TINY, *flags)
+    assert done.returncode == 0, done.stderr
+    text, _, row = done.stdout.strip().rpartition('\n')
+    return json.loads(text), row.strip('| ').split(' | ')
+
+
+@pytest.mark.parametrize(('method', 'points'), [('kd_mtl', ['last']), ('mgda', [])])
+def test_a_step_is_measured(method, points):
+    found, row = figures(f'--method={method}', *(f'--points={p}' for p in points), '--dtype=bfloat16')
+    assert (found['method'], found['backbone'], found['points']) == (method, 'segnet', points)
+    assert (found['size'], found['batch'], found['dtype'], found['device']) == ('64x64', 2, 'bfloat16', 'cpu ×1')
+    least, most = found['step_seconds_range']
+    assert 0 < least <= found['step_seconds'] <= most
+    bound = max(
+        found['gigaoperations_per_step'] / found['matrix_product_gigaoperations_per_second'],
+        found['gigabytes_per_step'] / found['bandwidth_gigabytes_per_second'],
+    )
+    assert found['bound_seconds'] == pytest.approx(bound, rel=0.2)
+    assert found['share_of_bound'] == pytest.approx(found['bound_seconds'] / found['step_seconds'], abs=0.01)
+    assert found['compile_seconds'] > 0
+    assert found['peak_memory_gib'] > 0
+    assert 'ratio' not in found
+    assert row[:5] == [method, 'segnet', '64×64', '2', 'bfloat16']
+    assert len(row) == 11
+
+
+@pytest.mark.parametrize(
+    ('flags', 'message'),
+    [
+        (['--method=kd_mlt'], "Did you mean 'kd_mtl'?"),
+        (['--backbone=segnett'], "Did you mean 'segnet'?"),
+        (['--size=96'], "`size` is '96'; give height x width"),
+        (['--size=40x64'], '`data.height` is 40; segnet needs a multiple of 32.'),
+        (['--widths=4,four'], '`widths` is 4,four; give whole numbers'),
+        (['--widths=4,4'], '`widths` is'),
+        (['--batch=0'], '`batch_size` is 0; it must be at least 1.'),
+        (['--steps=0'], '`steps` is 0; it must be at least 1.'),
+        (['--points=first'], 'segnet has mid, last'),
+        (['--method=uniform', '--points=last'], 'uniform distils no features; leave it out.'),
+        (['--dtype=float16'], 'float32|bfloat16'),
+        (['--against=tensorflow'], 'torch|torch_channels_last|torch_compile'),
+        (['--method=mgda', '--against=torch'], 'mgda on segnet has no PyTorch side'),
+        (['--method=sd_mtcnn', '--against=torch'], 'sd_mtcnn on segnet_sd has no PyTorch side'),
+    ],
+)
+def test_flags_that_do_not_fit_are_one_line(flags, message):
+    done = benchmark(*flags)
+    assert done.returncode == 1
+    assert done.stderr.startswith('error: ')
+    assert done.stderr.count('\n') == 1
+    assert message in done.stderr
+
+
+def test_sides_that_differ_are_not_compared():
+    ours = {'loss/depth': 2.0, 'gradient_norm': 3.0, 'weight/depth': 1.0}
+    found = step.differences(ours, {'loss/depth': 2.0001, 'gradient_norm': 3.003})
+    assert found == {'loss/depth': pytest.approx(5e-5), 'gradient_norm': pytest.approx(1e-3)}
+    for other in ({'loss/depth': 2.001}, {'loss/depth': float('nan')}, {'gradient_norm': 3.3}):
+        with pytest.raises(UserError, match=r'do not compute the same: `(loss/depth|gradient_norm)` is'):
+            step.differences(ours, other)
+
+
+@pytest.mark.parametrize(('method', 'how'), [('kd_mtl', 'torch'), ('uniform', 'torch_channels_last')])
+def test_the_step_in_pytorch_is_ours(method, how):
+    torch = pytest.importorskip('torch')
+    found, row = figures(f'--method={method}', f'--against={how}', '--threads=1')
+    assert (found['against'], found['torch'], found['torch_threads']) == (how, torch.__version__, 1)
+    assert found['largest_loss_difference'] < 1e-5
+    assert found['gradient_norm_difference'] < 1e-2
+    assert found['ratio'] == pytest.approx(found['other_step_seconds'] / found['step_seconds'], rel=0.01)
+    assert row[-4] == how
+    assert len(row) == 15
