@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mtkd_jax import datasets, distill, methods, models, tasks, weighting
     from mtkd_jax.configs import load as get_config
+    from mtkd_jax.errors import UserError
     from mtkd_jax.experiment.evaluation import evaluate
     from mtkd_jax.experiment.loading import load
     from mtkd_jax.experiment.results import results
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from mtkd_jax.jacobian import Terms
     from mtkd_jax.methods.method import Mixture
     from mtkd_jax.tasks import Task
-    from mtkd_jax.types import Losses, Outputs, UserError
+    from mtkd_jax.types import Losses, Outputs
     from mtkd_jax.weighting import Weighting
 
 __version__ = '0.1.0'
@@ -32,7 +33,7 @@ _WHERE = {
     'Outputs': 'types:Outputs',
     'Task': 'tasks:Task',
     'Terms': 'jacobian:Terms',
-    'UserError': 'types:UserError',
+    'UserError': 'errors:UserError',
     'Weighting': 'weighting:Weighting',
     'datasets': 'datasets:',
     'distill': 'distill:',

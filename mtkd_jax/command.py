@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 from absl import app, flags, logging
 
+from mtkd_jax.errors import UserError
 from mtkd_jax.files import CLOSED, FULL
 from mtkd_jax.names import suggestion
-from mtkd_jax.types import UserError
 
 T = TypeVar('T')
 IMPOSSIBLE = (errno.ENAMETOOLONG, errno.ELOOP)  # numbers of the system's errors: no file can have that name
@@ -77,7 +77,7 @@ def start(
         try:
             return flags.FLAGS(argv)
         except flags.UnrecognizedFlagError as error:
-            print(f'error: {_unknown(error, fields)}', file=sys.stderr)
+            print(f'error: {unknown(error.flagname, fields)}', file=sys.stderr)
         # A config says in these that a value is of another type; its own code has run before.
         except (flags.Error, UserError, ValueError, TypeError, OverflowError) as error:
             print(f'error: {in_words(error)}', file=sys.stderr)
@@ -105,8 +105,8 @@ def in_words(error: Exception) -> str:
     return said
 
 
-def _unknown(error: flags.UnrecognizedFlagError, fields: Mapping[str, Any]) -> str:
-    name = error.flagname
+def unknown(name: str, fields: Mapping[str, Any]) -> str:
+    """That there is no flag of that name, and what was probably meant."""
     if name.startswith('config.'):
         return f'--{name} is a field of a config, but none is given before it; put --config=NAME first.'
     ends = [field for field in fields if field.rpartition('.')[2] == name]

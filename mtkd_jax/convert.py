@@ -14,11 +14,11 @@ import numpy as np
 from absl import flags
 
 from mtkd_jax import command, models
+from mtkd_jax.errors import UserError
 from mtkd_jax.experiment.models import check_fits
 from mtkd_jax.files import read_npz
 from mtkd_jax.models import reference
 from mtkd_jax.training.folder import save_model
-from mtkd_jax.types import UserError
 
 MODEL = flags.DEFINE_enum(
     'model',

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mtkd_jax.types import UserError
+from mtkd_jax.errors import UserError
 
 FULL, CLOSED = (errno.ENOSPC, errno.EDQUOT), (errno.EROFS, errno.EACCES, errno.EPERM)
 """Numbers of the system's errors: a disk is full, a place may not be written to."""

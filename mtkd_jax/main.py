@@ -5,24 +5,23 @@
 --config.FIELD=VALUE             any field; `--show` prints them all, `configs/base.py` explains them
 """
 
+import difflib
+import itertools
 import os
 import re
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import flags
-from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict, config_flags
 
-from mtkd_jax import command, configs, datasets, methods, models, recipe
-from mtkd_jax.experiment.run import run
+from mtkd_jax import command, configs, datasets, recipe
+from mtkd_jax.errors import UserError
 from mtkd_jax.names import suggestion
 from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
-from mtkd_jax.types import UserError
-from mtkd_jax.weighting.registry import CONSTRUCTORS
 
 try:
     CONFIG = config_flags.DEFINE_config_file(
@@ -40,15 +39,15 @@ SHOW = flags.DEFINE_bool('show', False, 'Print the config with all its fields, a
 
 
 def usage() -> str:
-    """What `--help` says above the flags."""
+    """What `--help` says above the flags; it imports neither jax nor what imports that."""
     tasks = '; '.join(f'{name}: {", ".join(datasets.named(name).task_names)}' for name in datasets.NAMES)
     return f"""{__doc__}
 A recipe takes {', '.join(recipe.CHOICES)}, and settings of what it chose.
 
 Configs: {', '.join(configs.NAMES)}.
-Methods: {', '.join(methods.NAMES)}; or a weighting, which stands for method=mtl with it.
-Weightings: {', '.join(CONSTRUCTORS)} (docs/weightings.md).
-Backbones: {', '.join(models.BACKBONES)} (docs/networks.md).
+Methods: {', '.join(recipe.METHODS)}; or a weighting, which stands for method=mtl with it.
+Weightings: {', '.join(recipe.WEIGHTINGS)} (docs/weightings.md).
+Backbones: {', '.join(recipe.BACKBONES)} (docs/networks.md).
 Data sets and their tasks (joined with +): {tasks} (docs/data.md).
 Methods, weightings, backbones and data sets of your own are named by their modules (CONTRIBUTING.md).
 """
@@ -56,7 +55,13 @@ Methods, weightings, backbones and data sets of your own are named by their modu
 
 def show(config: ConfigDict) -> str:
     """Every field and its value, a line each."""
-    return '\n'.join(f'{name} = {value!r}' for name, value in flatten_dict(config.to_dict(), sep='.').items())
+    return '\n'.join(f'{name} = {value!r}' for name, value in _fields(config).items())
+
+
+def _fields(config: ConfigDict) -> dict[str, Any]:
+    from flax.traverse_util import flatten_dict  # here, because --help does without
+
+    return flatten_dict(config.to_dict(), sep='.')
 
 
 def prepared(argv: list[str]) -> tuple[list[str], dict[str, Any]]:
@@ -65,8 +70,9 @@ def prepared(argv: list[str]) -> tuple[list[str], dict[str, Any]]:
     Raises:
         UserError: there is no such config or field; says which one was probably meant.
     """
-    found = list(argv)
+    found, others = list(argv), list[str | None](argv)
     fields: dict[str, Any] = {}
+    place = ''
     for i, argument in enumerate(argv):
         flag, equals, text = argument.lstrip('-').partition('=')
         if not argument.startswith('-') or flag != 'config' or (not equals and i + 1 == len(argv)):
@@ -74,7 +80,10 @@ def prepared(argv: list[str]) -> tuple[list[str], dict[str, Any]]:
         name, colon, chosen = (text if equals else argv[i + 1]).partition(':')
         place = f'{configs.path(name)}{colon}{chosen}'
         found[i if equals else i + 1] = f'--config={place}' if equals else place
-        fields = flatten_dict(configs.load(place).to_dict(), sep='.')
+        others[i : i + (1 if equals else 2)] = [None] * (1 if equals else 2)
+    if place:
+        _check_others([argument for argument in others if argument is not None])
+        fields = _fields(configs.load(place))
     for argument in argv:
         if fields and re.match(r'--?config\.[\w.]*\[', argument):
             raise UserError(f'{argument}: give the whole value, such as --config.widths=(8,8,8,8,8).')
@@ -82,6 +91,21 @@ def prepared(argv: list[str]) -> tuple[list[str], dict[str, Any]]:
         if fields and argument.lstrip('-').startswith('config.') and not _has(fields, name):
             raise UserError(f'The config has no field {name!r}.{_meant(name, fields)} --show prints all.')
     return found, fields
+
+
+def _check_others(argv: Sequence[str]) -> None:
+    """Refuses what is wrong with flags other than the config's before that is loaded, which takes a second."""
+    try:
+        rest = flags.FLAGS(argv, known_only=True)[1:]
+    except (flags.Error, ValueError):
+        return  # a value that does not fit; said when all are parsed
+    for argument in itertools.takewhile(lambda argument: argument.startswith('-'), rest):
+        name = argument.lstrip('-').partition('=')[0]
+        # Only what is very close: it may also be a field of the config.
+        if not name.startswith('config.') and difflib.get_close_matches(name, list(flags.FLAGS), cutoff=0.8):
+            raise UserError(command.unknown(name, {}))
+    if not rest and not SHOW.value:
+        command.value(WORKDIR)
 
 
 def _has(fields: Mapping[str, Any], name: str) -> bool:
@@ -115,6 +139,8 @@ def main() -> None:
         print(show(config))
         return
     workdir = Path(command.value(WORKDIR))
+    from mtkd_jax.experiment.run import run  # here, because --help and --show do without
+
     with StopRequest((signal.SIGTERM, signal.SIGINT)) as stop:
         try:
             report = run(config, workdir, stop)

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mtkd_jax.types import UserError
+from mtkd_jax.errors import UserError
 
 
 def suggestion(name: str, options: Iterable[str]) -> str:

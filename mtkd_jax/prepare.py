@@ -24,10 +24,10 @@ from absl import flags
 from mtkd_jax import command, datasets, names
 from mtkd_jax.datasets.base import GIVEN
 from mtkd_jax.datasets.flags import SOURCE, fields
+from mtkd_jax.errors import UserError
 from mtkd_jax.reporting.prepared import describe, sheet_file, shown_tasks, write_sheets
 from mtkd_jax.reporting.progress import SplitProgress
 from mtkd_jax.tasks import Task
-from mtkd_jax.types import UserError
 
 ALL = tuple(datasets.named(name) for name in datasets.NAMES)
 DATASET = flags.DEFINE_string('dataset', None, f'One of {", ".join(datasets.NAMES)}.', allow_override=True)

@@ -2,9 +2,21 @@
 
 from typing import Any
 
-from mtkd_jax.types import UserError
+from mtkd_jax.errors import UserError
 
 CHOICES = ('method', 'weighting', 'backbone', 'tasks', 'optimizer', 'schedule')
+
+# The names there are to choose from. They stand here because `--help` lists them and imports nothing that they name.
+METHODS = ('stl', 'mtl', 'kd_mtl', 'bam', 'sd_mtcnn', 'no_distillation', 'traditional_kd')
+WEIGHTINGS = (
+    *('aligned_mtl', 'cagrad', 'db_mtl', 'dualproj', 'dwa', 'excess_mtl', 'fairgrad', 'famo', 'gls', 'graddrop'),
+    *('gradnorm', 'gradvac', 'imtl', 'mgda', 'moco', 'modo', 'nash_mtl', 'pcgrad', 'rlw', 'sdmgrad', 'stch'),
+    *('uncertainty', 'uniform', 'upgrad'),
+)
+BACKBONES = (
+    *('segnet', 'segnet_sd', 'unet_sd', 'mtan', 'cross_stitch', 'dense', 'split_standard', 'split_wide', 'split_deep'),
+    'lenet_mtl',
+)
 
 
 def parse(argument: str | None) -> dict[str, str]:

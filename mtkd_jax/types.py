@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Array, Bool, Float, Num
 
+from mtkd_jax.errors import UserError as UserError
+
 Variables = Mapping[str, Any]
 """A Flax variable tree: `{'params': ..., 'batch_stats': ...}`."""
 
@@ -13,10 +15,6 @@ MAIN = 'main'
 
 TEACHER, STUDENT, ENSEMBLE = 'teacher', 'student', 'ensemble'
 """The branches of a self-distilled network; `ensemble` is the mean of the other two branches' predictions."""
-
-
-class UserError(Exception):
-    """An error that the user can fix: the message names thing, value and remedy, and is all that a command prints."""
 
 
 class Target(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from mtkd_jax.types import UserError
+from mtkd_jax.errors import UserError
 
 Example = Mapping[str, np.ndarray]
 GOLDEN = (5**0.5 - 1) / 2

@@ -1,9 +1,9 @@
 """Data sets. Each sub-package owns one: its tasks, its config's fields, the user's files, how it is stored.
 
-Importing them, and asking for their tasks, does not import tensorflow-datasets: only opening and preparing does.
+Importing them imports neither jax, which their tasks need, nor tensorflow-datasets, which opening and preparing need.
 """
 
-from mtkd_jax.datasets import cityscapes, glyphs, nyuv2, outside, rooms, svhn_omniglot, taskonomy
+from mtkd_jax.datasets import cityscapes, glyphs, nyuv2, rooms, svhn_omniglot, taskonomy
 from mtkd_jax.datasets.base import DataSet, Preparation, Prepared, Progress, quiet
 from mtkd_jax.datasets.errors import DataError, DataNotPrepared
 
@@ -22,4 +22,8 @@ def named(name: str) -> DataSet:
     Raises:
         UserError: it is neither, or the module lacks what it must have.
     """
-    return HERE[name] if name in HERE else outside.data_set(name, NAMES)
+    if name in HERE:
+        return HERE[name]
+    from mtkd_jax.datasets import outside  # here, because it imports jax, and what knows the names alone does not
+
+    return outside.data_set(name, NAMES)

@@ -6,12 +6,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mtkd_jax.data.sources import Source
 from mtkd_jax.datasets.flags import Flag
-from mtkd_jax.tasks import Task
-from mtkd_jax.types import UserError
+from mtkd_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from mtkd_jax.tasks import Task
 
 Progress = Callable[[str, int, int], None]
 """A callback: (split, examples done, examples in total)."""
@@ -114,7 +116,7 @@ class DataSet:
     name: str
     defaults: Mapping[str, Any]
     task_names: tuple[str, ...]
-    tasks: Callable[[Mapping[str, Any]], dict[str, Task]]
+    tasks: Callable[[Mapping[str, Any]], dict[str, 'Task']]
     check: Callable[[Mapping[str, Any]], None]
     open: Callable[[Mapping[str, Any], str | None], Prepared]
     ready: Callable[[Mapping[str, Any], str | None, Progress], Prepared]
@@ -126,13 +128,17 @@ class DataSet:
 
 
 def from_files(package: str) -> dict[str, Any]:
-    """`open`, `ready` and `prepare` of a data set that `package`'s module `builder` makes from the user's files."""
+    """`tasks`, `open`, `ready` and `prepare` of a data set that is made from the user's files.
+
+    They are in the modules `tasks` and `builder` of `package`. These are not imported before they are needed: tasks
+    import jax, builders tensorflow-datasets.
+    """
 
     def builder() -> Any:
-        # Not before it is needed: tensorflow-datasets takes seconds to import.
         return importlib.import_module(f'{package}.builder')
 
     return {
+        'tasks': lambda data: {task.name: task for task in importlib.import_module(f'{package}.tasks').tasks(data)},
         'open': lambda data, data_dir: builder().opened(data, data_dir),
         'ready': lambda data, data_dir, progress: builder().opened(data, data_dir),
         'prepare': lambda data, how: builder().prepared(data, how),
@@ -146,11 +152,6 @@ def rendered(package: str) -> dict[str, Any]:
         **made,
         'ready': lambda data, data_dir, progress: made['prepare'](data, Preparation('', data_dir, progress)),
     }
-
-
-def by_name(*tasks: Task) -> dict[str, Task]:
-    """The tasks by their names."""
-    return {task.name: task for task in tasks}
 
 
 def known(names: Sequence[str], classes: int) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """What can be wrong with data, said so that the user can fix it."""
 
-from mtkd_jax.types import UserError
+from mtkd_jax.errors import UserError
 
 
 class DataError(UserError):

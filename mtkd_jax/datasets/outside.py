@@ -22,9 +22,9 @@ from mtkd_jax.data import images
 from mtkd_jax.data.sources import Example, Pools, Source
 from mtkd_jax.datasets.base import DataSet, Prepared
 from mtkd_jax.datasets.errors import DataError
+from mtkd_jax.errors import UserError
 from mtkd_jax.tasks import Task
 from mtkd_jax.tasks.gate import Check, admit
-from mtkd_jax.types import UserError
 
 NEEDED = ('TASKS', 'sources')
 Sources = Callable[[Mapping[str, Any]], Mapping[str, Source]]

@@ -1,14 +1,13 @@
-"""Methods: what is minimised, in which stages. Each has a file and a line below (`plan` explains such a file)."""
+"""Methods: what is minimised, in which stages. Each has a file (see `plan`), and its name in `recipe.METHODS`."""
 
+import importlib
 from typing import Any
 
-from mtkd_jax import names
-from mtkd_jax.methods import bam, kd_mtl, mtl, no_distillation, sd_mtcnn, stl, traditional_kd
+from mtkd_jax import names, recipe
 from mtkd_jax.methods.method import Method
 from mtkd_jax.methods.supervised import Supervised
 
-_MODULES = (stl, mtl, kd_mtl, bam, sd_mtcnn, no_distillation, traditional_kd)
-NAMES: dict[str, Any] = {module.__name__.rpartition('.')[2]: module for module in _MODULES}
+NAMES: dict[str, Any] = {name: importlib.import_module(f'{__name__}.{name}') for name in recipe.METHODS}
 """Every method by the name that configs use."""
 
 __all__ = ['NAMES', 'Method', 'Supervised', 'named']

@@ -12,6 +12,9 @@ from mtkd_jax.types import Target
 from mtkd_jax.views import View
 
 BINS = 100_000  # of the training median's histogram; ten times `maximum` fit in
+# Of the legend, from the nearest to the farthest: what `render` gives, without matplotlib, which takes long to import.
+COLOURS = bytes.fromhex('7a0402 fb8022 a1fc3d 2ab9ed 30123b')
+INVERSE_COLOURS = bytes.fromhex('30123b 28bbeb a4fc3b fa7d20 7a0402')
 
 
 def absolute_error(
@@ -61,6 +64,7 @@ def depth(maximum: float = 10.0, inverse: bool = False) -> Task:
         return np.bincount(cells, minlength=BINS)
 
     marks = np.linspace(0, maximum, 5)
+    colours = np.frombuffer(INVERSE_COLOURS if inverse else COLOURS, np.uint8).reshape(5, 3)
 
     return Task(
         name='depth',
@@ -74,9 +78,7 @@ def depth(maximum: float = 10.0, inverse: bool = False) -> Task:
         blend=lambda a, b: (a + b) / 2,
         metrics=metrics.depth_metrics(inverse),
         render=render,
-        legend=legend(
-            [f'{mark:.3g}' if inverse else f'{mark:.3g} m' for mark in marks], render(marks[:, None, None], None)[:, 0]
-        ),
+        legend=legend([f'{mark:.3g}' if inverse else f'{mark:.3g} m' for mark in marks], colours),
         constant=Constant(
             f'median {"inverse depth" if inverse else "depth"} of the training set',
             'inverse_depth_rel' if inverse else 'depth_rel',

@@ -13,6 +13,15 @@ from mtkd_jax.tasks import distances, gate
 from mtkd_jax.tasks.base import Constant, Task, carried, legend
 
 SAME_CLASS = 'same class'  # what `same_class` counts
+# matplotlib's tab20, tab20b and tab20c, written out: it takes long to import, and most who make tasks draw nothing.
+# Even entries of tab20 first: neighbours in the class list then differ in hue, not only in lightness.
+COLOURS = bytes.fromhex(
+    '1f77b4 ff7f0e 2ca02c d62728 9467bd 8c564b e377c2 7f7f7f bcbd22 17becf aec7e8 ffbb78 '
+    '98df8a ff9896 c5b0d5 c49c94 f7b6d2 c7c7c7 dbdb8d 9edae5 393b79 5254a3 6b6ecf 9c9ede '
+    '637939 8ca252 b5cf6b cedb9c 8c6d31 bd9e39 e7ba52 e7cb94 843c39 ad494a d6616b e7969c '
+    '7b4173 a55194 ce6dbd de9ed6 3182bd 6baed6 9ecae1 c6dbef e6550d fd8d3c fdae6b fdd0a2 '
+    '31a354 74c476 a1d99b c7e9c0 756bb1 9e9ac8 bcbddc dadaeb 636363 969696 bdbdbd d9d9d9'
+)
 
 
 def cross_entropy(
@@ -35,17 +44,8 @@ def same_class(a: Float[Array, 'b h w c'], b: Float[Array, 'b h w c']) -> Float[
 
 
 def palette(classes: int) -> np.ndarray:
-    """`classes` distinguishable colours, uint8 [classes 3]."""
-    from matplotlib import colormaps  # here, because most who import tasks draw nothing
-
-    maps = [colormaps[name] for name in ('tab20', 'tab20b', 'tab20c')]
-    # Even entries of the paired map first: neighbours in the class list then differ in hue, not only in lightness.
-    order = [*range(0, 20, 2), *range(1, 20, 2)]
-    colours = [maps[0](i)[:3] for i in order]
-    colours += [m(i)[:3] for m in maps[1:] for i in range(20)]
-    while len(colours) < classes:
-        colours += colours
-    return (np.array(colours[:classes]) * 255).astype(np.uint8)
+    """`classes` colours, uint8 [classes 3]; the first 60 are distinguishable."""
+    return np.resize(np.frombuffer(COLOURS, np.uint8).reshape(-1, 3), (classes, 3))
 
 
 def segmentation(classes: int = 13, names: Sequence[str] = ()) -> Task:

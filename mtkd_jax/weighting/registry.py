@@ -4,15 +4,13 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from mtkd_jax import weighting
+from mtkd_jax import recipe, weighting
 from mtkd_jax.names import module
 from mtkd_jax.types import UserError
 from mtkd_jax.weighting.base import Weighting
 
 # `fixed` is `uniform` with factors in front of the losses, which every weighting can have (`scaled`).
-CONSTRUCTORS: dict[str, Callable[..., Weighting]] = {
-    name: getattr(weighting, name) for name in weighting.__all__ if name not in ('Weighting', 'fixed')
-}
+CONSTRUCTORS: dict[str, Callable[..., Weighting]] = {name: getattr(weighting, name) for name in recipe.WEIGHTINGS}
 FROM_RUN = ('steps_per_epoch', 'seed')
 """Arguments of constructors that a run knows, so that nobody has to set them."""
 

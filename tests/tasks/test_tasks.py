@@ -74,9 +74,15 @@ def test_a_normal_whose_channels_sum_to_zero_is_a_normal():
 
 
 def test_palette_has_a_colour_per_class():
+    from matplotlib import colormaps
+
     from mtkd_jax.tasks.segmentation import palette
 
     assert len(np.unique(palette(40), axis=0)) == 40
+    tab20, *rest = (np.array(colormaps[name].colors) for name in ('tab20', 'tab20b', 'tab20c'))
+    every = np.concatenate([tab20[::2], tab20[1::2], *rest])
+    np.testing.assert_array_equal(palette(60), (every * 255).round())
+    np.testing.assert_array_equal(palette(62)[60:], palette(2))
 
 
 def test_the_training_median_is_as_fine_as_its_range():
@@ -98,9 +104,10 @@ def test_legends_give_the_colours_of_pictures():
     seg = tasks.segmentation(3, ['floor', 'wall', 'sky'])
     assert [word for word, _ in seg.legend] == ['floor', 'wall', 'sky']
     np.testing.assert_array_equal(seg.render(np.array([[[1]]]), None)[0, 0], dict(seg.legend)['wall'])
-    depth = tasks.depth(8.0)
-    assert [word for word, _ in depth.legend] == ['0 m', '2 m', '4 m', '6 m', '8 m']
-    np.testing.assert_array_equal(depth.render(np.array([[[2.0]]]), None)[0, 0], dict(depth.legend)['2 m'])
+    for depth in (tasks.depth(8.0), tasks.depth(8.0, inverse=True)):
+        drawn = depth.render(np.array([0.0, 2, 4, 6, 8]).reshape(1, 5, 1), None)
+        np.testing.assert_array_equal(drawn[0], [colour for _, colour in depth.legend])
+    assert [word for word, _ in tasks.depth(8.0).legend] == ['0 m', '2 m', '4 m', '6 m', '8 m']
     normals = tasks.normals()
     np.testing.assert_array_equal(normals.render(np.array([[[0.0, 0, 1]]]), None)[0, 0], dict(normals.legend)['up'])
     with pytest.raises(ValueError, match='2 names for 3 classes'):

@@ -3,24 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mtkd_jax import names, tasks
+from mtkd_jax import names
 from mtkd_jax.datasets import base
-from mtkd_jax.datasets.cityscapes.classes import COUNTS, class_names
+from mtkd_jax.datasets.cityscapes.classes import COUNTS
 from mtkd_jax.datasets.flags import DEPTH_SCALE, IGNORE_LABEL, SOURCE, Flag
-from mtkd_jax.tasks import Task
-from mtkd_jax.types import UserError
+from mtkd_jax.errors import UserError
 
 DEPTHS = ('inverse', 'metric')
 # Height and width in pixels (papers.md A4); `depth_maximum` in the unit of `depth`.
 DEFAULTS: dict[str, Any] = {'height': 128, 'width': 256, 'classes': 7, 'depth': 'inverse', 'depth_maximum': 0.2}
-
-
-def _tasks(data: Mapping[str, Any]) -> dict[str, Task]:
-    full = {**DEFAULTS, **data}
-    return base.by_name(
-        tasks.segmentation(full['classes'], base.known(class_names(full['classes']), full['classes'])),
-        tasks.depth(full['depth_maximum'], inverse=full['depth'] == 'inverse'),
-    )
 
 
 def _check(data: Mapping[str, Any]) -> None:
@@ -38,7 +29,6 @@ DATA_SET = base.DataSet(
     name='cityscapes',
     defaults=DEFAULTS,
     task_names=('segmentation', 'depth'),
-    tasks=_tasks,
     check=_check,
     flags=(
         SOURCE,

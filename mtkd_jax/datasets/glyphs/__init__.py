@@ -8,12 +8,10 @@ DejaVu fonts that matplotlib ships, and depend on the numbers given and on nothi
 from collections.abc import Mapping
 from typing import Any
 
-from mtkd_jax import tasks
 from mtkd_jax.datasets import base
 from mtkd_jax.datasets.flags import Flag
 from mtkd_jax.datasets.glyphs.classes import CHARACTERS, DIGITS
-from mtkd_jax.tasks import Task
-from mtkd_jax.types import UserError
+from mtkd_jax.errors import UserError
 
 TASKS = ('digits', 'characters')
 DEFAULTS: dict[str, Any] = {
@@ -32,15 +30,6 @@ LIMITS = {
 }
 
 
-def _tasks(data: Mapping[str, Any]) -> dict[str, Task]:
-    classes = {**DEFAULTS, **data}['classes']
-    # Fewer characters are the first of all.
-    names = {'digits': DIGITS, 'characters': CHARACTERS[: classes['characters']]}
-    return base.by_name(
-        *(tasks.classification(name, classes[name], base.known(names[name], classes[name])) for name in TASKS)
-    )
-
-
 def _check(data: Mapping[str, Any]) -> None:
     base.check_ranges('glyphs', data, LIMITS)
     classes = data.get('classes', DEFAULTS['classes'])
@@ -53,7 +42,6 @@ DATA_SET = base.DataSet(
     name='glyphs',
     defaults=DEFAULTS,
     task_names=TASKS,
-    tasks=_tasks,
     check=_check,
     flags=(
         Flag('train', 'digits_train', 'Training digits'),

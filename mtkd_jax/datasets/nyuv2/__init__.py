@@ -3,24 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mtkd_jax import tasks
 from mtkd_jax.datasets import base
 from mtkd_jax.datasets.flags import DEPTH_SCALE, IGNORE_LABEL, SOURCE, Flag
-from mtkd_jax.datasets.nyuv2.files import COUNTS, class_names
-from mtkd_jax.tasks import Task
-from mtkd_jax.types import UserError
+from mtkd_jax.errors import UserError
 
+COUNTS = (13, 40)  # classes
 # Pixels (papers.md A4), metres.
 DEFAULTS: dict[str, Any] = {'height': 288, 'width': 384, 'classes': 13, 'depth_maximum': 10.0}
-
-
-def _tasks(data: Mapping[str, Any]) -> dict[str, Task]:
-    full = {**DEFAULTS, **data}
-    return base.by_name(
-        tasks.segmentation(full['classes'], base.known(class_names(full['classes']), full['classes'])),
-        tasks.depth(full['depth_maximum']),
-        tasks.normals(),
-    )
 
 
 def _check(data: Mapping[str, Any]) -> None:
@@ -32,7 +21,6 @@ DATA_SET = base.DataSet(
     name='nyuv2',
     defaults=DEFAULTS,
     task_names=('segmentation', 'depth', 'normals'),
-    tasks=_tasks,
     check=_check,
     flags=(SOURCE, Flag('classes', 'classes', 'Classes, 13 or 40'), IGNORE_LABEL, DEPTH_SCALE),
     free=('depth_maximum',),

@@ -10,7 +10,7 @@ from mtkd_jax.datasets.errors import DataError
 from mtkd_jax.datasets.files.finding import expanded
 from mtkd_jax.datasets.files.npy_folder import NpyFolder, refuse_given
 from mtkd_jax.datasets.files.reader import Reader
-from mtkd_jax.datasets.nyuv2 import DATA_SET, files, raw
+from mtkd_jax.datasets.nyuv2 import COUNTS, DATA_SET, files, raw
 from mtkd_jax.datasets.storage import opening, writing
 from mtkd_jax.datasets.storage.frames import FramesBuilder
 
@@ -32,7 +32,7 @@ class Nyuv2(FramesBuilder):
         """See `LocalBuilder.config_name`."""
         classes = data['classes']
         # Without their number where it is the default: data that were prepared before 40 could be are still found.
-        return f'{data["height"]}x{data["width"]}' + ('' if classes == files.COUNTS[0] else f'_{classes}classes')
+        return f'{data["height"]}x{data["width"]}' + ('' if classes == COUNTS[0] else f'_{classes}classes')
 
     def classes(self) -> Sequence[str]:
         """See `FramesBuilder.classes`."""

@@ -10,7 +10,8 @@ from mtkd_jax.datasets.errors import DataError
 from mtkd_jax.datasets.files.finding import ordinary
 from mtkd_jax.datasets.files.reader import Frame, check_frame
 from mtkd_jax.datasets.files.surfaces import normals_from_depth, resize_defined, stored_axes
-from mtkd_jax.datasets.nyuv2.files import COUNTS, class_names, tables
+from mtkd_jax.datasets.nyuv2 import COUNTS
+from mtkd_jax.datasets.nyuv2.files import class_names, tables
 from mtkd_jax.files import as_float32
 
 FILE = 'nyu_depth_v2_labeled.mat'

@@ -1,13 +1,9 @@
 """Rendered indoor scenes with exact targets, for machines without data."""
 
-from collections.abc import Mapping
 from typing import Any
 
-from mtkd_jax import tasks
 from mtkd_jax.datasets import base
 from mtkd_jax.datasets.flags import Flag
-from mtkd_jax.datasets.rooms.scenes import CLASSES
-from mtkd_jax.tasks import Task
 
 # Pixels, scenes, metres; NYUv2's classes.
 DEFAULTS: dict[str, Any] = {
@@ -28,22 +24,10 @@ LIMITS = {
 }
 
 
-def _tasks(data: Mapping[str, Any]) -> dict[str, Task]:
-    full = {**DEFAULTS, **data}
-    return base.by_name(
-        tasks.segmentation(full['classes'], base.known(CLASSES, full['classes'])),
-        tasks.depth(full['depth_maximum']),
-        tasks.normals(),
-        tasks.keypoints(),
-        tasks.edges(),
-    )
-
-
 DATA_SET = base.DataSet(
     name='rooms',
     defaults=DEFAULTS,
     task_names=('segmentation', 'depth', 'normals', 'keypoints', 'edges'),
-    tasks=_tasks,
     check=lambda data: base.check_ranges('rooms', data, LIMITS),
     flags=(
         Flag('train', 'train_images', 'Training scenes'),

@@ -3,28 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mtkd_jax import tasks
 from mtkd_jax.datasets import base
 from mtkd_jax.datasets.flags import SOURCE
-from mtkd_jax.datasets.taskonomy.storing import COUNTS, class_names
-from mtkd_jax.tasks import Task
-from mtkd_jax.tasks.normals import PLAIN_AXES
-from mtkd_jax.types import UserError
+from mtkd_jax.errors import UserError
 
+COUNTS = (17, 18)  # classes
 # Height and width in pixels (papers.md B5); 18 classes as in the paper's count; metres.
 DEFAULTS: dict[str, Any] = {'height': 256, 'width': 256, 'classes': 18, 'depth_maximum': 10.0}
-
-
-def _tasks(data: Mapping[str, Any]) -> dict[str, Task]:
-    full = {**DEFAULTS, **data}
-    return base.by_name(
-        tasks.segmentation(full['classes'], base.known(class_names(full['classes']), full['classes'])),
-        tasks.depth(full['depth_maximum']),
-        # The files do not say where their axes point.
-        tasks.normals(axes=PLAIN_AXES),
-        tasks.keypoints(),
-        tasks.edges(),
-    )
 
 
 def _check(data: Mapping[str, Any]) -> None:
@@ -36,7 +21,6 @@ DATA_SET = base.DataSet(
     name='taskonomy',
     defaults=DEFAULTS,
     task_names=('segmentation', 'depth', 'normals', 'keypoints', 'edges'),
-    tasks=_tasks,
     check=_check,
     flags=(SOURCE,),
     own_validation=True,

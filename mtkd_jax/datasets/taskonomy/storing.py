@@ -23,7 +23,6 @@ FAR = 64_500  # steps from which on depth is undefined
 CENTRE = 127  # of the normal files' numbers
 STRENGTH = 65_535  # largest number of the keypoint and edge files
 STRENGTHS = ('keypoints', 'edges')
-COUNTS = (len(CLASSES) - 1, len(CLASSES))
 
 
 def encode(frame: Frame) -> Frame:
