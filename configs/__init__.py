@@ -7,8 +7,8 @@ from types import ModuleType
 
 from ml_collections import ConfigDict
 
-from mtkd_jax.names import suggestion
 from mtkd_jax.errors import UserError
+from mtkd_jax.names import suggestion
 
 NAMES = tuple(sorted(file.stem for file in Path(__file__).parent.glob('[a-z]*.py') if file.stem != 'base'))
 """The configs that `--config=NAME` takes."""

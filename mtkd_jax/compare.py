@@ -3,13 +3,6 @@
 from absl import flags
 
 from mtkd_jax import command
-from mtkd_jax.experiment.models import build_tasks, check_modules
-from mtkd_jax.experiment.results import workdirs
-from mtkd_jax.records import MODEL, stage_folder
-from mtkd_jax.reporting.rows import load_stages
-from mtkd_jax.reporting.seeds import seeds_table
-from mtkd_jax.tasks import Task
-from mtkd_jax.training.folder import load_model
 
 WORKDIRS = flags.DEFINE_list(
     'workdirs', None, 'Workdirs of one recipe with different seeds, or patterns of them, separated by commas.'
@@ -28,6 +21,15 @@ ALLOW_MODULES = flags.DEFINE_bool(
 
 def compare(patterns: list[str], protocol: str, allow_modules: bool = False) -> str:
     """The table of all workdirs that match."""
+    # Here, because --help does without jax and what imports it.
+    from mtkd_jax.experiment.models import build_tasks, check_modules
+    from mtkd_jax.experiment.results import workdirs
+    from mtkd_jax.records import MODEL, stage_folder
+    from mtkd_jax.reporting.rows import load_stages
+    from mtkd_jax.reporting.seeds import seeds_table
+    from mtkd_jax.tasks import Task
+    from mtkd_jax.training.folder import load_model
+
     found = workdirs(patterns)
     tasks: dict[str, Task] = {}
     for workdir, stage in [(path, stage) for path in found for stage in load_stages(path, ())]:

@@ -13,17 +13,20 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from mtkd_jax import command, models
+from mtkd_jax import command
 from mtkd_jax.errors import UserError
-from mtkd_jax.experiment.models import check_fits
 from mtkd_jax.files import read_npz
-from mtkd_jax.models import reference
-from mtkd_jax.training.folder import save_model
+
+MODELS = (
+    *('kd4mtl_segnet', 'kd4mtl_mtan', 'mtan_split_standard', 'mtan_split_wide', 'mtan_split_deep', 'mtan_dense'),
+    'mtan_cross_stitch',
+)
+"""The names of `models.reference.REFERENCES`, which --help lists without jax."""
 
 MODEL = flags.DEFINE_enum(
     'model',
     'kd4mtl_segnet',
-    list(reference.REFERENCES),
+    list(MODELS),
     'Which published model the checkpoint is of.',
     allow_override=True,
 )
@@ -92,6 +95,12 @@ def convert(
     state: dict[str, np.ndarray], tasks: list[str], dataset: str, size: str, out: Path, model: str = 'kd4mtl_segnet'
 ) -> None:
     """Writes the model folder of a checkpoint of `model`; widths and classes are read off its tensors."""
+    # Here, because --help does without jax and what imports it.
+    from mtkd_jax import models
+    from mtkd_jax.experiment.models import check_fits
+    from mtkd_jax.models import reference
+    from mtkd_jax.training.folder import save_model
+
     for name in tasks:
         if name not in reference.HEADS:
             raise UserError(f'`tasks` has {name!r}; the checkpoint holds {", ".join(reference.HEADS)}.')

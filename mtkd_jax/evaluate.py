@@ -7,25 +7,18 @@
 Names and units are those of the metrics (docs/metrics.md): accuracies and IoU in %, depth in metres, angles in degrees.
 """
 
+import importlib
 import json
 import math
 import sys
 import types
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from absl import flags
 
-from mtkd_jax import command, datasets, records
-from mtkd_jax.experiment.evaluation import evaluate
-from mtkd_jax.files import read_npz, wide
-from mtkd_jax.names import choice
-from mtkd_jax.tasks import Task
-from mtkd_jax.tasks.gate import admit, numbers
-from mtkd_jax.training.evaluate import score_arrays
-from mtkd_jax.types import MAIN, UserError
+from mtkd_jax import command
+from mtkd_jax.errors import UserError
 
 MODEL = flags.DEFINE_string('model', None, 'A model folder.', allow_override=True)
 WORKDIR = flags.DEFINE_string('workdir', None, 'A workdir: every model in it is evaluated.', allow_override=True)
@@ -57,89 +50,20 @@ ALLOW_MODULES = flags.DEFINE_bool(
 )
 
 
-BESIDE = ('image', 'names')  # what lies beside predictions and targets in a file
-
-
 class _Callable(types.ModuleType):
     """This module as a function: `mtkd_jax.evaluate` is the library's `evaluate`, also where this was imported."""
 
     def __call__(self, *arguments: Any, **options: Any) -> dict[str, float]:
-        return evaluate(*arguments, **options)
+        return self.evaluate(*arguments, **options)
 
 
 sys.modules[__name__].__class__ = _Callable
 
 
-def score(predictions: Path, targets: Path, classes: int) -> dict[str, float]:
-    """Metrics of predictions from any framework.
-
-    Segmentation may be logits, scores or class ids. Arrays of one channel may leave it out ([n h w]). Of tasks with one
-    answer per image (svhn, omniglot, digits, characters), arrays are class ids [n] or scores [n classes].
-
-    Raises:
-        UserError: a file cannot be read, or an array is missing, unknown or of another shape than its target.
-    """
-    predicted, true = _read(predictions), _read(targets)
-    results: dict[str, float] = {}
-    for name, array in predicted.items():
-        branch, _, task_name = name.rpartition('/')
-        if task_name not in true:
-            raise UserError(f'{targets} has no `{task_name}` for {predictions}: `{name}`; it has {", ".join(true)}.')
-        channels = array.shape[-1]
-        task = _task(task_name, classes)
-        if _has_classes(task) and channels > 1:
-            task = _task(task_name, channels)
-        target = true[task_name]
-        allowed = (1, task.channels) if _has_classes(task) else (task.channels,)
-        if array.shape[:3] != target.shape[:3] or channels not in allowed:
-            raise UserError(f'`{name}` is {array.shape}, its target {target.shape}; both must be [n h w c].')
-        _check_target(task, target, targets)
-        scores = score_arrays(task, array, target)
-        named = {f'{branch}/{k}' if branch not in ('', MAIN) else k: v for k, v in scores.items()}
-        if named.keys() & results.keys():
-            raise UserError(f'{predictions} has `{task_name}` twice, with and without `{MAIN}/`; leave one out.')
-        results.update(named)
-    return results
-
-
-def _task(name: str, classes: int) -> Task:
-    """The task of that name, of the first data set that has it."""
-    offered = {task: found for found in map(datasets.named, reversed(datasets.NAMES)) for task in found.task_names}
-    known = offered[choice('predictions', name, tuple(offered))]
-    default = known.defaults['classes']
-    counted = {**default, name: classes} if isinstance(default, Mapping) else classes
-    return known.tasks({**known.defaults, 'dataset': known.name, 'classes': counted})[name]
-
-
-def _has_classes(task: Task) -> bool:
-    """Whether targets are class ids, of pixels or of whole images."""
-    return bool(np.issubdtype(task.value_dtype, np.integer))
-
-
-def _check_target(task: Task, target: np.ndarray, file: Path) -> None:
-    channels = 1 if _has_classes(task) else task.channels
-    if target.shape[-1] != channels:
-        raise UserError(f'{file}: `{task.name}` is {target.shape}; its last axis must be {channels}.')
-    admit(f'{file}: `{task.name}`', target, task.check)
-
-
-def _as_pictures(array: np.ndarray) -> np.ndarray:
-    """[n h w] as [n h w 1]; of one answer per image, [n] and [n classes] as pictures of 1×1 pixels."""
-    if array.ndim in (1, 2) and array.size:
-        return array.reshape(len(array), 1, 1, -1)
-    return array[..., None] if array.ndim == 3 else array
-
-
-def _read(file: Path) -> dict[str, np.ndarray]:
-    found = {name: array for name, array in read_npz(file).items() if name not in BESIDE}
-    if not found:
-        raise UserError(f'{file} holds no arrays; name them by task: segmentation, depth, normals.')
-    found = {name: _as_pictures(wide(array)) for name, array in found.items()}
-    for name, array in found.items():
-        if array.ndim != 4 or not array.size:
-            raise UserError(f'{file}: `{name}` has shape {array.shape}; give [n h w c], at least one image.')
-        admit(f'{file}: `{name}`', array, numbers)
-    return found
+def __getattr__(name: str) -> Any:
+    """`evaluate`, `score` and its parts. They are elsewhere, because they import what `--help` does without."""
+    place = 'evaluation' if name == 'evaluate' else 'scoring'
+    return getattr(importlib.import_module(f'mtkd_jax.experiment.{place}'), name)
 
 
 def to_json(results: Any) -> str:
@@ -154,6 +78,8 @@ def to_json(results: Any) -> str:
 
 
 def _evaluate(folder: Path) -> dict[str, float]:
+    from mtkd_jax.experiment.evaluation import evaluate
+
     return evaluate(folder, SPLIT.value, DATA_DIR.value, BATCH_SIZE.value, allow_modules=ALLOW_MODULES.value)
 
 
@@ -163,10 +89,14 @@ def main() -> None:
     if len(chosen) != 1 or bool(PREDICTIONS.value) != bool(TARGETS.value):
         raise UserError('Give one of --model=DIR, --workdir=DIR, or --predictions=FILE with --targets=FILE.')
     if PREDICTIONS.value:
+        from mtkd_jax.experiment.scoring import score
+
         results: Any = score(Path(PREDICTIONS.value), Path(command.value(TARGETS)), CLASSES.value)
     elif MODEL.value:
         results = _evaluate(Path(MODEL.value))
     else:
+        from mtkd_jax import records
+
         folders = records.stage_folders(Path(command.value(WORKDIR)), f'{records.MODEL}/model.json')
         if not folders:
             raise UserError(f'{WORKDIR.value} has no finished stage; train first, or give --model=DIR.')

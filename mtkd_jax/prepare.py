@@ -25,9 +25,7 @@ from mtkd_jax import command, datasets, names
 from mtkd_jax.datasets.base import GIVEN
 from mtkd_jax.datasets.flags import SOURCE, fields
 from mtkd_jax.errors import UserError
-from mtkd_jax.reporting.prepared import describe, sheet_file, shown_tasks, write_sheets
 from mtkd_jax.reporting.progress import SplitProgress
-from mtkd_jax.tasks import Task
 
 ALL = tuple(datasets.named(name) for name in datasets.NAMES)
 DATASET = flags.DEFINE_string('dataset', None, f'One of {", ".join(datasets.NAMES)}.', allow_override=True)
@@ -117,6 +115,9 @@ def prepare(data_set: datasets.DataSet, data: Mapping[str, Any], progress: Split
 def main() -> None:
     """Prepares, and says what was found and where it is."""
     data_set, data = chosen()
+    # Here, because --help does without jax and matplotlib.
+    from mtkd_jax.reporting.prepared import describe, sheet_file, shown_tasks, write_sheets
+
     found = None
     try:
         with SplitProgress() as progress:
@@ -125,7 +126,7 @@ def main() -> None:
         wanted = progress.began or not (VERIFY.value or drawn)
         tasks = shown_tasks(data_set, data, found)
         sheets = write_sheets(found, tasks) if wanted else []
-        _tell(found, progress.began, tasks, sheets)
+        _tell(found, describe(found, tasks), progress.began, sheets)
         if VERIFY.value:
             _verify(found)
     except KeyboardInterrupt as interrupt:
@@ -143,8 +144,8 @@ def _verify(data: datasets.Prepared) -> None:
     print(f'Verified: {", ".join(f"{n} examples of {split}" for split, n in data.counts.items())}.')
 
 
-def _tell(data: datasets.Prepared, written: bool, tasks: Sequence[Task], sheets: Sequence[Path]) -> None:
-    print(describe(data, tasks).rstrip())
+def _tell(data: datasets.Prepared, description: str, written: bool, sheets: Sequence[Path]) -> None:
+    print(description.rstrip())
     if written:
         print(f'Written to {data.path}')
     elif not VERIFY.value:

@@ -14,6 +14,7 @@ from absl import flags as absl_flags
 from absl.testing import flagsaver
 
 from mtkd_jax import command, datasets, prepare
+from mtkd_jax.reporting import prepared
 from mtkd_jax.types import UserError
 from tests.datasets import nyuv2_source
 
@@ -280,7 +281,7 @@ def test_ctrl_c_after_preparing_says_what_there_is(parsed, flags, tmp_path, monk
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prepare, 'write_sheets', interrupt)
+    monkeypatch.setattr(prepared, 'write_sheets', interrupt)
     given = {'dataset': 'nyuv2', 'source': str(tmp_path / 'files'), 'data_dir': str(tmp_path / 'out')}
     with flagsaver.flagsaver(**given), pytest.raises(SystemExit) as ended:
         prepare.main()

@@ -2,20 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from mtkd_jax import configs
-from mtkd_jax.data.pipeline import first_examples
-from mtkd_jax.experiment.models import open_model
-from mtkd_jax.experiment.stages import Experiment, experiment
+from mtkd_jax.experiment.stages import experiment
 from mtkd_jax.files import CLOSED, FULL, write_json
-from mtkd_jax.inference import make_predictor
-from mtkd_jax.records import MODEL, RESULTS, stage_folder
-from mtkd_jax.reporting.curves import draw_workdir
-from mtkd_jax.reporting.panels import prediction_panel
 from mtkd_jax.reporting.progress import Progress, SplitProgress
 from mtkd_jax.reporting.report import write_report
 from mtkd_jax.reporting.writers import MetricWriter
@@ -73,11 +65,11 @@ def _run(config: ConfigDict, workdir: Path, stop: StopRequest) -> Path:
         else:
             run_stage(stage, made.mesh, workdir, MetricWriter, Progress, stop)
     with locked(workdir, stop):
-        # After all training, which a picture that cannot be drawn must not keep from its end.
-        for stage in made.stages:
-            if not isinstance(stage, GivenTeacher):
-                _draw_panel(workdir, stage.name, made, config)
-        draw_workdir(workdir, made.tasks)
+        # After all training, which a picture that cannot be drawn must not keep from its end. Imported here, because
+        # matplotlib is not needed before.
+        from mtkd_jax.experiment.drawing import draw
+
+        draw(workdir, made, config)
         return write_report(workdir, {task.name: task for task in made.tasks}, note=made.paper_note)
 
 
@@ -94,26 +86,3 @@ def _make(workdir: Path) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f'`workdir` {workdir} cannot be made ({error.strerror}); give another.') from error
-
-
-def _draw_panel(workdir: Path, stage: str, made: Experiment, config: ConfigDict) -> None:
-    """Draws truth and predictions of a finished stage for the first test images, once."""
-    images: Any = config.panel_images
-    file, results = workdir / 'figures' / f'{stage}.png', stage_folder(workdir, stage) / RESULTS
-    # A stage that was removed and trained again has newer results than its old picture.
-    if images == 0 or (file.exists() and file.stat().st_mtime_ns >= results.stat().st_mtime_ns):
-        return
-    own = config.backbone, config.data.dataset
-    opened = open_model(stage_folder(workdir, stage) / MODEL, allow_modules=own)
-    source = made.data.test.source
-    batch = first_examples(source, opened.tasks, min(images, len(source)))
-    image = np.asarray(batch.image)
-    prediction_panel(
-        images=image,
-        truths={name: np.asarray(target.value) for name, target in batch.targets.items()},
-        masks={name: np.asarray(target.mask) for name, target in batch.targets.items()},
-        predictions=make_predictor(opened.network, opened.variables)(image),
-        tasks=opened.tasks,
-        path=file,
-        title=stage,
-    )

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from mtkd_jax.experiment import run as experiment_run
+from mtkd_jax.experiment import drawing
 from mtkd_jax.experiment.models import build_network
 from mtkd_jax.experiment.run import run
 from mtkd_jax.inference import make_predictor
@@ -98,7 +98,7 @@ def test_a_picture_that_cannot_be_drawn_keeps_no_stage_from_training(rooms, tmp_
 
     config = load('rooms', 'tasks=depth,backbone=tests.shallow', data__data_dir=rooms, panel_images=1)
     with monkeypatch.context() as patched:
-        patched.setattr(experiment_run, 'prediction_panel', fails)
+        patched.setattr(drawing, 'prediction_panel', fails)
         with pytest.raises(RuntimeError, match='no font'):
             run(config, tmp_path)
     results = {stage: tmp_path / 'stages' / stage / 'results.json' for stage in ('stl_depth', 'kd_mtl')}

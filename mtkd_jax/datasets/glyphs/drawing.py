@@ -3,18 +3,18 @@
 import functools
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 EM = 72  # pixels a glyph is drawn at before it is placed
-FONTS = Path(matplotlib.get_data_path()) / 'fonts' / 'ttf'
 
 
 @functools.lru_cache(maxsize=1024)
 def glyph(text: str, font: str) -> np.ndarray:
     """`text` in the DejaVu font `font`, float32 coverage 0..1, square, the glyph centred and as large as fits."""
-    face = ImageFont.truetype(str(FONTS / f'{font}.ttf'), EM)
+    import matplotlib  # here, because glyphs that are rendered already need no fonts
+
+    face = ImageFont.truetype(str(Path(matplotlib.get_data_path(), 'fonts', 'ttf', f'{font}.ttf')), EM)
     left, top, right, bottom = face.getbbox(text)
     side = int(np.ceil(max(right - left, bottom - top)))
     picture = Image.new('L', (side, side))

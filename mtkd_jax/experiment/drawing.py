@@ -1,0 +1,47 @@
+"""The pictures of a workdir: curves, and predictions beside the truth."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from mtkd_jax.data.pipeline import first_examples
+from mtkd_jax.experiment.models import open_model
+from mtkd_jax.experiment.stages import Experiment
+from mtkd_jax.inference import make_predictor
+from mtkd_jax.records import MODEL, RESULTS, stage_folder
+from mtkd_jax.reporting.curves import draw_workdir
+from mtkd_jax.reporting.panels import prediction_panel
+from mtkd_jax.training.given import GivenTeacher
+
+
+def draw(workdir: Path, made: Experiment, config: ConfigDict) -> None:
+    """Draws all there is to draw of a workdir whose stages are finished."""
+    for stage in made.stages:
+        if not isinstance(stage, GivenTeacher):
+            _draw_panel(workdir, stage.name, made, config)
+    draw_workdir(workdir, made.tasks)
+
+
+def _draw_panel(workdir: Path, stage: str, made: Experiment, config: ConfigDict) -> None:
+    """Draws truth and predictions of a finished stage for the first test images, once."""
+    images: Any = config.panel_images
+    file, results = workdir / 'figures' / f'{stage}.png', stage_folder(workdir, stage) / RESULTS
+    # A stage that was removed and trained again has newer results than its old picture.
+    if images == 0 or (file.exists() and file.stat().st_mtime_ns >= results.stat().st_mtime_ns):
+        return
+    own = config.backbone, config.data.dataset
+    opened = open_model(stage_folder(workdir, stage) / MODEL, allow_modules=own)
+    source = made.data.test.source
+    batch = first_examples(source, opened.tasks, min(images, len(source)))
+    image = np.asarray(batch.image)
+    prediction_panel(
+        images=image,
+        truths={name: np.asarray(target.value) for name, target in batch.targets.items()},
+        masks={name: np.asarray(target.mask) for name, target in batch.targets.items()},
+        predictions=make_predictor(opened.network, opened.variables)(image),
+        tasks=opened.tasks,
+        path=file,
+        title=stage,
+    )
