@@ -7,11 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from mtkd_jax import datasets, methods, models
-from mtkd_jax.weighting.registry import CONSTRUCTORS
+from mtkd_jax import cli, convert, datasets, methods, models, recipe, weighting
+from mtkd_jax.models.reference import REFERENCES
+from tests import recipes
 
 ROOT = Path(__file__).parents[1]
+TRAINING = ('grain', 'matplotlib', 'orbax', 'tensorboardX', 'tensorflow_datasets')
+HEAVY = (*TRAINING, 'PIL', 'chex', 'flax', 'h5py', 'jax', 'jaxtyping', 'optax', 'scipy', 'tensorflow', 'torch')
+"""What takes long to import."""
 
 
 def main(*flags, cwd=ROOT, module='mtkd_jax.main', **environment):
@@ -25,6 +30,13 @@ def main(*flags, cwd=ROOT, module='mtkd_jax.main', **environment):
     )
 
 
+def imported(*flags, **options):
+    """The packages that a command imports, and the command when it is done."""
+    done = main(*flags, **options, PYTHONPROFILEIMPORTTIME='1')
+    lines = [line for line in done.stderr.splitlines() if line.startswith('import time:')]
+    return {line.rpartition('|')[2].strip().partition('.')[0] for line in lines}, done
+
+
 @pytest.mark.parametrize(
     ('flags', 'message'),
     [
@@ -34,11 +46,14 @@ def main(*flags, cwd=ROOT, module='mtkd_jax.main', **environment):
             ['--config=rooms', '--config.method_settings.weight.depth=1'],
             "Did you mean 'method_settings.weights.depth'?",
         ),
-        (['--config=rooms:method=stl,task=depth'], "The recipe has no 'task'"),
+        (['--config=rooms:method=stl,task=depth', '--workdir=x'], "The recipe has no 'task'"),
         (['--config=rooms', '--epochs=1'], '--epochs is a field of the config; set it with --config.epochs='),
         (['--config=rooms', '--learnin_rate=1'], 'Did you mean --config.learning_rate?'),
         (['--config=rooms', '--config.widths[0]=4'], 'give the whole value, such as --config.widths=(8,8,8,8,8)'),
-        (['--config=rooms:epochs=3'], "'epochs' is a field of its own, not of the recipe: --config.epochs=3"),
+        (
+            ['--config=rooms:epochs=3', '--workdir=x'],
+            "'epochs' is a field of its own, not of the recipe: --config.epochs=3",
+        ),
         (
             ['--config=rooms', '--workdir=x', '--config.schedule_settings.halve_at_epochs=("a",)'],
             '`schedule_settings.halve_at_epochs` is',
@@ -70,7 +85,9 @@ def test_flags_that_do_not_fit_are_one_line(flags, message):
 def test_show_prints_every_field_and_what_was_set(by_file, tmp_path):
     given = ['--config=rooms:method=mgda', '--show', '--config.epochs=3']
     (tmp_path / 'flags').write_text('\n'.join(given))
-    shown = main(*([f'--flagfile={tmp_path / "flags"}'] if by_file else given)).stdout.splitlines()
+    packages, done = imported(*([f'--flagfile={tmp_path / "flags"}'] if by_file else given))
+    shown = done.stdout.splitlines()
+    assert packages.isdisjoint(TRAINING)
     assert "method = 'mtl'" in shown
     assert 'epochs = 3' in shown
     assert "weighting_settings.normalisation = 'none'" in shown
@@ -78,9 +95,50 @@ def test_show_prints_every_field_and_what_was_set(by_file, tmp_path):
 
 
 def test_help_lists_what_there_is():
+    assert tuple(methods.NAMES) == recipe.METHODS
+    assert tuple(name for name in weighting.__all__ if name not in ('Weighting', 'fixed')) == recipe.WEIGHTINGS
+    assert tuple(models.BACKBONES) == recipe.BACKBONES
+    assert tuple(REFERENCES) == convert.MODELS
     said = main('--help').stdout
-    for name in (*methods.NAMES, *CONSTRUCTORS, *models.BACKBONES, *datasets.NAMES, 'keypoints', 'configs/base.py'):
+    names = (*recipe.METHODS, *recipe.WEIGHTINGS, *recipe.BACKBONES, *datasets.NAMES, 'keypoints', 'configs/base.py')
+    for name in names:
         assert name in said, name
+
+
+@pytest.mark.parametrize('command', cli.COMMANDS)
+def test_help_imports_nothing_that_takes_long(command):
+    packages, done = imported(command, '--help', module='mtkd_jax.cli')
+    assert 'mtkd_jax' in packages
+    assert packages.isdisjoint(HEAVY)
+    assert '--help' in done.stdout
+
+
+@pytest.mark.parametrize(
+    ('command', 'flags'),
+    [
+        ('main', ['--config=rooms:method=mgda']),
+        ('main', ['--config=rooms', '--workdri=x', '--config.epochs=2']),
+        ('prepare', ['--dataset=room']),
+        ('evaluate', ['--modle=x']),
+        ('predict', ['--model=x', '--inputs=x']),
+        ('compare', []),
+        ('convert', ['--out=/dev/null']),
+    ],
+)
+def test_flags_that_are_missing_or_unknown_are_refused_at_once(command, flags):
+    packages, done = imported(*flags, module=f'mtkd_jax.{command}')
+    assert 'error: ' in done.stderr
+    assert packages.isdisjoint(HEAVY)
+
+
+def test_predicting_imports_nothing_that_only_training_needs(tmp_path):
+    model = recipes.model(tmp_path / 'model', ['normals'], backbone='tests.shallow')
+    Image.new('RGB', (64, 32)).save(tmp_path / 'a.png')
+    given = [f'--model={model}', f'--inputs={tmp_path / "a.png"}', f'--out={tmp_path / "out"}', '--allow_modules']
+    packages, done = imported(*given, module='mtkd_jax.predict')
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / 'out/a_normals.png').is_file()
+    assert packages.isdisjoint(TRAINING)
 
 
 def test_one_command_has_the_others():
@@ -88,7 +146,6 @@ def test_one_command_has_the_others():
     assert "Did you mean 'predict'?" in main('predct', module='mtkd_jax.cli').stderr
     assert 'evaluate' in main('--help', module='mtkd_jax.cli').stdout
     assert "method = 'kd_mtl'" in main('main', '--config=rooms', '--show', module='mtkd_jax.cli').stdout
-    assert '--allow_modules' in main('predict', '--help', module='mtkd_jax.cli').stdout.replace('[no]', '')
 
 
 def test_configs_are_those_of_the_package_that_runs(tmp_path):

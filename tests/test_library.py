@@ -57,9 +57,11 @@ def test_importing_the_package_takes_no_time():
     assert float(python(code)) < 0.3
 
 
-@pytest.mark.parametrize('name', ['weighting', 'task_gradients', 'distill', 'tasks'])
+@pytest.mark.parametrize('name', ['weighting', 'task_gradients', 'distill', 'tasks', 'load', 'run'])
 def test_parts_come_without_what_they_do_not_use(name):
-    heavy = ('orbax.checkpoint', 'grain', 'matplotlib', 'tensorflow_datasets', 'tensorflow', 'torch')
+    heavy = ('matplotlib', 'tensorflow_datasets', 'tensorflow', 'torch')
+    if name != 'run':
+        heavy += ('orbax.checkpoint', 'grain', 'tensorboardX')
     code = f'import sys, mtkd_jax as mt; mt.{name}; print([m for m in {heavy} if m in sys.modules])'
     assert python(code).strip() == '[]'
 
