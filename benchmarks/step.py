@@ -18,7 +18,7 @@ was compared, its seconds, their range, and the ratio.
 
 With `--against`, the step in PyTorch (benchmarks/torch_step.py; `kd_mtl` and `uniform` on `segnet`) starts from the
 same weights, on the same batch, on the same device. Before anything is timed, both are computed once in float32 with
-full precision: every loss must agree to 1e-4, and the norm of the gradient to 1e-2. Then they take turns, in five
+full precision: every loss must agree to 1e-3, and the norm of the gradient to 5e-2. Then they take turns, in five
 rounds, so that other work of the machine slows both. `ratio` is PyTorch's median ÷ ours: above 1 we are faster. On a
 GPU, both may use TF32 or neither, as `JAX_DEFAULT_MATMUL_PRECISION` says (JAX's default: both). On a CPU, PyTorch has
 as many threads as this process may use cores, or `--threads`; `taskset -c 0` gives both sides one core. Its threads
@@ -63,6 +63,7 @@ WIDTHS = flags.DEFINE_list(
 SIZE = flags.DEFINE_string('size', '96x128', 'Height x width.', allow_override=True)
 BATCH = flags.DEFINE_integer('batch', 2, 'Images per step.', allow_override=True)
 DTYPE = flags.DEFINE_enum('dtype', 'float32', ['float32', 'bfloat16'], 'Compute type.', allow_override=True)
+CACHED = flags.DEFINE_bool('cached', False, 'Ours reads what teachers say of the images, as with `cache_teachers`.')
 THREADS = flags.DEFINE_integer('threads', 0, 'Threads of PyTorch on a CPU; 0: a thread per core.', allow_override=True)
 STEPS = flags.DEFINE_integer('steps', 10, 'Timed steps of each side.', allow_override=True)
 POINTS = flags.DEFINE_list('points', [], 'Distilled features of kd_mtl; all by default.', allow_override=True)
@@ -71,8 +72,8 @@ COMPARED = flags.DEFINE_enum('against', None, AGAINST, 'A step in PyTorch to com
 EPOCH, EPOCHS = 397, 200  # steps and epochs of NYUv2: the schedule belongs to the step
 ROUNDS = 5
 WARM = 2  # steps of each side that are not timed
-LOSSES = 1e-4  # the largest relative difference that counts as the same
-GRADIENT = 1e-2  # of the norm: float32 gradients of fresh small networks are a thousandth off those in float64
+LOSSES = 1e-3  # the largest relative difference that counts as the same; rounding grows through 26 normalised layers
+GRADIENT = 5e-2  # of the norm; at full width the two layouts of PyTorch differ by 1e-2 from each other
 
 
 class Side(Protocol):
@@ -93,7 +94,7 @@ class Ours:
         operations, transferred: floating-point operations and bytes of a step, as XLA counts them.
     """
 
-    def __init__(self, config: ConfigDict, batch: Batch) -> None:
+    def __init__(self, config: ConfigDict, batch: Batch, cached: bool = False) -> None:
         planned: Any = plans(config)
         self.plan = planned[-1]
         method, mesh = self.plan.method, sharding.make_mesh(1)
@@ -119,9 +120,13 @@ class Ours:
             EPOCHS * EPOCH,
             config.get('weighting_settings', {}).get('gramian_of', 'parameters'),
             factors=None if self.plan.balance == 'none' else config.task_weights.to_dict(),
+            teach=not cached,
         )
+        self._given = self.frozen
+        if cached:
+            self._given = jax.device_put(jax.jit(method.teach)(self.frozen, batch.image), sharding.batched(mesh))
         began = time.perf_counter()
-        self._step = compile_step(step, mesh).lower(self._state, self.frozen, self._batch).compile()
+        self._step = compile_step(step, mesh, teach=not cached).lower(self._state, self._given, self._batch).compile()
         self.compile_seconds = time.perf_counter() - began
         counted: Any = self._step.cost_analysis()
         self.operations, self.transferred = counted['flops'], counted['bytes accessed']
@@ -133,7 +138,7 @@ class Ours:
 
     def run(self) -> dict[str, jax.Array]:
         """See `Side.run`; the step's scalars."""
-        self._state, scalars = self._step(self._state, self.frozen, self._batch)
+        self._state, scalars = self._step(self._state, self._given, self._batch)
         jax.block_until_ready((self._state, scalars))
         return scalars
 
@@ -223,6 +228,8 @@ def config_of() -> ConfigDict:
             raise UserError(f'`points` is given, but {METHOD.value} distils no features; leave it out.')
         config.method_settings.points = tuple(POINTS.value)
     check_config(config)
+    if CACHED.value and 'teachers' not in config.method_settings:
+        raise UserError(f'--cached is given, but {METHOD.value} has no teachers; leave it out.')
     if STEPS.value < 1:
         raise UserError(f'`steps` is {STEPS.value}; it must be at least 1.')
     if THREADS.value < 0:
@@ -313,7 +320,7 @@ def measure() -> None:
         os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
     batch = random_batch(config.batch_size, config.data.height, config.data.width)
     mesh = sharding.make_mesh(1)
-    ours = Ours(config, batch)
+    ours = Ours(config, batch, CACHED.value)
     ours.run()
     memory = device.peak_memory_bytes(mesh) / 2**30
     sides: list[Side] = [ours]
@@ -326,6 +333,7 @@ def measure() -> None:
     bound = max(ours.operations / rate, ours.transferred / bytes_per_second)
     found = {
         'method': METHOD.value,
+        'cached_teachers': CACHED.value,
         'backbone': config.backbone,
         'widths': list(config.widths),
         'points': list(config.method_settings.get('points', ())),

@@ -139,8 +139,11 @@ def main() -> None:
         print(show(config))
         return
     workdir = Path(command.value(WORKDIR))
-    from mtkd_jax.experiment.run import run  # here, because --help and --show do without
+    # Here, because --help and --show do without.
+    from mtkd_jax.experiment.run import run
+    from mtkd_jax.training.compiled import keep_compiled
 
+    keep_compiled()
     with StopRequest((signal.SIGTERM, signal.SIGINT)) as stop:
         try:
             report = run(config, workdir, stop)

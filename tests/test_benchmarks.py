@@ -34,9 +34,10 @@ def figures(*flags):
     return json.loads(text), row.strip('| ').split(' | ')
 
 
-@pytest.mark.parametrize(('method', 'points'), [('kd_mtl', ['last']), ('mgda', [])])
-def test_a_step_is_measured(method, points):
-    found, row = figures(f'--method={method}', *(f'--points={p}' for p in points), '--dtype=bfloat16')
+@pytest.mark.parametrize(('method', 'points', 'more'), [('kd_mtl', ['last'], ['--cached']), ('mgda', [], [])])
+def test_a_step_is_measured(method, points, more):
+    found, row = figures(f'--method={method}', *(f'--points={p}' for p in points), '--dtype=bfloat16', *more)
+    assert found['cached_teachers'] == bool(more)
     assert (found['method'], found['backbone'], found['points']) == (method, 'segnet', points)
     assert (found['size'], found['batch'], found['dtype'], found['device']) == ('64x64', 2, 'bfloat16', 'cpu ×1')
     least, most = found['step_seconds_range']
@@ -85,7 +86,7 @@ def test_sides_that_differ_are_not_compared():
     ours = {'loss/depth': 2.0, 'gradient_norm': 3.0, 'weight/depth': 1.0}
     found = step.differences(ours, {'loss/depth': 2.0001, 'gradient_norm': 3.003})
     assert found == {'loss/depth': pytest.approx(5e-5), 'gradient_norm': pytest.approx(1e-3)}
-    for other in ({'loss/depth': 2.001}, {'loss/depth': float('nan')}, {'gradient_norm': 3.3}):
+    for other in ({'loss/depth': 2.003}, {'loss/depth': float('nan')}, {'gradient_norm': 3.3}):
         with pytest.raises(UserError, match=r'do not compute the same: `(loss/depth|gradient_norm)` is'):
             step.differences(ours, other)
 

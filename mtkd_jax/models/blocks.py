@@ -5,6 +5,9 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
+from flax.linen.dtypes import promote_dtype
+from jax import lax
 from jaxtyping import Array, Float
 
 from mtkd_jax.tasks import Task
@@ -52,17 +55,35 @@ class ConvBlock(nn.Module):
         return x
 
 
-class Head(nn.Module):
-    """A task's predictor: conv3×3(width) then conv1×1(channels), no nonlinearity between (papers.md A6)."""
+class Kernel(nn.Module):
+    """The parameters of a convolution, `kernel` and `bias`, as `nn.Conv` makes them."""
 
-    width: int
-    channels: int
-    dtype: Any = None
+    shape: tuple[int, int, int, int]
 
     @nn.compact
-    def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b h w k']:
-        x = nn.Conv(self.width, (3, 3), kernel_init=XAVIER, dtype=self.dtype, name='conv')(x)
-        return nn.Conv(self.channels, (1, 1), kernel_init=XAVIER, dtype=self.dtype, name='out')(x)
+    def __call__(self) -> tuple[Float[Array, 'kh kw c k'], Float[Array, 'k']]:
+        bias = nn.initializers.zeros_init()
+        return self.param('kernel', XAVIER, self.shape), self.param('bias', bias, self.shape[-1:])
+
+
+class Head(nn.Module):
+    """A task's predictor: conv3×3(width) then conv1×1(channels), no nonlinearity between (papers.md A6).
+
+    Two linear maps are one: gives kernel and bias of the conv3×3(channels) that is their product, which takes a
+    fraction of the operations. `inputs`: channels of the feature map.
+    """
+
+    inputs: int
+    width: int
+    channels: int
+
+    @nn.compact
+    def __call__(self) -> tuple[Float[Array, '3 3 c k'], Float[Array, 'k']]:
+        kernel, bias = Kernel((3, 3, self.inputs, self.width), name='conv')()
+        out_kernel, out_bias = Kernel((1, 1, self.width, self.channels), name='out')()
+        # In float32, whatever the compute type: there are few of them.
+        kernel = jnp.einsum('ijcw,wk->ijck', kernel, out_kernel[0, 0], precision='highest')
+        return kernel, jnp.einsum('w,wk->k', bias, out_kernel[0, 0], precision='highest') + out_bias
 
 
 def predictions(
@@ -70,11 +91,28 @@ def predictions(
 ) -> dict[str, Float[Array, 'b h w k']]:
     """Every task's prediction, float32, by `head_<task>`: a `Head` of `width` on the task's features [b h w c].
 
-    `features`: one map for all tasks, or one for each. To be called where a network's layers are made.
+    `features`: one map for all tasks, which is then convolved once, or one for each. To be called where a network's
+    layers are made.
     """
-    found = {}
-    for task in tasks:
-        x = features[task.name] if isinstance(features, Mapping) else features
-        raw = Head(width, task.channels, dtype, name=f'head_{task.name}')(x)
-        found[task.name] = task.activate(raw.astype(jnp.float32))
-    return found
+    if not tasks:
+        return {}
+    maps = [features[task.name] if isinstance(features, Mapping) else features for task in tasks]
+    heads = [
+        Head(x.shape[-1], width, task.channels, name=f'head_{task.name}')() for task, x in zip(tasks, maps, strict=True)
+    ]
+    if isinstance(features, Mapping):
+        raw = [convolved(x, *head, dtype) for x, head in zip(maps, heads, strict=True)]
+    else:
+        kernels, biases = zip(*heads, strict=True)
+        together = convolved(features, jnp.concatenate(kernels, -1), jnp.concatenate(biases), dtype)
+        ends = np.cumsum([task.channels for task in tasks])[:-1]
+        raw = jnp.split(together, ends, axis=-1)
+    return {task.name: task.activate(x.astype(jnp.float32)) for task, x in zip(tasks, raw, strict=True)}
+
+
+def convolved(
+    x: Float[Array, 'b h w c'], kernel: Float[Array, '3 3 c k'], bias: Float[Array, 'k'], dtype: Any
+) -> Float[Array, 'b h w k']:
+    """`x` convolved, padded with zeros to its own size; computed in `dtype`, None: in that of the arguments."""
+    x, kernel, bias = promote_dtype(x, kernel, bias, dtype=dtype)
+    return lax.conv_general_dilated(x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')) + bias

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from mtkd_jax import ops
 from mtkd_jax.models.backbone import by_child
-from mtkd_jax.models.blocks import XAVIER, ConvBlock, Head, batch_norm, narrower, perturbable
+from mtkd_jax.models.blocks import XAVIER, ConvBlock, Head, batch_norm, convolved, narrower, perturbable
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import ENSEMBLE, MAIN, STUDENT, TEACHER, Outputs
 
@@ -63,7 +63,8 @@ class TeacherDecoder(nn.Module):
             x = ConvBlock(width, CONVS[i], self.dtype, name=f'block_{i}')(x, train=train)
             if self.attention:
                 x = Attention(self.dtype, name=f'attention_{i}')(x, train=train)
-        return Head(self.widths[0], self.task.channels, self.dtype, name='head')(x)
+        head = Head(x.shape[-1], self.widths[0], self.task.channels, name='head')()
+        return convolved(x, *head, self.dtype)
 
 
 class StudentBranch(nn.Module):

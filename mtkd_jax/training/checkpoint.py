@@ -60,7 +60,12 @@ class Checkpointer:
 
     def __init__(self, folder: Path) -> None:
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=2, create=True, enable_async_checkpointing=True, temporary_path_class=Durable
+            max_to_keep=2,
+            create=True,
+            enable_async_checkpointing=True,
+            # A scheduler may suspend a run for hours in the middle of a save.
+            async_options=ocp.options.AsyncOptions(timeout_secs=7 * 24 * 3600),
+            temporary_path_class=Durable,
         )
         self._folder = folder.absolute()
         with contextlib.ExitStack() as opening:

@@ -14,7 +14,7 @@ def keep_compiled() -> None:
     It is a folder of $XDG_CACHE_HOME or ~/.cache, one for each kind of processor: what is compiled for one may not run
     on another. Removing the folder loses nothing.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values['jax_compilation_cache_dir'] is None:
         jax.config.update('jax_compilation_cache_dir', str(_folder()))
 
 

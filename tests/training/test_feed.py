@@ -70,8 +70,8 @@ def stage(folder, placement='host', cache='off', dtype='float32', devices=1, **c
     )
 
 
-def trained(folder, *about, stops=(), devices=1, records=None, **changes):
-    made = stage(folder, *about, devices=devices, **changes)
+def trained(folder, *about, stops=(), devices=1, records=None, fields=None, **changes):
+    made = dataclasses.replace(stage(folder, *about, devices=devices, **changes), **(fields or {}))
     for questions in stops:
         with pytest.raises(StoppedError):
             small.train(Loop(made, small.mesh(devices), folder, StopAfter(questions)))
@@ -190,3 +190,32 @@ def test_bytes_are_counted_as_they_are_stored():
     split = SPLITS['dense']()
     image, depth, normals = 32 * 32 * 3, 32 * 32 * 4, 32 * 32 * 3 * 4
     assert resident.size(split, ('depth', 'normals')) == 10 * (image + depth + normals)
+
+
+VARIED = {
+    'bfloat16': {'method': {'dtype': jnp.bfloat16}},
+    'averages': {'fields': {'ema_decay': 0.9, 'accumulate_steps': 2}},
+    'augmented': {'augment': 'scale_crop_flip'},
+    'batch statistics': {'method': {'teacher_batch_stats': True}},
+}
+
+
+@pytest.mark.parametrize('name', VARIED)
+def test_features_go_together(tmp_path, name):
+    """Everything that changes results, beside everything that must not, all at once: two devices, data there, many
+    steps in one call, cached teachers where they may be, and a run that is stopped."""
+    changes = VARIED[name]
+    cache = 'off' if name in ('augmented', 'batch statistics') else 'memory'
+    found = []
+    for way, more in (('plain', {}), ('one call', {'cache': cache, 'devices': 2, 'stops': (2,)})):
+        cached, records = more.pop('cache', 'off'), small.Records()
+        placement = 'host' if way == 'plain' else way
+        trained(tmp_path / way, placement, cached, records=records, **more, **changes)
+        # Of a run that was stopped, what comes after.
+        found.append([r for r in records if r['step'] > 4])
+    (plain, other) = found
+    assert ('ema/depth_abs' in plain[-1]) == (name == 'averages')
+    for mine, theirs in zip(other, plain, strict=True):
+        for key in (key for key in theirs if key.startswith(('loss/', 'distillation/'))):
+            tolerance = 0.03 if name == 'bfloat16' or mine['split'] != 'train' else 1e-3
+            assert mine[key] == pytest.approx(theirs[key], rel=tolerance), (mine['step'], key)
