@@ -34,8 +34,10 @@ Compile = Callable[[Any, Any], Any]
 class Feed(Protocol):
     """Takes a state through the steps that are left."""
 
-    waited: float
-    """Seconds spent waiting for batches."""
+    @property
+    def waited(self) -> float:
+        """Seconds that the host has spent waiting for batches to be read; 0 where they are gathered on the device."""
+        ...
 
     def peek(self) -> Batch:
         """The batch of the next step."""
@@ -50,13 +52,40 @@ class Feed(Protocol):
         ...
 
 
+class Clock:
+    """Adds up the seconds that somebody waits for batches."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def timed(self, batches: Batches) -> Batches:
+        """The same batches."""
+        with closing(batches):
+            while True:
+                began = time.monotonic()
+                batch = next(batches, None)
+                self.seconds += time.monotonic() - began
+                if batch is None:
+                    return
+                yield batch
+
+
 def given_batches(
-    split: Split, mesh: Mesh, frozen: Any, start: Position, end: int, residence: Residence | None
+    split: Split,
+    mesh: Mesh,
+    frozen: Any,
+    start: Position,
+    end: int,
+    residence: Residence | None,
+    clock: Clock,
 ) -> Given:
-    """Batches from `start` to the end of epoch `end` - 1; `frozen`: the variables, or a `Cache` of what they say."""
+    """Batches from `start` to the end of epoch `end` - 1.
+
+    `frozen`: the variables, or a `Cache` of what they say; `clock`: counts the waiting for what the host reads.
+    """
     if residence is None:
         # The loader reads the next epoch while one is evaluated.
-        batches = sharding.on_device(split.epochs(start.epoch, end, start.batch), mesh)
+        batches = sharding.on_device(clock.timed(split.epochs(start.epoch, end, start.batch)), mesh)
     else:
         batches = _gathered(split, mesh, start, end, residence)
     numbers = _numbers(split, start, end)
@@ -79,11 +108,15 @@ def _numbers(split: Split, start: Position, end: int) -> Generator[np.ndarray, N
 class Streamed:
     """One step at a time."""
 
-    def __init__(self, step: Any, compiled: Compile, pairs: Given) -> None:
-        self._jitted, self._compiled, self._pairs = step, compiled, pairs
+    def __init__(self, step: Any, compiled: Compile, pairs: Given, clock: Clock) -> None:
+        self._jitted, self._compiled, self._pairs, self._clock = step, compiled, pairs, clock
         self._step: Any = None
         self._next: tuple[Any, Batch] | None = None
-        self.waited = 0.0
+
+    @property
+    def waited(self) -> float:
+        """See `Feed.waited`."""
+        return self._clock.seconds
 
     def peek(self) -> Batch:
         """See `Feed.peek`."""
@@ -103,9 +136,7 @@ class Streamed:
 
     def _ready(self) -> tuple[Any, Batch]:
         if self._next is None:
-            began = time.monotonic()
             self._next = next(self._pairs)
-            self.waited += time.monotonic() - began
         return self._next
 
 
@@ -147,7 +178,11 @@ class Chunked:
         )
         self._run: Any = None
         self._each = 0.0
-        self.waited = 0.0
+
+    @property
+    def waited(self) -> float:
+        """See `Feed.waited`: never."""
+        return 0.0
 
     def peek(self) -> Batch:
         """See `Feed.peek`."""

@@ -20,7 +20,7 @@ from mtkd_jax.training import resident, sharding, taught
 from mtkd_jax.training.checkpoint import Checkpointer, Position
 from mtkd_jax.training.diagnostics import diagnosis
 from mtkd_jax.training.evaluate import Evaluator
-from mtkd_jax.training.feed import Chunked, Feed, Streamed, given_batches
+from mtkd_jax.training.feed import Chunked, Clock, Feed, Streamed, given_batches
 from mtkd_jax.training.folder import load_model, save_model, weights_digest
 from mtkd_jax.training.selection import validation_score
 from mtkd_jax.training.stage import Stage
@@ -183,7 +183,9 @@ class Loop:
         if residence is not None and stage.steps_in_one_call and isinstance(cache, Memory | None):
             return Chunked(step, self._compiled, self.train, mesh, given, start, residence)
         jitted = compile_step(step, mesh, teach=cache is None)
-        return Streamed(jitted, self._compiled, given_batches(self.train, mesh, given, start, end, residence))
+        clock = Clock()
+        pairs = given_batches(self.train, mesh, given, start, end, residence, clock)
+        return Streamed(jitted, self._compiled, pairs, clock)
 
     def _cache(self, frozen: Variables, epochs: int) -> Cache | None:
         """What the teachers say of every image, where it is worth keeping: None elsewhere."""

@@ -146,11 +146,14 @@ def _written(folder: Path, last: int) -> list[records.Record]:
 def _timing(written: list[records.Record], loop: Loop, mesh: Mesh) -> dict[str, Any]:
     windows = [record for record in written if record['split'] == 'train']
     step_seconds = median([window['seconds'] / window['steps'] for window in windows])
+    seconds = sum(window['seconds'] for window in windows)
     return {
         'step_seconds': step_seconds,
         'images_per_second': loop.train.train_batch_size * loop.train.process_count / step_seconds,
         'peak_memory_bytes': device.peak_memory_bytes(mesh),
-        'train_seconds': sum(window['seconds'] for window in windows),
+        'train_seconds': seconds,
+        # Records of earlier versions do not say it.
+        'waiting_share': sum(window.get('waiting', 0.0) * window['seconds'] for window in windows) / max(seconds, 1e-9),
         'compile_seconds': loop.compile_seconds,
         'device': device.describe(mesh),
         'jax': jax.__version__,

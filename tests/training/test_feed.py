@@ -103,6 +103,8 @@ def test_data_on_the_devices_change_no_result_and_resume_exactly(unbroken, tmp_p
     records = small.Records()
     whole = trained(tmp_path / 'whole', placement, records=records)
     assert_alike(records, unbroken[1])
+    waiting = [[r['waiting'] for r in found if r['split'] == 'train'] for found in (records, unbroken[1])]
+    assert max(waiting[0]) == 0 < max(waiting[1]) <= 1
     assert_identical(trained(tmp_path / 'parts', placement, stops=(0, 1)), whole)
 
 
