@@ -14,6 +14,7 @@ from mtkd_jax.types import STUDENT, TEACHER, UserError
 
 FORMAT = 2  # of settings and results; those written before they had a number are of format 1
 SETTINGS, RESULTS, METRICS = 'settings.json', 'results.json', 'metrics.jsonl'
+CHOICES = 'choices.json'
 # Folders.
 MODEL, MODEL_EMA, BEST, CHECKPOINTS, TENSORBOARD = 'model', 'model_ema', 'best', 'checkpoints', 'tensorboard'
 
@@ -57,6 +58,23 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
             f'{file} was written by {age} version of mtkd_jax (format {written}, this is {FORMAT}); {again}.'
         )
     return settings
+
+
+def read_choices(folder: Path) -> dict[str, Any]:
+    """What `auto` meant when the stage in `folder` was begun, by field; empty where none is begun.
+
+    A run that continues does the same, whatever memory is free now.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    file = folder / CHOICES
+    return read_json(file, f'remove {file}') if file.is_file() else {}
+
+
+def write_choices(folder: Path, choices: Mapping[str, str]) -> None:
+    """Keeps what `auto` means in the stage."""
+    write_json(folder / CHOICES, dict(choices))
 
 
 def write_results(folder: Path, results: Mapping[str, Any]) -> None:

@@ -34,10 +34,10 @@ def figures(*flags):
     return json.loads(text), row.strip('| ').split(' | ')
 
 
-@pytest.mark.parametrize(('method', 'points', 'more'), [('kd_mtl', ['last'], ['--cached']), ('mgda', [], [])])
-def test_a_step_is_measured(method, points, more):
-    found, row = figures(f'--method={method}', *(f'--points={p}' for p in points), '--dtype=bfloat16', *more)
-    assert found['cached_teachers'] == bool(more)
+@pytest.mark.parametrize(('method', 'points'), [('kd_mtl', ['last'])])
+def test_a_step_is_measured(method, points):
+    found, row = figures(f'--method={method}', *(f'--points={p}' for p in points), '--dtype=bfloat16', '--cached')
+    assert found['cached_teachers']
     assert (found['method'], found['backbone'], found['points']) == (method, 'segnet', points)
     assert (found['size'], found['batch'], found['dtype'], found['device']) == ('64x64', 2, 'bfloat16', 'cpu ×1')
     least, most = found['step_seconds_range']

@@ -74,6 +74,11 @@ def check(config: ConfigDict) -> None:
     choice('data.placement', config.data.placement, PLACEMENTS)
     choice('cache_teachers', config.cache_teachers, taught.CHOICES)
     choice('cache_dtype', config.cache_dtype, taught.DTYPES)
+    if config.cache_dtype != 'float32' and config.cache_teachers not in ('memory', 'disk'):
+        raise UserError(
+            f'`cache_dtype` is {config.cache_dtype!r}, which decides results, but `cache_teachers` is '
+            f"{config.cache_teachers!r}; set that to 'memory' or 'disk'."
+        )
 
 
 def check_cache(config: ConfigDict, planned: Stages) -> None:

@@ -21,7 +21,7 @@ from mtkd_jax.experiment.paper import difference_from_paper, paper_rows
 from mtkd_jax.experiment.plans import model_spec, plans, tasks_of
 from mtkd_jax.experiment.settings import data_settings, stage_settings
 from mtkd_jax.methods.plan import GivenPlan, Plan, deployments
-from mtkd_jax.records import MODEL, stage_folder
+from mtkd_jax.records import MODEL, read_choices, stage_folder
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import optimizer, resident, selection, sharding
 from mtkd_jax.training.feed import in_one_call
@@ -65,9 +65,12 @@ def experiment(config: ConfigDict, workdir: Path, progress: Progress) -> Experim
             f'`accumulate_steps` is {config.accumulate_steps}, but a stage has {steps} steps, so nothing would be '
             'learned; choose at most that.'
         )
-    residence = _residence(config, [data.train, data.test, data.validation], mesh)
+    small = _small(config, [data.train, data.test, data.validation], mesh)
+    residence = Residence(mesh, tuple(config.tasks))
     stages = [
-        _trained(config, plan, data, workdir, residence) if isinstance(plan, Plan) else _given(config, plan, data)
+        _trained(config, plan, data, workdir, residence, small)
+        if isinstance(plan, Plan)
+        else _given(config, plan, data)
         for plan in planned
     ]
     last = planned[-1]
@@ -75,18 +78,24 @@ def experiment(config: ConfigDict, workdir: Path, progress: Progress) -> Experim
     return Experiment(stages, tasks, mesh, data, note)
 
 
-def _residence(config: ConfigDict, splits: Sequence[Split | None], mesh: Mesh) -> Residence | None:
-    """Where the config, or the size of the prepared data, asks for data on the devices."""
-    names = tuple(config.tasks)
+def _small(config: ConfigDict, splits: Sequence[Split | None], mesh: Mesh) -> bool:
+    """Whether prepared data fit on the devices. (A data set of one's own may read anything, at any time: never.)"""
     sources = {id(split.source): split for split in splits if split is not None}
-    needed = sum(resident.size(split, names) for split in sources.values())
-    # A data set of one's own may read anything, at any time.
-    small = config.data.dataset in datasets.NAMES and resident.fits(needed, mesh)
-    wanted = config.data.placement == 'device' or (config.data.placement == 'auto' and small)
-    return Residence(mesh, names) if wanted else None
+    needed = sum(resident.size(split, tuple(config.tasks)) for split in sources.values())
+    return config.data.dataset in datasets.NAMES and resident.fits(needed, mesh)
 
 
-def _trained(config: ConfigDict, plan: Plan, data: StageData, workdir: Path, residence: Residence | None) -> Stage:
+def _trained(
+    config: ConfigDict, plan: Plan, data: StageData, workdir: Path, residence: Residence, small: bool
+) -> Stage:
+    placement = config.data.placement
+    if placement == 'auto':
+        before = read_choices(stage_folder(workdir, plan.name))
+        placement = before.get('placement', 'device' if small else 'host')
+    cache = config.cache_teachers
+    if cache == 'auto' and config.data.dataset not in datasets.NAMES:
+        # Its images need not be the same each time.
+        cache = 'off'
     names = [task.name for task in plan.method.tasks]
     spec = model_spec(config, names, plan.network)
     by_run = plan.balance == 'run'
@@ -120,9 +129,9 @@ def _trained(config: ConfigDict, plan: Plan, data: StageData, workdir: Path, res
         augment=config.data.get('augment', 'none'),
         ema_decay=config.ema_decay,
         accumulate_steps=config.accumulate_steps,
-        residence=residence,
-        steps_in_one_call=residence is not None and in_one_call(residence.mesh),
-        cache_teachers=config.cache_teachers,
+        residence=residence if placement == 'device' else None,
+        steps_in_one_call=in_one_call(residence.mesh),
+        cache_teachers=cache,
         cache_dtype=config.cache_dtype,
     )
 

@@ -120,12 +120,10 @@ class Checkpointer:
 
     def _check_room(self, state: TrainState) -> None:
         """Raises a UserError where the disk has no room for a checkpoint, before anything of it is written."""
-        # The last save is still being written, and the one before it may be about to go.
         needed = sum(x.nbytes for x in jax.tree.leaves(state)) + SPARE
+        # What the last save is still writing counts as well, and the one before it may be about to go.
+        self.wait()
         free = shutil.disk_usage(self._folder).free
-        if free < needed:
-            self.wait()
-            free = shutil.disk_usage(self._folder).free
         if free < needed:
             raise UserError(
                 f'{self._folder}: a checkpoint needs {needed / 1e6:.0f} MB, but {free / 1e6:.1f} MB are free; make '

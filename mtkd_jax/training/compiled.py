@@ -21,7 +21,10 @@ def keep_compiled() -> None:
 def _folder() -> Path:
     file = Path('/proc/cpuinfo')
     lines = file.read_text().splitlines() if file.is_file() else []
-    processor = [line for line in lines if line.startswith(('model name', 'flags'))][:2]
+    # Of the first core: x86 says what it can in `flags`, ARM in `Features`.
+    first = lines[: lines.index('')] if '' in lines else lines
+    told = ('model name', 'flags', 'CPU implementer', 'CPU part', 'Features')
+    processor = [line for line in first if line.startswith(told)]
     kind = f'{platform.machine()}-{zlib.crc32(" ".join(processor).encode()):08x}'
     root = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
     return Path(root) / 'mtkd_jax' / 'compiled' / kind

@@ -30,14 +30,26 @@ def peak_memory_bytes(mesh: Mesh) -> int:
 
 
 def free_bytes(mesh: Mesh) -> int:
-    """Memory that is free: of the fullest accelerator, or, on CPUs, of the machine for each of them; 0: not known."""
+    """Memory that is free on a device: on the fullest accelerator, or a CPU device's share of the host's; 0: not known.
+
+    The host's is never exceeded by all devices together, because data pass through it.
+    """
+    share = host_free_bytes() // mesh.size
     stats = [device.memory_stats() or {} for device in mesh.local_devices]
     if all('bytes_limit' in found for found in stats):
-        return min(found['bytes_limit'] - found['bytes_in_use'] for found in stats)
-    file = Path('/proc/meminfo')
+        return min(share, *(found['bytes_limit'] - found['bytes_in_use'] for found in stats))
+    return share
+
+
+def host_free_bytes() -> int:
+    """Memory that this process may still use on the host: of the machine, and of its control group; 0: not known."""
+    file, group = Path('/proc/meminfo'), Path('/sys/fs/cgroup')
     lines = file.read_text().splitlines() if file.is_file() else []
-    available = [int(line.split()[1]) * 1024 for line in lines if line.startswith('MemAvailable')]
-    return sum(available) // mesh.size
+    free = [int(line.split()[1]) * 1024 for line in lines if line.startswith('MemAvailable')]
+    limit, used = group / 'memory.max', group / 'memory.current'
+    if limit.is_file() and used.is_file() and limit.read_text().strip().isdecimal():
+        free.append(int(limit.read_text()) - int(used.read_text()))
+    return max(min(free, default=0), 0)
 
 
 def parameter_counts(params: dict) -> dict[str, int]:

@@ -191,7 +191,7 @@ class Chunked:
     def advance(self, state: TrainState, most: int) -> tuple[TrainState, int, Scalars]:
         """See `Feed.advance`: as many steps as take `SECONDS`, `MOST` of them at most."""
         order = self._numbers()
-        # The first call is of one step, which is timed.
+        # The first call is of one step.
         quick = max(1, int(SECONDS / self._each)) if self._each else 1
         count = min(most, len(order) - self._done, MOST, quick)
         given = (state, self._frozen, self._arrays, order, np.int32(self._done), np.int32(count))
@@ -199,9 +199,9 @@ class Chunked:
             self._run = self._compiled(self._jitted, given)
         began = time.monotonic()
         state, kept = self._run(*given)
-        if not self._each:
-            jax.block_until_ready(kept)
-            self._each = time.monotonic() - began
+        # One call at a time is under way, so that a request to stop waits for no more than that.
+        jax.block_until_ready(kept)
+        self._each = (time.monotonic() - began) / count
         self._done += count
         return state, count, jax.tree.map(lambda x: x[:count], kept)
 

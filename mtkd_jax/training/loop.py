@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from mtkd_jax import records
 from mtkd_jax.data.augment import augmentation
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.records import BEST, CHECKPOINTS, split_branch
@@ -27,7 +28,7 @@ from mtkd_jax.training.stage import Stage
 from mtkd_jax.training.state import TrainState, initial_state
 from mtkd_jax.training.step import compile_step, train_step
 from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
-from mtkd_jax.training.taught import Cache, Memory
+from mtkd_jax.training.taught import Cache, Disk, Memory
 from mtkd_jax.types import Batch, Batches, UserError, Variables
 
 
@@ -177,31 +178,38 @@ class Loop:
         variables = {name: load_model(path)[1] for name, path in stage.teachers.items()}
         frozen = sharding.replicate(variables, mesh)
         self._variables = frozen if stage.cadence.diagnose_every_steps else {}
-        cache = self._cache(frozen, end - start.epoch)
+        left = start.epoch < end - 1 or start.batch < self.train.steps_per_epoch
+        cache = self._cache(frozen, start) if left else None
+        placement = 'host' if stage.residence is None else 'device'
+        kept = {Memory: 'memory', Disk: 'disk'}.get(type(cache), 'off')
+        if left:
+            records.write_choices(self.folder, {'placement': placement, 'cache_teachers': kept})
         given = frozen if cache is None else cache
         step, residence = self._make_step(teach=cache is None), stage.residence
-        if residence is not None and stage.steps_in_one_call and isinstance(cache, Memory | None):
+        if left and residence is not None and stage.steps_in_one_call and isinstance(cache, Memory | None):
             return Chunked(step, self._compiled, self.train, mesh, given, start, residence)
         jitted = compile_step(step, mesh, teach=cache is None)
         clock = Clock()
         pairs = given_batches(self.train, mesh, given, start, end, residence, clock)
         return Streamed(jitted, self._compiled, pairs, clock)
 
-    def _cache(self, frozen: Variables, epochs: int) -> Cache | None:
+    def _cache(self, frozen: Variables, start: Position) -> Cache | None:
         """What the teachers say of every image, where it is worth keeping: None elsewhere."""
         stage, method = self.stage, self.stage.method
-        if not frozen or stage.cache_teachers == 'off':
+        before = records.read_choices(self.folder).get('cache_teachers', 'auto')
+        wanted = before if stage.cache_teachers == 'auto' else stage.cache_teachers
+        if not frozen or wanted == 'off':
             return None
         needed = taught.size(taught.types(method, frozen, self.train), self.train, stage.cache_dtype)
         possible = method.teaches_one_by_one and stage.augment == 'none'
-        if stage.cache_teachers == 'auto' and not (possible and epochs > 1 and resident.fits(needed, self.mesh)):
+        if wanted == 'auto' and not (possible and stage.cadence.epochs > 1 and resident.fits(needed, self.mesh)):
             return None
         if not possible:
             raise UserError(
-                f'Stage {stage.name}: `cache_teachers` is {stage.cache_teachers!r}, but what its teachers say of an '
+                f'Stage {stage.name}: `cache_teachers` is {wanted!r}, but what its teachers say of an '
                 "image depends on the step (`data.augment`) or on the batch (`teacher_batch_stats`); set it to 'off'."
             )
-        where = 'on disk' if stage.cache_teachers == 'disk' else 'in memory'
+        where = 'on disk' if wanted == 'disk' else 'in memory'
         self._progress.message(
             f'{stage.name}: keeps what its teachers say of {len(self.train.source)} images {where} '
             f'({needed / 1e9:.2f} GB)'
@@ -211,10 +219,10 @@ class Loop:
             method,
             frozen,
             asked,
-            self._unless_stopped(self._ordered(asked), (stage.cadence.epochs - epochs) * self.train.steps_per_epoch),
+            self._unless_stopped(self._ordered(asked), start.epoch * self.train.steps_per_epoch + start.batch),
             self.mesh,
             dtype=stage.cache_dtype,
-            folder=self.folder / taught.FOLDER if stage.cache_teachers == 'disk' else None,
+            folder=self.folder / taught.FOLDER if wanted == 'disk' else None,
             key={
                 'teachers': {name: weights_digest(path) for name, path in sorted(stage.teachers.items())},
                 'method': stage.settings.get('method_settings', {}),

@@ -3,6 +3,7 @@
 Batches are those that the host would have sent, bit for bit.
 """
 
+import functools
 import math
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
@@ -71,8 +72,12 @@ def gather(arrays: Arrays, index: Int[Array, 'b'], tasks: Sequence[Label]) -> Ba
 
 
 def gatherer(tasks: Sequence[Any], mesh: Mesh) -> Any:
-    """`gather` of the tasks, compiled: (arrays, numbers) → a batch that is split over the devices."""
-    labels = tuple(Label.of(task) for task in tasks)
+    """`gather` of the tasks, compiled once: (arrays, numbers) → a batch that is split over the devices."""
+    return _gatherer(tuple(Label.of(task) for task in tasks), mesh)
+
+
+@functools.cache
+def _gatherer(labels: tuple[Label, ...], mesh: Mesh) -> Any:
     split, everywhere = sharding.batched(mesh), sharding.replicated(mesh)
     return jax.jit(
         lambda arrays, index: gather(arrays, index, labels), in_shardings=(split, everywhere), out_shardings=split

@@ -4,7 +4,9 @@ Only where a teacher treats images one by one, and always sees the same image (n
 """
 
 import json
+import os
 import shutil
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -115,8 +117,12 @@ def fill(
     write: Callable[[Any, Int[np.ndarray, 'b'], Any], Any]
     if folder is None:
         rows = -(-count // mesh.size) * mesh.size
-        blank = jax.tree.map(lambda x: jnp.zeros((rows, *x.shape[1:]), _stored(x.dtype, dtype)), given)
-        kept = jax.device_put(blank, spread)
+
+        def blank() -> Any:
+            return jax.tree.map(lambda x: jnp.zeros((rows, *x.shape[1:]), _stored(x.dtype, dtype)), given)
+
+        # Made where they stay: one device need not have room for all.
+        kept = jax.jit(blank, out_shardings=spread)()
         # A number beyond the end is of an example that fills up a batch, and is dropped.
         write = jax.jit(
             lambda kept, index, x: jax.tree.map(lambda k, v: k.at[index].set(v, mode='drop'), kept, x),
@@ -132,7 +138,7 @@ def fill(
     for array in jax.tree.leaves(kept):
         array.flush()
     # Written last: files that have it are whole.
-    write_json(folder / KEY, dict(key))
+    write_json(folder / KEY, {**key, 'checksums': [_checksum(array) for array in jax.tree.leaves(kept)]})
     return Disk(kept, given, mesh)
 
 
@@ -164,25 +170,44 @@ def _made(folder: Path, given: Any, count: int, dtype: str) -> Any:
 
     def make(number: int, x: Any) -> np.memmap:
         shape, stored = (count, *x.shape[1:]), _stored(x.dtype, dtype)
-        return np.memmap(folder / f'{number}.bin', stored, 'w+', shape=shape)
+        file = folder / f'{number}.bin'
+        with file.open('wb') as stream:
+            # A disk that has no room says so now; a store into the map would kill the process.
+            if hasattr(os, 'posix_fallocate'):
+                os.posix_fallocate(stream.fileno(), 0, int(np.prod(shape)) * stored.itemsize)
+            else:
+                stream.truncate(int(np.prod(shape)) * stored.itemsize)
+        return np.memmap(file, stored, 'r+', shape=shape)
 
     leaves, structure = jax.tree.flatten(given)
     return jax.tree.unflatten(structure, [make(i, x) for i, x in enumerate(leaves)])
+
+
+def _checksum(array: np.memmap) -> int:
+    """The CRC-32 of a file's rows, read one after the other."""
+    checksum = 0
+    for row in array:
+        checksum = zlib.crc32(np.ascontiguousarray(row).tobytes(), checksum)
+    return checksum
 
 
 def _opened(folder: Path, given: Any, key: Mapping[str, Any]) -> Any | None:
     """The files of a cache with this key, or None."""
     if not (folder / KEY).is_file():
         return None
-    if read_json(folder / KEY, f'remove {folder}') != json.loads(json.dumps(key)):
+    written = read_json(folder / KEY, f'remove {folder}')
+    expected = written.pop('checksums', [])
+    if written != json.loads(json.dumps(key)):
         return None
     leaves, structure = jax.tree.flatten(given)
 
     def opened(number: int, x: Any) -> np.memmap:
         file, shape = folder / f'{number}.bin', (key['count'], *x.shape[1:])
         stored = _stored(x.dtype, key['dtype'])
-        if not file.is_file() or file.stat().st_size != int(np.prod(shape)) * stored.itemsize:
+        whole = file.is_file() and file.stat().st_size == int(np.prod(shape)) * stored.itemsize
+        found = np.memmap(file, stored, 'r', shape=shape) if whole else None
+        if found is None or [_checksum(found)] != expected[number : number + 1]:
             raise UserError(f'{file} is not what was written; remove {folder} and run the same command again.')
-        return np.memmap(file, stored, 'r', shape=shape)
+        return found
 
     return jax.tree.unflatten(structure, [opened(i, x) for i, x in enumerate(leaves)])

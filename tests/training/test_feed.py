@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mtkd_jax import records as record_files
 from mtkd_jax import tasks
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.data.sources import Pools
 from mtkd_jax.training import feed, resident, taught
+from mtkd_jax.training.checkpoint import Position
 from mtkd_jax.training.folder import save_model
 from mtkd_jax.training.loop import Loop
 from mtkd_jax.training.resident import Residence
@@ -55,6 +57,9 @@ def test_the_devices_gather_what_the_host_would_send(name, devices):
         jax.tree.map(np.testing.assert_array_equal, found, expected)
     ordered = [jax.device_get(batch) for batch in residence.ordered(split)]
     jax.tree.map(np.testing.assert_array_equal, ordered, list(split.ordered()))
+
+
+START = Position(0, 0, 4, 32, 0)
 
 
 def stage(folder, placement='host', cache='off', dtype='float32', devices=1, **changes):
@@ -152,7 +157,7 @@ def test_a_cache_on_disk_belongs_to_its_teachers(tmp_path):
     folder = tmp_path / 'taught'
 
     def rows():
-        cache = loop._cache(small.frozen(), 2)
+        cache = loop._cache(small.frozen(), START)
         return jax.device_get(cache.rows(np.array([3, 0])))['depth']['last'], (folder / 'key.json').stat().st_mtime_ns
 
     first, written = rows()
@@ -162,7 +167,9 @@ def test_a_cache_on_disk_belongs_to_its_teachers(tmp_path):
     assert loop._progress.messages[0] == 'kd_mtl: keeps what its teachers say of 32 images on disk (0.00 GB)'
     save_model(made.teachers['depth'], small.SPEC, small.teacher_variables(7))
     assert rows()[1] != written
-    (folder / '0.bin').write_bytes(b'')
+    content = bytearray((folder / '0.bin').read_bytes())
+    content[100] ^= 1
+    (folder / '0.bin').write_bytes(content)
     with pytest.raises(UserError, match=r'0.bin is not what was written; remove'):
         rows()
 
@@ -170,22 +177,36 @@ def test_a_cache_on_disk_belongs_to_its_teachers(tmp_path):
 @pytest.mark.parametrize('changes', [{'augment': 'scale_crop_flip'}, {'method': {'teacher_batch_stats': True}}])
 def test_teachers_that_change_their_minds_are_not_cached(tmp_path, changes):
     loop = Loop(stage(tmp_path, cache='auto', **changes), small.mesh(), tmp_path, StopRequest())
-    assert loop._cache(small.frozen(), 2) is None
+    assert loop._cache(small.frozen(), START) is None
     loop = Loop(stage(tmp_path, cache='memory', **changes), small.mesh(), tmp_path, StopRequest())
     with pytest.raises(UserError, match="`cache_teachers` is 'memory', but what its teachers say"):
-        loop._cache(small.frozen(), 2)
+        loop._cache(small.frozen(), START)
 
 
 def test_the_cache_is_kept_where_it_fits_and_pays(tmp_path, monkeypatch):
     loop = Loop(stage(tmp_path, cache='auto'), small.mesh(), tmp_path, StopRequest())
     loop._progress = small.Silent()
-    assert isinstance(loop._cache(small.frozen(), 2), taught.Memory)
-    assert loop._cache(small.frozen(), 1) is None
-    assert loop._cache({}, 2) is None
+    assert isinstance(loop._cache(small.frozen(), START), taught.Memory)
+    once = Loop(stage(tmp_path, cache='auto', epochs=1), small.mesh(), tmp_path, StopRequest())
+    assert once._cache(small.frozen(), START) is None
+    assert loop._cache({}, START) is None
     # 3 tasks, 32 images: features of 32 x 32 x 4 and, after five poolings, 1 x 1 x 4.
     assert loop._progress.messages == ['kd_mtl: keeps what its teachers say of 32 images in memory (0.00 GB)']
     monkeypatch.setattr(resident.device, 'free_bytes', lambda mesh: 1000)
-    assert loop._cache(small.frozen(), 2) is None
+    assert loop._cache(small.frozen(), START) is None
+
+
+def test_a_run_that_continues_does_what_auto_meant_before(tmp_path, monkeypatch):
+    """In its last epoch, with less memory; bit for bit."""
+    whole = trained(tmp_path / 'whole', 'device', 'auto')
+    assert record_files.read_choices(tmp_path / 'whole') == {'placement': 'device', 'cache_teachers': 'memory'}
+    parts = stage(tmp_path / 'parts', 'device', 'auto')
+    # Asked by four batches of the fill, four steps, two batches of an evaluation, and two steps.
+    with pytest.raises(StoppedError, match='at step 6 of 8'):
+        small.train(Loop(parts, small.mesh(), tmp_path / 'parts', StopAfter(11)))
+    monkeypatch.setattr(resident.device, 'free_bytes', lambda mesh: 0)
+    again = Loop(parts, small.mesh(), tmp_path / 'parts', StopRequest())
+    assert_identical(small.train(again), whole)
 
 
 def test_bytes_are_counted_as_they_are_stored():

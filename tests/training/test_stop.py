@@ -29,8 +29,13 @@ def test_a_second_interrupt_ends_at_once():
 
 
 def test_a_library_call_leaves_ctrl_c_as_it_is():
-    with StopRequest(), pytest.raises(KeyboardInterrupt):
-        os.kill(os.getpid(), signal.SIGINT)
+    # A shell starts what runs in the background with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with StopRequest(), pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_several_processes_are_refused_and_an_allocation_is_none(monkeypatch):
