@@ -164,11 +164,9 @@ class Split:
         """Every example once, in order; the last batches are filled with examples that no mask counts."""
         source = self.examples
         examples = grain.MapDataset.source(source)[self.process_index :: self.process_count]
-        largest_share = -(-len(source) // self.process_count)
-        batches = -(-largest_share // self.batch_size)
         blank = jax.tree.map(np.zeros_like, self.to_example(source[0]))
         with contextlib.closing(self._read(examples.map(self._to_send.to_example).batch(self.batch_size))) as found:
-            for _ in range(batches):
+            for _ in self.numbers():
                 yield self._padded(next(found, None), blank)
 
     def to_example(self, example: Example) -> Batch:
