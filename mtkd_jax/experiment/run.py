@@ -13,6 +13,7 @@ from mtkd_jax.reporting.report import write_report
 from mtkd_jax.reporting.writers import MetricWriter
 from mtkd_jax.training.given import GivenTeacher, evaluate_given
 from mtkd_jax.training.lock import locked
+from mtkd_jax.training.programs import Programs
 from mtkd_jax.training.run import finished_results, run_stage
 from mtkd_jax.training.sharding import check_one_process
 from mtkd_jax.training.stop import StopRequest
@@ -59,11 +60,12 @@ def _run(config: ConfigDict, workdir: Path, stop: StopRequest) -> Path:
             # Raises before anything is trained, when the workdir holds a stage of that name with other settings.
             finished_results(workdir, stage.name, stage.settings)
         write_json(workdir / 'config.json', config.to_dict())
+    programs = Programs()
     for stage in made.stages:
         if isinstance(stage, GivenTeacher):
-            evaluate_given(stage, made.mesh, workdir, stop)
+            evaluate_given(stage, made.mesh, workdir, stop, programs)
         else:
-            run_stage(stage, made.mesh, workdir, MetricWriter, Progress, stop)
+            run_stage(stage, made.mesh, workdir, MetricWriter, Progress, stop, programs)
     with locked(workdir, stop):
         # After all training, which a picture that cannot be drawn must not keep from its end. Imported here, because
         # matplotlib is not needed before.

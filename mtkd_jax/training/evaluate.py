@@ -12,11 +12,10 @@ from jaxtyping import Array
 from mtkd_jax.metrics import Accumulator, ratio
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import sharding
+from mtkd_jax.training.programs import Compile, Program, Programs
 from mtkd_jax.types import MAIN, Batch, Batches, Outputs, Target, Variables
 
 FETCH = 16  # batches whose statistics are fetched from the device at once
-
-Measure = Callable[[Variables, Batch], dict[str, dict[str, dict[str, Array]]]]
 
 
 class Evaluator:
@@ -26,9 +25,16 @@ class Evaluator:
         predict: (variables, image) → outputs in evaluation mode.
         tasks: what is evaluated.
         mesh: the devices; batches must divide over them.
+        compiled: compiles it; None: programs of its own.
     """
 
-    def __init__(self, predict: Callable[[Variables, Array], Outputs], tasks: Sequence[Task], mesh: Mesh) -> None:
+    def __init__(
+        self,
+        predict: Callable[[Variables, Array], Outputs],
+        tasks: Sequence[Task],
+        mesh: Mesh,
+        compiled: Compile | None = None,
+    ) -> None:
         everywhere, split = sharding.replicated(mesh), sharding.batched(mesh)
         self._tasks = tasks
 
@@ -39,7 +45,8 @@ class Evaluator:
                 for branch, predictions in branches.items()
             }
 
-        self._measure: Measure = jax.jit(measure, in_shardings=(everywhere, split), out_shardings=everywhere)
+        jitted = jax.jit(measure, in_shardings=(everywhere, split), out_shardings=everywhere)
+        self._measure = Program(jitted, compiled or Programs().compiled)
 
     def __call__(self, variables: Variables, batches: Batches) -> dict[str, float]:
         """Metrics and `loss/<task>` of `batches`, which lie on the devices, by name.
@@ -104,7 +111,7 @@ def score_arrays(task: Task, prediction: np.ndarray, target: np.ndarray, batch_s
 
 
 def constant_baselines(
-    tasks: Sequence[Task], train: Iterable[Batch], test: Iterable[Batch]
+    tasks: Sequence[Task], train: Iterable[Batch], test: Iterable[Batch], compiled: Compile
 ) -> dict[str, dict[str, Any]]:
     """For every task, how well its constant predictor, taken from the training set, does on the test set."""
     fitted: dict[str, Any] = {}
@@ -115,7 +122,7 @@ def constant_baselines(
                 fitted[task.name] = fitted[task.name] + term if task.name in fitted else term
     constants = {task.name: task.constant.value(fitted[task.name]) for task in tasks}
     sums = {task.name: Accumulator() for task in tasks}
-    measures = {task.name: jax.jit(task.metrics.measure) for task in tasks}
+    measures = {task.name: Program(jax.jit(task.metrics.measure), compiled) for task in tasks}
     for batch in test:
         for task in tasks:
             target = batch.targets[task.name]

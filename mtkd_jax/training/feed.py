@@ -14,6 +14,7 @@ from mtkd_jax.data.examples import Label
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.training import resident, sharding
 from mtkd_jax.training.checkpoint import Position
+from mtkd_jax.training.programs import Compile
 from mtkd_jax.training.resident import Residence
 from mtkd_jax.training.state import TrainState
 from mtkd_jax.training.step import Scalars, TrainStep
@@ -25,9 +26,6 @@ SECONDS = 5.0  # that such a call may take: a request to stop waits for its end
 
 Given = Generator[tuple[Any, Batch], None, None]
 """For every step, what the step takes for frozen variables, and its batch."""
-
-Compile = Callable[[Any, Any], Any]
-"""(jitted function, arguments) → the compiled function."""
 
 
 @runtime_checkable
@@ -78,24 +76,26 @@ def given_batches(
     end: int,
     residence: Residence | None,
     clock: Clock,
+    compiled: Compile,
 ) -> Given:
     """Batches from `start` to the end of epoch `end` - 1.
 
-    `frozen`: the variables, or a `Cache` of what they say; `clock`: counts the waiting for what the host reads.
+    `frozen`: the variables, or a `Cache` of what they say; `clock`: counts the waiting for what the host reads;
+    `compiled`: compiles what gathers.
     """
     if residence is None:
         # The loader reads the next epoch while one is evaluated.
         batches = sharding.on_device(clock.timed(split.epochs(start.epoch, end, start.batch)), mesh)
     else:
-        batches = _gathered(split, mesh, start, end, residence)
+        batches = _gathered(split, mesh, start, end, residence, compiled)
     numbers = _numbers(split, start, end)
     with closing(batches):
         for batch in batches:
             yield frozen if isinstance(frozen, Mapping) else frozen.rows(next(numbers)), batch
 
 
-def _gathered(split: Split, mesh: Mesh, start: Position, end: int, residence: Residence) -> Batches:
-    arrays, gather = residence.arrays(split), resident.gatherer(split.tasks, mesh)
+def _gathered(split: Split, mesh: Mesh, start: Position, end: int, residence: Residence, compiled: Compile) -> Batches:
+    arrays, gather = residence.arrays(split), resident.gatherer(split.tasks, mesh, compiled)
     for index in _numbers(split, start, end):
         yield gather(arrays, index)
 
@@ -158,7 +158,7 @@ class Chunked:
     ) -> None:
         self._compiled, self._split, self._mesh = compiled, split, mesh
         self._arrays = residence.arrays(split)
-        self._gather = resident.gatherer(split.tasks, mesh)
+        self._gather = resident.gatherer(split.tasks, mesh, compiled)
         self._epoch, self._done = start.epoch, start.batch
         self._order: tuple[int, Any] | None = None
         self._frozen = frozen.arrays if isinstance(frozen, Memory) else frozen

@@ -19,6 +19,7 @@ from mtkd_jax.training import sharding
 from mtkd_jax.training.evaluate import Evaluator, constant_baselines
 from mtkd_jax.training.folder import load_model
 from mtkd_jax.training.lock import locked
+from mtkd_jax.training.programs import Programs
 from mtkd_jax.training.run import finished_results
 from mtkd_jax.training.stage import StageData
 from mtkd_jax.training.stop import StopRequest
@@ -37,26 +38,28 @@ class GivenTeacher:
     facts: Mapping[str, Any]
 
 
-def evaluate_given(teacher: GivenTeacher, mesh: Mesh, workdir: Path, stop: StopRequest) -> dict[str, Any]:
+def evaluate_given(
+    teacher: GivenTeacher, mesh: Mesh, workdir: Path, stop: StopRequest, programs: Programs
+) -> dict[str, Any]:
     """Evaluates `teacher` on the test split once, and keeps the results as those of the stage it stands for."""
     with locked(records.stage_folder(workdir, teacher.name), stop):
         done = finished_results(workdir, teacher.name, teacher.settings)
-        return _evaluate(teacher, mesh, workdir) if done is None else done
+        return _evaluate(teacher, mesh, workdir, programs) if done is None else done
 
 
-def _evaluate(teacher: GivenTeacher, mesh: Mesh, workdir: Path) -> dict[str, Any]:
-    variables = sharding.replicate(load_model(teacher.folder)[1], mesh)
-    evaluator = Evaluator(functools.partial(models.predict, teacher.network), [teacher.task], mesh)
+def _evaluate(teacher: GivenTeacher, mesh: Mesh, workdir: Path, programs: Programs) -> dict[str, Any]:
+    variables, data = sharding.replicate(load_model(teacher.folder)[1], mesh), teacher.data
+    evaluator = Evaluator(functools.partial(models.predict, teacher.network), [teacher.task], mesh, programs.compiled)
     results = {
         'stage': teacher.name,
         'tasks': [teacher.task.name],
         'epochs': None,
         'steps': None,
         'selection': {'rule': 'given', 'split': 'test', 'note': f'Given teacher {teacher.folder}; not trained here.'},
-        'results': evaluator(variables, sharding.on_device(teacher.data.test.ordered(), mesh)),
+        'results': evaluator(variables, sharding.on_device(data.test.ordered(), mesh)),
         'parameters': {'network': sum(x.size for x in jax.tree.leaves(variables['params']))},
         'timing': {},
-        'baselines': constant_baselines([teacher.task], teacher.data.train.ordered(), teacher.data.test.ordered()),
+        'baselines': constant_baselines([teacher.task], data.train.ordered(), data.test.ordered(), programs.compiled),
         **teacher.facts,
         'settings': dict(teacher.settings),
     }

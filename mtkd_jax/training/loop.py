@@ -23,9 +23,10 @@ from mtkd_jax.training.diagnostics import diagnosis
 from mtkd_jax.training.evaluate import Evaluator
 from mtkd_jax.training.feed import Chunked, Clock, Feed, Streamed, given_batches
 from mtkd_jax.training.folder import load_model, save_model, weights_digest
+from mtkd_jax.training.programs import Program, Programs
 from mtkd_jax.training.selection import validation_score
 from mtkd_jax.training.stage import Stage
-from mtkd_jax.training.state import TrainState, initial_state
+from mtkd_jax.training.state import TrainState, state_maker
 from mtkd_jax.training.step import compile_step, train_step
 from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
 from mtkd_jax.training.taught import Cache, Disk, Memory
@@ -68,10 +69,14 @@ class Loop:
         mesh: the devices.
         folder: keeps `checkpoints/`, and `best/` where the selection rule needs a validation split.
         stop: when it is requested, the loop saves and raises `StoppedError`.
+        programs: those of the run; None: its own.
     """
 
-    def __init__(self, stage: Stage, mesh: Mesh, folder: Path, stop: StopRequest) -> None:
+    def __init__(
+        self, stage: Stage, mesh: Mesh, folder: Path, stop: StopRequest, programs: Programs | None = None
+    ) -> None:
         self.stage, self.mesh, self.folder, self.stop = stage, mesh, folder, stop
+        self.programs = programs or Programs()
         self.train = stage.data.train
         self.compile_seconds: float | None = None
         optimizer = stage.optimizer(self.train.steps_per_epoch, self.total_steps)
@@ -89,12 +94,11 @@ class Loop:
             stage.ema_decay,
             stage.accumulate_steps,
         )
-        self._diagnose = diagnosis(stage.method, mesh, augment)
-        self._evaluator = Evaluator(stage.method.predict, stage.method.tasks, mesh)
+        compiled = self.programs.compiled
+        self._diagnose = Program(diagnosis(stage.method, mesh, augment), compiled)
+        self._evaluator = Evaluator(stage.method.predict, stage.method.tasks, mesh, compiled)
         shape = self.train.image_shape
-        self._initial: Callable[[], TrainState] = lambda: initial_state(
-            stage.method, weighting, optimizer, jax.random.key(stage.seed), shape, ema=bool(stage.ema_decay)
-        )
+        self._make_state = state_maker(stage.method, weighting, optimizer, shape, ema=bool(stage.ema_decay))
         self._pending: list[tuple[int, Any]] = []  # (step before, scalars [steps])
 
     @property
@@ -126,7 +130,8 @@ class Loop:
         return state
 
     def _start(self) -> tuple[TrainState, Position]:
-        state = sharding.replicate(self._initial(), self.mesh)
+        made = Program(self._make_state, self.programs.compiled)(jax.random.key(self.stage.seed))
+        state = sharding.replicate(made, self.mesh)
         restored = self._checkpoints.restore(state)
         here = self._position(0)
         if restored is None:
@@ -190,7 +195,7 @@ class Loop:
             return Chunked(step, self._compiled, self.train, mesh, given, start, residence)
         jitted = compile_step(step, mesh, teach=cache is None)
         clock = Clock()
-        pairs = given_batches(self.train, mesh, given, start, end, residence, clock)
+        pairs = given_batches(self.train, mesh, given, start, end, residence, clock, self._compiled)
         return Streamed(jitted, self._compiled, pairs, clock)
 
     def _cache(self, frozen: Variables, start: Position) -> Cache | None:
@@ -221,6 +226,7 @@ class Loop:
             asked,
             self._unless_stopped(self._ordered(asked), start.epoch * self.train.steps_per_epoch + start.batch),
             self.mesh,
+            self.programs.compiled,
             dtype=stage.cache_dtype,
             folder=self.folder / taught.FOLDER if wanted == 'disk' else None,
             key={
@@ -235,14 +241,15 @@ class Loop:
     def _ordered(self, split: Split) -> Batches:
         """The batches of `Split.ordered`, on the devices."""
         if self.stage.residence is not None:
-            return self.stage.residence.ordered(split)
+            return self.stage.residence.ordered(split, self.programs.compiled)
         return sharding.on_device(split.ordered(), self.mesh)
 
     def _compiled(self, jitted: Any, given: Any) -> Any:
         began = time.monotonic()
-        compiled = jitted.lower(*given).compile()
-        self.compile_seconds = time.monotonic() - began
-        self._window += self.compile_seconds
+        compiled = self.programs.compiled(jitted, given)
+        seconds = time.monotonic() - began
+        self.compile_seconds = (self.compile_seconds or 0.0) + seconds
+        self._window += seconds
         return compiled
 
     def _write_diagnosis(self, state: TrainState, batch: Batch, step: int) -> None:
@@ -296,7 +303,8 @@ class Loop:
         everywhere = sharding.replicated(self.mesh)
         # Shapes only: a second state may not fit beside the one that is there.
         shapes = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), jax.eval_shape(self._initial)
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
+            jax.eval_shape(self._make_state, jax.random.key(self.stage.seed)),
         )
         latest = self._checkpoints.last_good(shapes)
         good = 'there is none yet' if latest is None else f'step {latest} in {self.folder / CHECKPOINTS}'

@@ -3,7 +3,6 @@
 Batches are those that the host would have sent, bit for bit.
 """
 
-import functools
 import math
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
@@ -19,6 +18,7 @@ from mtkd_jax.data.examples import Label, Stored, stored, to_batch
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.data.reading import read
 from mtkd_jax.training import device, sharding
+from mtkd_jax.training.programs import Compile, Program
 from mtkd_jax.types import Batch
 
 Arrays = Mapping[str, Array]
@@ -47,9 +47,9 @@ class Residence:
         self._kept.append((split.source, arrays))
         return arrays
 
-    def ordered(self, split: Split) -> Generator[Batch, None, None]:
-        """The batches of `Split.ordered`."""
-        arrays, gather = self.arrays(split), gatherer(split.tasks, self.mesh)
+    def ordered(self, split: Split, compiled: Compile) -> Generator[Batch, None, None]:
+        """The batches of `Split.ordered`; `compiled` makes what gathers them."""
+        arrays, gather = self.arrays(split), gatherer(split.tasks, self.mesh, compiled)
         for index in split.numbers():
             yield gather(arrays, index)
 
@@ -71,17 +71,17 @@ def gather(arrays: Arrays, index: Int[Array, 'b'], tasks: Sequence[Label]) -> Ba
     return jax.tree.map(lambda x: jnp.where(there.reshape(-1, 1, 1, 1), x, jnp.zeros((), x.dtype)), batch)
 
 
-def gatherer(tasks: Sequence[Any], mesh: Mesh) -> Any:
-    """`gather` of the tasks, compiled once: (arrays, numbers) → a batch that is split over the devices."""
-    return _gatherer(tuple(Label.of(task) for task in tasks), mesh)
-
-
-@functools.cache
-def _gatherer(labels: tuple[Label, ...], mesh: Mesh) -> Any:
-    split, everywhere = sharding.batched(mesh), sharding.replicated(mesh)
-    return jax.jit(
+def gatherer(tasks: Sequence[Any], mesh: Mesh, compiled: Compile) -> Program:
+    """`gather` of the tasks, compiled by `compiled`: (arrays, numbers) → a batch that is split over the devices."""
+    labels, split, everywhere = (
+        tuple(Label.of(task) for task in tasks),
+        sharding.batched(mesh),
+        sharding.replicated(mesh),
+    )
+    gathering = jax.jit(
         lambda arrays, index: gather(arrays, index, labels), in_shardings=(split, everywhere), out_shardings=split
     )
+    return Program(gathering, compiled)
 
 
 def _placed(split: Split, names: Sequence[str], mesh: Mesh) -> Arrays:

@@ -18,6 +18,7 @@ from mtkd_jax.training.evaluate import constant_baselines
 from mtkd_jax.training.folder import load_model, save_model
 from mtkd_jax.training.lock import locked
 from mtkd_jax.training.loop import Loop, Progress, Writer
+from mtkd_jax.training.programs import Programs
 from mtkd_jax.training.selection import summarise
 from mtkd_jax.training.stage import Stage
 from mtkd_jax.training.state import TrainState
@@ -59,7 +60,13 @@ def _check_model(folder: Path, results: Mapping[str, Any]) -> None:
 
 
 def run_stage(
-    stage: Stage, mesh: Mesh, workdir: Path, make_writer: MakeWriter, make_progress: MakeProgress, stop: StopRequest
+    stage: Stage,
+    mesh: Mesh,
+    workdir: Path,
+    make_writer: MakeWriter,
+    make_progress: MakeProgress,
+    stop: StopRequest,
+    programs: Programs,
 ) -> dict[str, Any]:
     """Trains and evaluates `stage`, writes `model/` and `results.json`, and returns the results.
 
@@ -68,14 +75,12 @@ def run_stage(
     folder = stage_folder(workdir, stage.name)
     with locked(folder, stop):
         done = finished_results(workdir, stage.name, stage.settings)
-        return _run(stage, mesh, folder, make_writer, make_progress, stop) if done is None else done
+        return _run(Loop(stage, mesh, folder, stop, programs), make_writer, make_progress) if done is None else done
 
 
-def _run(
-    stage: Stage, mesh: Mesh, folder: Path, make_writer: MakeWriter, make_progress: MakeProgress, stop: StopRequest
-) -> dict[str, Any]:
+def _run(loop: Loop, make_writer: MakeWriter, make_progress: MakeProgress) -> dict[str, Any]:
+    stage, folder = loop.stage, loop.folder
     records.write_settings(folder, stage.settings)
-    loop = Loop(stage, mesh, folder, stop)
     state = loop(
         lambda start: make_writer(folder, start),
         lambda start: make_progress(stage.name, loop.total_steps, start, loop.train.steps_per_epoch),
@@ -84,7 +89,7 @@ def _run(
     if state.ema:
         averages = stage.method.network_variables(state.ema)
         save_model(folder / records.MODEL_EMA, stage.model_spec, averages)
-    results = _results(stage, loop, state, mesh, folder)
+    results = _results(loop, state)
     # Written last: a stage that has it is finished.
     records.write_results(folder, results)
     return results
@@ -96,7 +101,8 @@ def _chosen_variables(stage: Stage, state: TrainState, folder: Path) -> Mapping[
     return stage.method.network_variables(state.variables)
 
 
-def _results(stage: Stage, loop: Loop, state: TrainState, mesh: Mesh, folder: Path) -> dict[str, Any]:
+def _results(loop: Loop, state: TrainState) -> dict[str, Any]:
+    stage, mesh, folder = loop.stage, loop.mesh, loop.folder
     rule = stage.cadence.selection
     written = _written(folder, loop.total_steps)
     if rule.needs_validation:
@@ -121,7 +127,7 @@ def _results(stage: Stage, loop: Loop, state: TrainState, mesh: Mesh, folder: Pa
         'parameters': device.parameter_counts(state.params),
         'branches': {name: device.inference_cost(network, shape) for name, network in stage.networks.items()},
         'timing': _timing(written, loop, mesh),
-        'baselines': constant_baselines(tasks, data.train.ordered(), data.test.ordered()),
+        'baselines': constant_baselines(tasks, data.train.ordered(), data.test.ordered(), loop.programs.compiled),
         **stage.facts,
         'settings': dict(stage.settings),
     }

@@ -1,5 +1,6 @@
 """What training carries from step to step."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -36,16 +37,14 @@ class TrainState(NamedTuple):
         return {'params': self.params, 'batch_stats': self.batch_stats}
 
 
-def initial_state(
+def state_maker(
     method: Method,
     weighting: Weighting,
     optimizer: optax.GradientTransformation,
-    key: Array,
     image_shape: tuple[int, ...],
     ema: bool = False,
-) -> TrainState:
-    """The state before the first step; `image_shape` is [b h w 3]; `ema`: with moving averages."""
-
+) -> Callable[[Array], TrainState]:
+    """Key → the state before the first step, jitted; `image_shape` is [b h w 3]; `ema`: with moving averages."""
     balance = task_gradients(weighting, method.shared)
 
     def create(key: Array) -> TrainState:
@@ -60,4 +59,16 @@ def initial_state(
             ema={'params': params, 'batch_stats': variables['batch_stats']} if ema else (),
         )
 
-    return jax.jit(create)(key)
+    return jax.jit(create)
+
+
+def initial_state(
+    method: Method,
+    weighting: Weighting,
+    optimizer: optax.GradientTransformation,
+    key: Array,
+    image_shape: tuple[int, ...],
+    ema: bool = False,
+) -> TrainState:
+    """The state before the first step, made of `key`; see `state_maker`."""
+    return state_maker(method, weighting, optimizer, image_shape, ema)(key)

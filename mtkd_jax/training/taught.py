@@ -21,6 +21,7 @@ from mtkd_jax.data.pipeline import Split
 from mtkd_jax.files import read_json, write_json
 from mtkd_jax.methods import Method
 from mtkd_jax.training import sharding
+from mtkd_jax.training.programs import Compile, Program
 from mtkd_jax.types import Batches, UserError, Variables
 
 FOLDER, KEY = 'taught', 'key.json'
@@ -41,10 +42,11 @@ class Cache(Protocol):
 class Memory:
     """On the devices, split among them along the first axis."""
 
-    def __init__(self, arrays: Any, types: Any, mesh: Mesh) -> None:
+    def __init__(self, arrays: Any, types: Any, mesh: Mesh, compiled: Compile) -> None:
         self.arrays, self.types = arrays, types
         split, everywhere = sharding.batched(mesh), sharding.replicated(mesh)
-        self._pick = jax.jit(self.pick, in_shardings=(split, everywhere), out_shardings=split)
+        picking = jax.jit(self.pick, in_shardings=(split, everywhere), out_shardings=split)
+        self._pick = Program(picking, compiled)
 
     def rows(self, index: Int[np.ndarray, 'b']) -> Any:
         """See `Cache.rows`."""
@@ -86,6 +88,7 @@ def fill(
     split: Split,
     batches: Batches,
     mesh: Mesh,
+    compiled: Compile,
     *,
     dtype: str,
     folder: Path | None,
@@ -97,6 +100,7 @@ def fill(
         method, frozen: who is asked.
         split, batches: about what.
         mesh: the devices.
+        compiled: compiles what asks and stores.
         dtype: one of `DTYPES`; integers stay what they are.
         folder: where files go; None: the cache stays in memory.
         key: what the content depends on. Files of the same key are taken as they are, others removed.
@@ -109,11 +113,12 @@ def fill(
     if folder is not None and (found := _opened(folder, given, key)) is not None:
         return Disk(found, given, mesh)
     everywhere, spread = sharding.replicated(mesh), sharding.batched(mesh)
-    teach = jax.jit(
+    asking = jax.jit(
         lambda frozen, image: jax.tree.map(lambda x: x.astype(_stored(x.dtype, dtype)), method.teach(frozen, image)),
         in_shardings=(everywhere, spread),
         out_shardings=spread,
     )
+    teach = Program(asking, compiled)
     write: Callable[[Any, Int[np.ndarray, 'b'], Any], Any]
     if folder is None:
         rows = -(-count // mesh.size) * mesh.size
@@ -122,19 +127,20 @@ def fill(
             return jax.tree.map(lambda x: jnp.zeros((rows, *x.shape[1:]), _stored(x.dtype, dtype)), given)
 
         # Made where they stay: one device need not have room for all.
-        kept = jax.jit(blank, out_shardings=spread)()
+        kept = Program(jax.jit(blank, out_shardings=spread), compiled)()
         # A number beyond the end is of an example that fills up a batch, and is dropped.
-        write = jax.jit(
+        storing = jax.jit(
             lambda kept, index, x: jax.tree.map(lambda k, v: k.at[index].set(v, mode='drop'), kept, x),
             donate_argnums=0,
             out_shardings=spread,
         )
+        write = Program(storing, compiled)
     else:
         kept, write = _made(folder, given, count, dtype), _write
     for index, batch in zip(split.numbers(), batches, strict=True):
         kept = write(kept, np.where(index < 0, count + mesh.size, index), teach(frozen, batch.image))
     if folder is None:
-        return Memory(kept, given, mesh)
+        return Memory(kept, given, mesh, compiled)
     for array in jax.tree.leaves(kept):
         array.flush()
     # Written last: files that have it are whole.

@@ -8,6 +8,7 @@ import pytest
 from mtkd_jax import distill, methods, models, tasks
 from mtkd_jax.metrics import Accumulator
 from mtkd_jax.training.evaluate import constant_baselines, statistics
+from mtkd_jax.training.programs import Programs
 from mtkd_jax.types import Batch, Target
 from tests import small
 
@@ -55,7 +56,9 @@ def test_the_majority_class_is_the_baseline():
         label = np.array(labels, np.int32)[:, None, None, None]
         return Batch(np.zeros((len(labels), 2, 2, 3), np.float32), {'digits': Target(label, label >= 0)})
 
-    found = constant_baselines([DIGITS], [batch([0, 1, 1]), batch([1, -1, 2])], [batch([1, 0, 1, -1])])
+    found = constant_baselines(
+        [DIGITS], [batch([0, 1, 1]), batch([1, -1, 2])], [batch([1, 0, 1, -1])], Programs().compiled
+    )
     assert found['digits']['digits_accuracy'] == pytest.approx(200 / 3)
 
 

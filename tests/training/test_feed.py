@@ -15,6 +15,7 @@ from mtkd_jax.training import feed, resident, taught
 from mtkd_jax.training.checkpoint import Position
 from mtkd_jax.training.folder import save_model
 from mtkd_jax.training.loop import Loop
+from mtkd_jax.training.programs import Programs
 from mtkd_jax.training.resident import Residence
 from mtkd_jax.training.stop import StoppedError, StopRequest
 from mtkd_jax.types import UserError
@@ -49,13 +50,13 @@ SPLITS = {
 def test_the_devices_gather_what_the_host_would_send(name, devices):
     split, mesh = SPLITS[name](), small.mesh(devices)
     residence = Residence(mesh, [task.name for task in split.tasks])
-    arrays, gather = residence.arrays(split), resident.gatherer(split.tasks, mesh)
+    arrays, gather = residence.arrays(split), resident.gatherer(split.tasks, mesh, Programs().compiled)
     for epoch in (0, 1):
         expected = list(split.epoch(epoch))
         found = [jax.device_get(gather(arrays, index)) for index in split.order(epoch)]
         assert len(found) == split.steps_per_epoch
         jax.tree.map(np.testing.assert_array_equal, found, expected)
-    ordered = [jax.device_get(batch) for batch in residence.ordered(split)]
+    ordered = [jax.device_get(batch) for batch in residence.ordered(split, Programs().compiled)]
     jax.tree.map(np.testing.assert_array_equal, ordered, list(split.ordered()))
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from mtkd_jax import methods, records
 from mtkd_jax.reporting.writers import MetricWriter
+from mtkd_jax.training.programs import Programs
 from mtkd_jax.training.run import run_stage
 from mtkd_jax.training.stop import StopRequest
 from mtkd_jax.types import UserError
@@ -13,7 +14,7 @@ from tests import small, tiny
 def run(workdir, make_writer=MetricWriter):
     stage = small.stage(workdir, methods.Supervised(tiny.Network(), tiny.TASKS))
     silent = small.as_context(small.Silent())
-    return run_stage(stage, small.mesh(), workdir, make_writer, lambda *about: silent, StopRequest())
+    return run_stage(stage, small.mesh(), workdir, make_writer, lambda *about: silent, StopRequest(), Programs())
 
 
 def in_memory(folder, start):
