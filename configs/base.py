@@ -116,6 +116,7 @@ def get_config(
 
     c.compute_dtype = 'float32'  # or bfloat16; parameters stay float32
     c.seed = 0  # of initialisation and data order
+    c.seeds = ()  # several, in place of `seed`: a run of each in WORKDIR/seedN, and one table of all
 
     c.learning_rate = 1e-4  # of the network (papers.md A4, B5)
     c.clip_norm = 0.0  # the network's gradient is scaled down to this norm; 0 = never

@@ -15,7 +15,9 @@ from mtkd_jax.types import STUDENT, TEACHER, UserError
 FORMAT = 2  # of settings and results; those written before they had a number are of format 1
 SETTINGS, RESULTS, METRICS = 'settings.json', 'results.json', 'metrics.jsonl'
 CHOICES = 'choices.json'
+REPORT = 'report.md'  # of a workdir
 # Folders.
+STAGES = 'stages'
 MODEL, MODEL_EMA, BEST, CHECKPOINTS, TENSORBOARD = 'model', 'model_ema', 'best', 'checkpoints', 'tensorboard'
 
 POSITION = ('step', 'epoch', 'split')  # where a record stands; all else in it are numbers by name
@@ -27,12 +29,22 @@ Record = dict[str, Any]
 
 def stage_folder(workdir: Path, name: str) -> Path:
     """Where a stage keeps its files."""
-    return workdir / 'stages' / name
+    return workdir / STAGES / name
+
+
+def seed_folder(workdir: Path, seed: int) -> Path:
+    """Where one seed of a run of several keeps its files: a workdir of its own."""
+    return workdir / f'seed{seed}'
+
+
+def seed_folders(workdir: Path) -> list[Path]:
+    """The folders of all seeds that have begun, of a run of several."""
+    return sorted(folder.parent for folder in workdir.glob(f'seed*/{STAGES}'))
 
 
 def stage_folders(workdir: Path, having: str) -> list[Path]:
     """The folders of all stages that have a file `having`, by name."""
-    return sorted(folder for folder in workdir.glob('stages/*') if (folder / having).is_file())
+    return sorted(folder for folder in workdir.glob(f'{STAGES}/*') if (folder / having).is_file())
 
 
 def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:

@@ -34,6 +34,7 @@ KINDS: Mapping[str, Any] = {
     **dict.fromkeys(('data.dataset', 'data.data_dir', 'data.augment', 'data.placement'), ''),
     **dict.fromkeys(('cache_teachers', 'cache_dtype'), ''),
     'tasks': ('',),
+    'seeds': (0,),
     'widths': (),
 }
 """Fields → a value of the kind that they must have."""
@@ -64,6 +65,7 @@ def check(config: ConfigDict) -> None:
     for field, smallest in LEAST.items():
         if config[field] < smallest:
             raise UserError(f'`{field}` is {config[field]}; it must be at least {smallest}.')
+    _check_seeds(config)
     _check_optimisation(config)
     _check_task_weights(config)
     run = run_of(config)
@@ -243,6 +245,14 @@ def _check_backbone(config: ConfigDict) -> None:
         if per_image != backbones.per_image(backbone):
             fitting = [name for name, found in models.BACKBONES.items() if backbones.per_image(found) == per_image]
             raise UserError(f'`backbone` is {config.backbone!r}; {name} needs one of {", ".join(fitting)}.')
+
+
+def _check_seeds(config: ConfigDict) -> None:
+    seeds = tuple(config.seeds)
+    if len(set(seeds)) != len(seeds) or any(seed < 0 for seed in seeds):
+        raise UserError(f'`seeds` is {seeds}; give each seed once, 0 or more.')
+    if seeds and config.seed:
+        raise UserError(f'`seed` is {config.seed}, but `seeds` is {seeds}; give one of them.')
 
 
 def _check_optimisation(config: ConfigDict) -> None:

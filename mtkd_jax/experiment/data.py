@@ -80,12 +80,18 @@ def check_pools(config: ConfigDict, data: StageData, mesh: Mesh) -> None:
 
 def only(data: StageData, chosen: Sequence[Task]) -> StageData:
     """The same splits, reading only the targets of `chosen`."""
+    return _with(data, tasks=tuple(chosen))
 
-    def narrow(split: pipeline.Split) -> pipeline.Split:
-        return dataclasses.replace(split, tasks=tuple(chosen))
 
-    validation = narrow(data.validation) if data.validation else None
-    return StageData(narrow(data.train), narrow(data.test), validation, data.made)
+def seeded(data: StageData, seed: int) -> StageData:
+    """The same splits of the same sources, in the order of another seed."""
+    return _with(data, seed=seed)
+
+
+def _with(data: StageData, **changes: Any) -> StageData:
+    train, test = (dataclasses.replace(split, **changes) for split in (data.train, data.test))
+    validation = dataclasses.replace(data.validation, **changes) if data.validation else None
+    return StageData(train, test, validation, data.made)
 
 
 def _held_out(rule: selection.Rule, source: pipeline.Source | None, data: Prepared) -> pipeline.Source:

@@ -1,10 +1,8 @@
 """The pictures of a workdir: curves, and predictions beside the truth."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from mtkd_jax.data.pipeline import first_examples
 from mtkd_jax.experiment.models import open_model
@@ -16,16 +14,17 @@ from mtkd_jax.reporting.panels import prediction_panel
 from mtkd_jax.training.given import GivenTeacher
 
 
-def draw(workdir: Path, made: Experiment, config: ConfigDict) -> None:
+def draw(made: Experiment) -> None:
     """Draws all there is to draw of a workdir whose stages are finished."""
     for stage in made.stages:
         if not isinstance(stage, GivenTeacher):
-            _draw_panel(workdir, stage.name, made, config)
-    draw_workdir(workdir, made.tasks)
+            _draw_panel(stage.name, made)
+    draw_workdir(made.workdir, made.tasks)
 
 
-def _draw_panel(workdir: Path, stage: str, made: Experiment, config: ConfigDict) -> None:
+def _draw_panel(stage: str, made: Experiment) -> None:
     """Draws truth and predictions of a finished stage for the first test images, once."""
+    config, workdir = made.config, made.workdir
     images: Any = config.panel_images
     file, results = workdir / 'figures' / f'{stage}.png', stage_folder(workdir, stage) / RESULTS
     # A stage that was removed and trained again has newer results than its old picture.

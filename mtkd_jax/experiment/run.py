@@ -1,15 +1,20 @@
-"""A whole run: every stage that is not finished, evaluated, drawn and reported."""
+"""A whole run: of every seed every stage that is not finished, evaluated, drawn and reported."""
 
+import functools
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mtkd_jax import configs
-from mtkd_jax.experiment.stages import experiment
+from mtkd_jax.experiment.stages import Experiment, experiments
+from mtkd_jax.experiment.together import trained
 from mtkd_jax.files import CLOSED, FULL, write_json
+from mtkd_jax.records import REPORT, SETTINGS, seed_folders, stage_folders
 from mtkd_jax.reporting.progress import Progress, SplitProgress
-from mtkd_jax.reporting.report import write_report
+from mtkd_jax.reporting.report import write_report, write_seeds_report
 from mtkd_jax.reporting.writers import MetricWriter
 from mtkd_jax.training.given import GivenTeacher, evaluate_given
 from mtkd_jax.training.lock import locked
@@ -22,6 +27,8 @@ from mtkd_jax.types import UserError
 
 def run(config: ConfigDict | str | Path, workdir: str | Path, stop: StopRequest | None = None) -> Path:
     """Runs every stage that is not finished yet and writes the report, whose path is returned.
+
+    With several `seeds`, each is a run of its own in `workdir/seedN`, with its own report; the one returned is of all.
 
     Args:
         config: a config, or a name and recipe as `--config` takes them: `'rooms:method=mgda'`.
@@ -52,27 +59,64 @@ def run(config: ConfigDict | str | Path, workdir: str | Path, stop: StopRequest 
 
 
 def _run(config: ConfigDict, workdir: Path, stop: StopRequest) -> Path:
+    _check_kind(workdir, bool(config.seeds))
     with SplitProgress() as rendering:
-        made = experiment(config, workdir, rendering)
-    _make(workdir)
-    with locked(workdir, stop):
-        for stage in made.stages:
-            # Raises before anything is trained, when the workdir holds a stage of that name with other settings.
-            finished_results(workdir, stage.name, stage.settings)
-        write_json(workdir / 'config.json', config.to_dict())
-    programs = Programs()
-    for stage in made.stages:
+        made = experiments(config, workdir, rendering)
+    for one in made:
+        _begin(one, stop)
+    report = workdir / REPORT
+    finished = []
+    # A program is compiled for certain devices.
+    programs = {one.mesh: Programs() for one in made}
+    for one in trained(made, functools.partial(_train, stop=stop, programs=programs, count=len(made)), stop):
+        _report(one, stop)
+        finished.append(one.workdir)
+        if config.seeds:
+            write_seeds_report(report, finished, [each.workdir for each in made], one.tasks)
+    return report
+
+
+def _check_kind(workdir: Path, several: bool) -> None:
+    """One report stands in a workdir: of a run of one seed, or of those in its folders `seedN`."""
+    if several and stage_folders(workdir, SETTINGS):
+        raise UserError(f'`workdir` is {workdir}, which holds a run of one seed; give `seeds` another.')
+    if not several and seed_folders(workdir):
+        raise UserError(
+            f'`workdir` is {workdir}, which holds a run of several seeds; give --config.seeds, or another workdir.'
+        )
+
+
+def _begin(one: Experiment, stop: StopRequest) -> None:
+    """Raises before anything is trained, when the workdir holds stages of the same names with other settings."""
+    _make(one.workdir)
+    with locked(one.workdir, stop):
+        for stage in one.stages:
+            finished_results(one.workdir, stage.name, stage.settings)
+        write_json(one.workdir / 'config.json', one.config.to_dict())
+
+
+def _train(one: Experiment, stop: StopRequest, programs: Mapping[Mesh, Programs], count: int) -> None:
+    # A terminal has one live line; seeds that train at the same time write plain ones.
+    live, which = len(programs) == 1, f'seed {one.config.seed}, ' if count > 1 else ''
+
+    def progress(title: str, total: int, start: int, per_epoch: int) -> Progress:
+        return Progress(which + title, total, start, per_epoch, live=live)
+
+    for stage in one.stages:
         if isinstance(stage, GivenTeacher):
-            evaluate_given(stage, made.mesh, workdir, stop, programs)
+            evaluate_given(stage, one.mesh, one.workdir, stop, programs[one.mesh])
         else:
-            run_stage(stage, made.mesh, workdir, MetricWriter, Progress, stop, programs)
-    with locked(workdir, stop):
-        # After all training, which a picture that cannot be drawn must not keep from its end. Imported here, because
-        # matplotlib is not needed before.
+            run_stage(stage, one.mesh, one.workdir, MetricWriter, progress, stop, programs[one.mesh])
+
+
+def _report(one: Experiment, stop: StopRequest) -> None:
+    """Draws and reports after all training, which a picture that cannot be drawn must not keep from its end."""
+    with locked(one.workdir, stop):
+        # Imported here, because matplotlib is not needed before.
         from mtkd_jax.experiment.drawing import draw
 
-        draw(workdir, made, config)
-        return write_report(workdir, {task.name: task for task in made.tasks}, note=made.paper_note)
+        draw(one)
+        write_report(one.workdir, {task.name: task for task in one.tasks}, note=one.paper_note)
 
 
 def _check_place(workdir: Path) -> None:

@@ -1,4 +1,4 @@
-"""From a config to an experiment: its stages, with their data, optimisers and settings."""
+"""From a config to experiments, one for each seed: their stages, with data, optimisers and settings."""
 
 import functools
 import zlib
@@ -15,13 +15,13 @@ from mtkd_jax.data.pipeline import Split
 from mtkd_jax.datasets import Progress
 from mtkd_jax.experiment import balance
 from mtkd_jax.experiment.checks import check, check_cache
-from mtkd_jax.experiment.data import check_pools, only, prepared, stage_data
+from mtkd_jax.experiment.data import check_pools, only, prepared, seeded, stage_data
 from mtkd_jax.experiment.models import build_network
 from mtkd_jax.experiment.paper import difference_from_paper, paper_rows
 from mtkd_jax.experiment.plans import model_spec, plans, tasks_of
 from mtkd_jax.experiment.settings import data_settings, stage_settings
 from mtkd_jax.methods.plan import GivenPlan, Plan, deployments
-from mtkd_jax.records import MODEL, read_choices, stage_folder
+from mtkd_jax.records import MODEL, read_choices, seed_folder, stage_folder
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import optimizer, resident, selection, sharding
 from mtkd_jax.training.feed import in_one_call
@@ -33,11 +33,14 @@ from mtkd_jax.types import UserError
 
 @dataclass(frozen=True)
 class Experiment:
-    """A run: its stages in order, and what they share.
+    """A run of one seed: its stages in order, and what they share.
 
-    A `GivenTeacher` among them is evaluated instead of trained. `paper_note` says why the report shows no paper's row.
+    A `GivenTeacher` among them is evaluated instead of trained. `config` is that of this seed alone, and `workdir`
+    where it keeps everything; `paper_note` says why the report shows no paper's row.
     """
 
+    config: ConfigDict
+    workdir: Path
     stages: Sequence[Stage | GivenTeacher]
     tasks: Sequence[Task]
     mesh: Mesh
@@ -45,14 +48,20 @@ class Experiment:
     paper_note: str
 
 
-def experiment(config: ConfigDict, workdir: Path, progress: Progress) -> Experiment:
-    """Everything a run needs, checked; `progress` is told of examples that are rendered first.
+def experiments(config: ConfigDict, workdir: Path, progress: Progress) -> list[Experiment]:
+    """Everything a run needs, of its seed or of each of its `seeds`, checked.
+
+    Seeds share prepared data, networks, and what lies on the devices. The devices are divided among them where they can
+    be: the `mesh` of each experiment is its share, and experiments with the same mesh take turns. `progress` is told of
+    examples that are rendered first.
 
     Raises:
         UserError: a field does not fit; names it, its value and the remedy.
     """
     check(config)
-    mesh = sharding.make_mesh(config.devices)
+    workdirs = {seed: seed_folder(workdir, seed) for seed in config.seeds} or {config.seed: workdir}
+    meshes = sharding.make_meshes(config.devices, len(workdirs))
+    mesh = meshes[0]
     sharding.check_batch_size('batch_size', config.batch_size, mesh)
     sharding.check_batch_size('eval_batch_size', config.eval_batch_size, mesh)
     tasks, planned = tasks_of(config), plans(config)
@@ -66,16 +75,31 @@ def experiment(config: ConfigDict, workdir: Path, progress: Progress) -> Experim
             'learned; choose at most that.'
         )
     small = _small(config, [data.train, data.test, data.validation], mesh)
-    residence = Residence(mesh, tuple(config.tasks))
-    stages = [
-        _trained(config, plan, data, workdir, residence, small)
-        if isinstance(plan, Plan)
-        else _given(config, plan, data)
-        for plan in planned
-    ]
+    first = Residence(mesh, tuple(config.tasks))
+    residences = [first, *(Residence(other, tuple(config.tasks), like=first) for other in meshes[1:])]
     last = planned[-1]
     note = difference_from_paper(config, last) if isinstance(last, Plan) else ''
-    return Experiment(stages, tasks, mesh, data, note)
+    found = []
+    for i, (seed, folder) in enumerate(workdirs.items()):
+        own, read, residence = of_seed(config, seed), seeded(data, seed), residences[i % len(meshes)]
+        stages = [
+            _trained(own, plan, read, folder, residence, small) if isinstance(plan, Plan) else _given(own, plan, read)
+            for plan in planned
+        ]
+        found.append(Experiment(own, folder, stages, tasks, residence.mesh, read, note))
+    return found
+
+
+def experiment(config: ConfigDict, workdir: Path, progress: Progress) -> Experiment:
+    """The first of `experiments`."""
+    return experiments(config, workdir, progress)[0]
+
+
+def of_seed(config: ConfigDict, seed: int) -> ConfigDict:
+    """The same config for one seed."""
+    own = config.copy_and_resolve_references()
+    own.update({'seed': seed, 'seeds': ()})
+    return own
 
 
 def _small(config: ConfigDict, splits: Sequence[Split | None], mesh: Mesh) -> bool:

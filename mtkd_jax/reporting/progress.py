@@ -26,6 +26,7 @@ class Progress:
         every_seconds: plain output has at most one line in this many seconds, besides those of ending epochs.
         unit: what a step is called.
         before: shown until the first step is done.
+        live: a terminal has a live line; not where several are shown at the same time.
     """
 
     def __init__(
@@ -37,13 +38,14 @@ class Progress:
         every_seconds: float = SECONDS,
         unit: str = 'step',
         before: str = 'compiling',
+        live: bool = True,
     ) -> None:
         self._title, self._total, self._step, self._per_epoch = title, total_steps, start_step, steps_per_epoch
         self._every_seconds, self._unit, self._before = every_seconds, unit, before
         self._clock: tuple[int, float] | None = None
         self._printed = -float('inf')
         self._console = Console(highlight=False)
-        self._live = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._live = live and self._console.is_terminal and not self._console.is_dumb_terminal
         self._bar: bars.Progress | None = None
         self._stack = ExitStack()
 

@@ -1,10 +1,11 @@
-"""The report of a run, made from the files in its workdir alone."""
+"""The report of a run, or of several seeds of it, made from the files in its workdir alone."""
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtkd_jax.records import REPORT
 from mtkd_jax.reporting import sections
 from mtkd_jax.reporting.reported_task import ReportedTask
 from mtkd_jax.reporting.rows import load_stages, rows
@@ -25,11 +26,43 @@ def write_report(workdir: Path, tasks: Mapping[str, ReportedTask], note: str = '
     stages = load_stages(workdir, tasks)
     if not stages:
         raise UserError(f'{workdir} has no finished stage (stages/STAGE/results.json); train first.')
-    report = workdir / 'report.md'
-    partial = report.with_name('report.md.tmp')
-    partial.write_text(_text(workdir, stages, list(tasks.values()), note))
+    return _written(workdir / REPORT, _text(workdir, stages, list(tasks.values()), note))
+
+
+def write_seeds_report(
+    report: Path, finished: Sequence[Path], planned: Sequence[Path], tasks: Sequence[ReportedTask]
+) -> Path:
+    """Writes `report`, of several runs that differ in their seed only; returns its path.
+
+    Args:
+        report: the file.
+        finished: the workdirs of the seeds that have come to their end, each with a report of its own.
+        planned: the workdirs of all seeds.
+        tasks: the tasks whose metrics are shown.
+
+    Raises:
+        UserError: see `seeds_table`.
+    """
+    stages = [load_stages(workdir, [task.name for task in tasks]) for workdir in finished]
+    parts = {
+        'What ran': sections.seeds(finished, planned),
+        'Results': sections.seeds_results(finished, tasks),
+        'Cost': sections.seeds_cost(stages),
+        f'Settings of {finished[0].name}': sections.settings(stages[0]),
+    }
+    return _written(report, _document(report.parent, parts))
+
+
+def _written(report: Path, text: str) -> Path:
+    partial = report.with_name(f'{report.name}.tmp')
+    partial.write_text(text)
     os.replace(partial, report)
     return report
+
+
+def _document(workdir: Path, parts: Mapping[str, str]) -> str:
+    title = f'# {workdir.resolve().name}\n'
+    return '\n'.join([title, *(f'## {heading}\n\n{body}\n' for heading, body in parts.items())])
 
 
 def _text(workdir: Path, stages: Sequence[Mapping[str, Any]], tasks: Sequence[ReportedTask], note: str) -> str:
@@ -50,5 +83,4 @@ def _text(workdir: Path, stages: Sequence[Mapping[str, Any]], tasks: Sequence[Re
         'Predictions': sections.panels(workdir, stages),
         'Settings': sections.settings(stages),
     }
-    title = f'# {workdir.resolve().name}\n'
-    return '\n'.join([title, *(f'## {heading}\n\n{body}\n' for heading, body in parts.items())])
+    return _document(workdir, parts)

@@ -6,6 +6,8 @@ import logging as standard_logging
 import os
 import shutil
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -48,6 +50,11 @@ def _sync(folder: Path) -> None:
     sync([*folder.rglob('*'), folder, folder.parent])
 
 
+_STARTING = threading.Lock()  # held while a save starts
+_OPEN: 'set[Checkpointer]' = set()
+POLL_SECONDS = 0.01
+
+
 class Checkpointer:
     """Saves and restores (state, position) under a folder. Saves are asynchronous and atomic; the last two are kept.
 
@@ -81,6 +88,7 @@ class Checkpointer:
                     f'{self._folder} cannot be read ({reason}); remove the newest checkpoint in it, or all of it.'
                 ) from error
             self._closing = opening.pop_all()
+        _OPEN.add(self)
 
     def __enter__(self) -> 'Checkpointer':
         return self
@@ -92,6 +100,7 @@ class Checkpointer:
             try:
                 self.wait()
             finally:
+                _OPEN.discard(self)
                 with self._full():
                     self._manager.close()
 
@@ -109,7 +118,7 @@ class Checkpointer:
             state=ocp.args.StandardSave(state._asdict()),
             position=ocp.args.JsonSave({**where, 'checksum': content_checksum(where)}),
         )
-        with self._full():
+        with self._full(), self._alone():
             if not self._manager.save(step, args=items):
                 raise RuntimeError(f'Orbax did not save step {step} in {self._folder}.')
 
@@ -129,6 +138,14 @@ class Checkpointer:
                 f'{self._folder}: a checkpoint needs {needed / 1e6:.0f} MB, but {free / 1e6:.1f} MB are free; make '
                 'room, and run the same command to continue.'
             )
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Waits for the saves of other threads: Orbax counts those of a process as if one followed the other."""
+        with _STARTING:
+            while any(other._manager.is_saving_in_progress() for other in tuple(_OPEN) if other is not self):
+                time.sleep(POLL_SECONDS)
+            yield
 
     @contextlib.contextmanager
     def _full(self) -> Iterator[None]:

@@ -4,6 +4,7 @@ Batches are those that the host would have sent, bit for bit.
 """
 
 import math
+import threading
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
@@ -31,21 +32,27 @@ CHUNK = 64  # examples that are read at once
 class Residence:
     """Sources that live on the devices of `mesh` with the targets of `names`: each is read when it is first asked for.
 
-    The stages of a run share it.
+    The stages of a run share it, also those that train at the same time on other devices: a residence `like` another,
+    on a mesh of the same size, takes from that what it has read.
     """
 
-    def __init__(self, mesh: Mesh, names: Sequence[str]) -> None:
-        self.mesh, self._names = mesh, tuple(names)
+    def __init__(self, mesh: Mesh, names: Sequence[str], like: 'Residence | None' = None) -> None:
+        self.mesh, self._names, self._like = mesh, tuple(names), like
         self._kept: list[tuple[Any, Arrays]] = []
+        self._lock = threading.Lock()
 
     def arrays(self, split: Split) -> Arrays:
         """The examples of `split.source`."""
-        for source, arrays in self._kept:
-            if source is split.source:
-                return arrays
-        arrays = _placed(split, self._names, self.mesh)
-        self._kept.append((split.source, arrays))
-        return arrays
+        with self._lock:
+            for source, arrays in self._kept:
+                if source is split.source:
+                    return arrays
+            if self._like is None:
+                arrays = _placed(split, self._names, self.mesh)
+            else:
+                arrays = jax.device_put(self._like.arrays(split), sharding.batched(self.mesh))
+            self._kept.append((split.source, arrays))
+            return arrays
 
     def ordered(self, split: Split, compiled: Compile) -> Generator[Batch, None, None]:
         """The batches of `Split.ordered`; `compiled` makes what gathers them."""

@@ -16,11 +16,25 @@ def make_mesh(devices: int = 0) -> Mesh:
     Raises:
         UserError: there are fewer devices.
     """
+    return make_meshes(devices, 1)[0]
+
+
+def make_meshes(devices: int, most: int) -> list[Mesh]:
+    """As many meshes as divide the first `devices` devices (0: all of them) equally, `most` at most.
+
+    Raises:
+        UserError: there are fewer devices.
+    """
     available = jax.devices()
     if devices > len(available):
         raise UserError(f'`devices` is {devices}, but JAX sees {len(available)}; choose at most that, or 0 for all.')
     chosen = available[: devices or len(available)]
-    return jax.make_mesh((len(chosen),), ('data',), axis_types=(AxisType.Auto,), devices=chosen)
+    count = max(n for n in range(1, most + 1) if len(chosen) % n == 0)
+    each = len(chosen) // count
+    return [
+        jax.make_mesh((each,), ('data',), axis_types=(AxisType.Auto,), devices=chosen[first : first + each])
+        for first in range(0, len(chosen), each)
+    ]
 
 
 def check_one_process() -> None:

@@ -33,7 +33,8 @@ class StopRequest:
         self.status = 128 + signal.SIGTERM
         """What a shell reports of a process that the signal ended."""
         self._signals = signals
-        self._noting = False
+        self._noting = 0
+        self._lock = threading.Lock()
 
     def __enter__(self) -> 'StopRequest':
         # Only the main thread may install a handler; elsewhere nobody asks to stop.
@@ -50,12 +51,14 @@ class StopRequest:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Here a signal is only noted: who runs this saves, and raises `StoppedError`."""
-        self._noting = True
+        """Here a signal is only noted: who runs this saves, and raises `StoppedError`. Several threads may be here."""
+        with self._lock:
+            self._noting += 1
         try:
             yield
         finally:
-            self._noting = False
+            with self._lock:
+                self._noting -= 1
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.requested and number == signal.SIGINT:

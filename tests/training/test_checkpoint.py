@@ -105,3 +105,16 @@ def test_a_disk_that_fills_while_a_checkpoint_is_written_is_the_systems_error(tm
     assert raised.value.errno == errno.ENOSPC
     assert 'Traceback' not in capfd.readouterr().err
     assert restored_step(tmp_path) == 2
+
+
+def test_a_save_waits_for_those_of_other_threads(tmp_path, monkeypatch):
+    """Orbax counts the saves of a process as if one followed the other."""
+    with Checkpointer(tmp_path / 'mine') as mine, Checkpointer(tmp_path / 'other') as other:
+        saving = iter([True, True, False])
+        monkeypatch.setattr(other._manager, 'is_saving_in_progress', lambda: next(saving))
+        mine.save(state(1), position(1))
+        assert list(saving) == []
+        monkeypatch.undo()
+    # One that is closed is not asked.
+    monkeypatch.setattr(other._manager, 'is_saving_in_progress', lambda: pytest.fail('it is closed'))
+    assert restored_step(saved(tmp_path / 'mine')) == 2

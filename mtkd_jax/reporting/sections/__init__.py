@@ -3,5 +3,20 @@
 from mtkd_jax.reporting.sections.account import cost, curves, panels, selection, settings, what_ran
 from mtkd_jax.reporting.sections.beside_paper import paper
 from mtkd_jax.reporting.sections.numbers import constants, delta, results
+from mtkd_jax.reporting.sections.over_seeds import seeds, seeds_cost, seeds_results
 
-__all__ = ['constants', 'cost', 'curves', 'delta', 'panels', 'paper', 'results', 'selection', 'settings', 'what_ran']
+__all__ = [
+    'constants',
+    'cost',
+    'curves',
+    'delta',
+    'panels',
+    'paper',
+    'results',
+    'seeds',
+    'seeds_cost',
+    'seeds_results',
+    'selection',
+    'settings',
+    'what_ran',
+]

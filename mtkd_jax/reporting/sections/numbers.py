@@ -1,6 +1,6 @@
 """Sections that compare: results, Δm, constant predictors."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mtkd_jax.reporting.conditions import differences
@@ -25,17 +25,26 @@ def results(rows: Sequence[Row], tasks: Tasks) -> str:
     parts = ['On the test split. Bold: the best of a column among networks with the same tasks.']
     if any(row.method == 'stl' for row in rows):
         parts.append('`single-task`: one network per task, put together in one row.')
-    parts.append('\n\n' + results_table(rows, tasks))
-    if len(_protocols(tasks)) > 1:
-        both = [t for t in tasks if metric_columns([t], PROTOCOLS[0]) != metric_columns([t], PROTOCOLS[1])]
-        shown = [row for row in rows if {task.name for task in both} & set(row.tasks)]
-        parts.append(
-            f'\n\nAbove, {_metrics_of(both)} follow the **accumulated** protocol: one confusion matrix over the whole '
-            "split, void pixels left out. Below, the same predictions in the papers' **per-image legacy** protocol: "
-            'IoU per image over the classes in prediction or label, averaged over images. Numbers of the two protocols '
-            f'must not be compared with each other.\n\n{results_table(shown, both, PROTOCOLS[1])}'
-        )
-    return ' '.join(parts).replace(' \n', '\n')
+
+    def table(tasks: Tasks, protocol: str) -> str:
+        shown = [row for row in rows if {task.name for task in tasks} & set(row.tasks)]
+        return results_table(shown, tasks, protocol)
+
+    return f'{" ".join(parts)}\n\n{in_protocols(tasks, table)}'
+
+
+def in_protocols(tasks: Tasks, table: Callable[[Tasks, str], str]) -> str:
+    """The table of all tasks, and that of those which the legacy protocol counts differently."""
+    first = table(tasks, PROTOCOLS[0])
+    if len(_protocols(tasks)) == 1:
+        return first
+    both = [t for t in tasks if metric_columns([t], PROTOCOLS[0]) != metric_columns([t], PROTOCOLS[1])]
+    return (
+        f'{first}\n\nAbove, {_metrics_of(both)} follow the **accumulated** protocol: one confusion matrix over the '
+        "whole split, void pixels left out. Below, the same predictions in the papers' **per-image legacy** protocol: "
+        'IoU per image over the classes in prediction or label, averaged over images. Numbers of the two protocols '
+        f'must not be compared with each other.\n\n{table(both, PROTOCOLS[1])}'
+    )
 
 
 def _metrics_of(tasks: Tasks) -> str:
