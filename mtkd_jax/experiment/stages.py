@@ -28,6 +28,7 @@ from mtkd_jax.training.feed import in_one_call
 from mtkd_jax.training.given import GivenTeacher
 from mtkd_jax.training.resident import Residence
 from mtkd_jax.training.stage import Cadence, Stage, StageData
+from mtkd_jax.training.taught import Shared
 from mtkd_jax.types import UserError
 
 
@@ -79,11 +80,13 @@ def experiments(config: ConfigDict, workdir: Path, progress: Progress) -> list[E
     residences = [first, *(Residence(other, tuple(config.tasks), like=first) for other in meshes[1:])]
     last = planned[-1]
     note = difference_from_paper(config, last) if isinstance(last, Plan) else ''
-    found = []
+    found, shared = [], [Shared() for _ in meshes]
     for i, (seed, folder) in enumerate(workdirs.items()):
         own, read, residence = of_seed(config, seed), seeded(data, seed), residences[i % len(meshes)]
         stages = [
-            _trained(own, plan, read, folder, residence, small) if isinstance(plan, Plan) else _given(own, plan, read)
+            _trained(own, plan, read, folder, residence, small, shared[i % len(meshes)])
+            if isinstance(plan, Plan)
+            else _given(own, plan, read)
             for plan in planned
         ]
         found.append(Experiment(own, folder, stages, tasks, residence.mesh, read, note))
@@ -110,7 +113,7 @@ def _small(config: ConfigDict, splits: Sequence[Split | None], mesh: Mesh) -> bo
 
 
 def _trained(
-    config: ConfigDict, plan: Plan, data: StageData, workdir: Path, residence: Residence, small: bool
+    config: ConfigDict, plan: Plan, data: StageData, workdir: Path, residence: Residence, small: bool, shared: Shared
 ) -> Stage:
     placement = config.data.placement
     if placement == 'auto':
@@ -157,6 +160,8 @@ def _trained(
         steps_in_one_call=in_one_call(residence.mesh),
         cache_teachers=cache,
         cache_dtype=config.cache_dtype,
+        # Teachers that are trained here are other ones for every seed.
+        taught=shared if all(isinstance(place, Path) for place in plan.teachers.values()) else None,
     )
 
 

@@ -205,6 +205,9 @@ class Loop:
         wanted = before if stage.cache_teachers == 'auto' else stage.cache_teachers
         if not frozen or wanted == 'off':
             return None
+        key = self._teachers_key()
+        if stage.taught is not None and (found := stage.taught.of(key)) is not None:
+            return found
         needed = taught.size(taught.types(method, frozen, self.train), self.train, stage.cache_dtype)
         possible = method.teaches_one_by_one and stage.augment == 'none'
         if wanted == 'auto' and not (possible and stage.cadence.epochs > 1 and resident.fits(needed, self.mesh)):
@@ -220,7 +223,7 @@ class Loop:
             f'({needed / 1e9:.2f} GB)'
         )
         asked = dataclasses.replace(self.train, batch_size=self.train.train_batch_size)
-        return taught.fill(
+        cache = taught.fill(
             method,
             frozen,
             asked,
@@ -229,14 +232,22 @@ class Loop:
             self.programs.compiled,
             dtype=stage.cache_dtype,
             folder=self.folder / taught.FOLDER if wanted == 'disk' else None,
-            key={
-                'teachers': {name: weights_digest(path) for name, path in sorted(stage.teachers.items())},
-                'method': stage.settings.get('method_settings', {}),
-                'data': stage.settings.get('data', {}),
-                'count': len(self.train.source),
-                'dtype': stage.cache_dtype,
-            },
+            key=key,
         )
+        if stage.taught is not None:
+            stage.taught.keep(cache)
+        return cache
+
+    def _teachers_key(self) -> dict[str, Any]:
+        """What all that the teachers say depends on."""
+        stage = self.stage
+        return {
+            'teachers': {name: weights_digest(path) for name, path in sorted(stage.teachers.items())},
+            'method': stage.settings.get('method_settings', {}),
+            'data': stage.settings.get('data', {}),
+            'count': len(self.train.source),
+            'dtype': stage.cache_dtype,
+        }
 
     def _ordered(self, split: Split) -> Batches:
         """The batches of `Split.ordered`, on the devices."""

@@ -12,6 +12,7 @@ from mtkd_jax.data.pipeline import Split
 from mtkd_jax.methods import Method
 from mtkd_jax.training.resident import Residence
 from mtkd_jax.training.selection import Rule
+from mtkd_jax.training.taught import Shared
 from mtkd_jax.weighting import Weighting
 
 
@@ -75,6 +76,7 @@ class Stage:
         steps_in_one_call: with a residence: many steps are one call.
         cache_teachers, cache_dtype: whether what teachers say of every image is computed once, where it is kept, and as
             what (`training/taught.py`).
+        taught: where the teachers are given, not trained: keeps the cache for the other seeds of the run.
     """
 
     name: str
@@ -98,3 +100,4 @@ class Stage:
     steps_in_one_call: bool = False
     cache_teachers: Literal['auto', 'memory', 'disk', 'off'] = 'off'
     cache_dtype: Literal['float32', 'bfloat16'] = 'float32'
+    taught: Shared | None = None

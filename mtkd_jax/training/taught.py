@@ -70,6 +70,24 @@ class Disk:
         return jax.device_put(taken, self._sharding)
 
 
+class Shared:
+    """The last cache of stages that ask the same teachers about the same data: those of several seeds."""
+
+    def __init__(self) -> None:
+        self._key = ''
+        self._cache: Cache | None = None
+
+    def of(self, key: Mapping[str, Any]) -> Cache | None:
+        """The cache of this key; one of another key is let go."""
+        if self._key != json.dumps(key):
+            self._key, self._cache = json.dumps(key), None
+        return self._cache
+
+    def keep(self, cache: Cache) -> None:
+        """Keeps the cache of the key that was asked for last."""
+        self._cache = cache
+
+
 def types(method: Method, frozen: Variables, split: Split) -> Any:
     """Shapes and types of what is taught of one batch."""
     shape = jax.ShapeDtypeStruct(split.image_shape, jnp.float32)

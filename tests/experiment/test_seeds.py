@@ -11,11 +11,11 @@ from mtkd_jax.experiment import run as running
 from mtkd_jax.experiment.run import run
 from mtkd_jax.experiment.stages import Experiment, experiments
 from mtkd_jax.experiment.together import trained
-from mtkd_jax.training import resident
+from mtkd_jax.training import resident, taught
 from mtkd_jax.training.folder import load_model
 from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
 from mtkd_jax.types import UserError
-from tests.recipes import load
+from tests.recipes import load, model
 
 RECIPE = 'tasks=depth,backbone=tests.shallow'
 
@@ -61,6 +61,19 @@ def test_each_seed_is_what_it_is_alone(rooms, tmp_path, monkeypatch, devices, ot
     run(alone, ours)
     run(config, tmp_path / 'several')
     assert (ours / 'stages/kd_mtl/results.json').stat().st_mtime_ns == before
+
+
+def test_given_teachers_are_asked_once(rooms, tmp_path, monkeypatch):
+    """All seeds have the same ones; those that are trained here are each seed's own."""
+    asked = []
+    fill = taught.fill
+    monkeypatch.setattr(taught, 'fill', lambda *given, **named: (asked.append(given[0]), fill(*given, **named))[1])
+    fields = {'data__data_dir': rooms, 'epochs': 2, 'seeds': (0, 1)}
+    teacher = model(tmp_path / 'given', ['depth'], backbone='tests.shallow')
+    run(load('rooms', RECIPE, **fields, method_settings__teachers__depth=teacher), tmp_path / 'given_run')
+    assert len(asked) == 1
+    run(load('rooms', RECIPE, **fields), tmp_path / 'trained_run')
+    assert len(asked) == 3
 
 
 def test_one_report_in_a_workdir(rooms, tmp_path):
