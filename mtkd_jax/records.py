@@ -14,7 +14,7 @@ from mtkd_jax.types import STUDENT, TEACHER, UserError
 
 FORMAT = 2  # of settings and results; those written before they had a number are of format 1
 SETTINGS, RESULTS, METRICS = 'settings.json', 'results.json', 'metrics.jsonl'
-CHOICES = 'choices.json'
+CHOICES, SPENT = 'choices.json', 'spent.json'
 REPORT = 'report.md'  # of a workdir
 # Folders.
 STAGES = 'stages'
@@ -89,6 +89,25 @@ def write_choices(folder: Path, choices: Mapping[str, str]) -> None:
     write_json(folder / CHOICES, dict(choices))
 
 
+def write_spent(workdir: Path, spent: Mapping[str, float]) -> None:
+    """Keeps where the seconds of a run went outside of stages: `starting`, `drawing`."""
+    write_json(workdir / SPENT, dict(spent))
+
+
+def read_spent(workdir: Path) -> dict[str, float]:
+    """Where the seconds of the run in `workdir` went outside of stages; empty where nobody said.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    file = workdir / SPENT
+    found = read_json(file, f'remove {file}') if file.is_file() else {}
+    for name, value in found.items():
+        if not _is(value, NUMBERS):
+            raise UserError(f'{file} has `{name}` {value!r}, which is no number; remove it.')
+    return found
+
+
 def write_results(folder: Path, results: Mapping[str, Any]) -> None:
     """Ends a stage: one that has results is finished."""
     write_json(folder / RESULTS, {'format': FORMAT, **results})
@@ -141,17 +160,19 @@ WORDS, NUMBERS, TREES = 'a word', 'a number', 'names with values'
 ENTRIES: Mapping[str, str | tuple[str, ...]] = {
     **dict.fromkeys(('stage', 'method', 'weighting', 'backbone', 'dataset'), WORDS),
     **dict.fromkeys(('epochs', 'steps', 'seed'), NUMBERS),
-    **dict.fromkeys(('results', 'settings', 'baselines', 'selection', 'timing', 'parameters', 'branches'), TREES),
+    **dict.fromkeys(
+        ('results', 'settings', 'baselines', 'selection', 'timing', 'parameters', 'branches', 'spent'), TREES
+    ),
     'settings.data': TREES,
     'settings.backbone_settings': TREES,
     **dict.fromkeys(('selection.rule', 'selection.note', 'timing.device', 'timing.jax', 'timing.compute_dtype'), WORDS),
-    **dict.fromkeys(('results.*', 'timing.*', 'parameters.*'), NUMBERS),
+    **dict.fromkeys(('results.*', 'timing.*', 'parameters.*', 'spent.*'), NUMBERS),
     **dict.fromkeys(('baselines.*', 'branches.*'), TREES),
     **dict.fromkeys(('branches.*.parameters', 'branches.*.operations'), NUMBERS),
     **dict.fromkeys(('baselines.*.predictor', 'baselines.*.*'), (WORDS, NUMBERS)),
 }
 NEEDED = {'selection': ('rule', 'note'), 'branches.*': ('parameters', 'operations')}
-NEEDED_NUMBERS = ('results.*', 'parameters.*', 'branches.*.parameters')
+NEEDED_NUMBERS = ('results.*', 'parameters.*', 'branches.*.parameters', 'spent.*')
 
 
 def _check_entries(file: Path, results: Mapping[str, Any]) -> None:

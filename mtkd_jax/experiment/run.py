@@ -12,7 +12,7 @@ from mtkd_jax import configs
 from mtkd_jax.experiment.stages import Experiment, experiments
 from mtkd_jax.experiment.together import trained
 from mtkd_jax.files import CLOSED, FULL, write_json
-from mtkd_jax.records import REPORT, SETTINGS, seed_folders, stage_folders
+from mtkd_jax.records import REPORT, SETTINGS, seed_folders, stage_folders, write_spent
 from mtkd_jax.reporting.progress import Progress, SplitProgress
 from mtkd_jax.reporting.report import write_report, write_seeds_report
 from mtkd_jax.reporting.writers import MetricWriter
@@ -21,6 +21,7 @@ from mtkd_jax.training.lock import locked
 from mtkd_jax.training.programs import Programs
 from mtkd_jax.training.run import finished_results, run_stage
 from mtkd_jax.training.sharding import check_one_process
+from mtkd_jax.training.spent import REST, Spent
 from mtkd_jax.training.stop import StopRequest
 from mtkd_jax.types import UserError
 
@@ -60,16 +61,18 @@ def run(config: ConfigDict | str | Path, workdir: str | Path, stop: StopRequest 
 
 def _run(config: ConfigDict, workdir: Path, stop: StopRequest) -> Path:
     _check_kind(workdir, bool(config.seeds))
+    starting = Spent()
     with SplitProgress() as rendering:
         made = experiments(config, workdir, rendering)
-    for one in made:
-        _begin(one, stop)
+    begun = {one.workdir for one in made if _begin(one, stop)}
+    before = starting.of(REST)
     report = workdir / REPORT
     finished = []
     # A program is compiled for certain devices.
     programs = {one.mesh: Programs() for one in made}
     for one in trained(made, functools.partial(_train, stop=stop, programs=programs, count=len(made)), stop):
-        _report(one, stop)
+        # A command that finds all finished says nothing of the run.
+        _report(one, stop, before if one.workdir in begun else None)
         finished.append(one.workdir)
         if config.seeds:
             write_seeds_report(report, finished, [each.workdir for each in made], one.tasks)
@@ -86,13 +89,16 @@ def _check_kind(workdir: Path, several: bool) -> None:
         )
 
 
-def _begin(one: Experiment, stop: StopRequest) -> None:
-    """Raises before anything is trained, when the workdir holds stages of the same names with other settings."""
+def _begin(one: Experiment, stop: StopRequest) -> bool:
+    """Whether a stage is left to train.
+
+    Raises before anything is trained, when the workdir holds stages of the same names with other settings.
+    """
     _make(one.workdir)
     with locked(one.workdir, stop):
-        for stage in one.stages:
-            finished_results(one.workdir, stage.name, stage.settings)
+        found = [finished_results(one.workdir, stage.name, stage.settings) for stage in one.stages]
         write_json(one.workdir / 'config.json', one.config.to_dict())
+    return None in found
 
 
 def _train(one: Experiment, stop: StopRequest, programs: Mapping[Mesh, Programs], count: int) -> None:
@@ -109,13 +115,19 @@ def _train(one: Experiment, stop: StopRequest, programs: Mapping[Mesh, Programs]
             run_stage(stage, one.mesh, one.workdir, MetricWriter, progress, stop, programs[one.mesh])
 
 
-def _report(one: Experiment, stop: StopRequest) -> None:
-    """Draws and reports after all training, which a picture that cannot be drawn must not keep from its end."""
+def _report(one: Experiment, stop: StopRequest, before: float | None) -> None:
+    """Draws and reports after all training, which a picture that cannot be drawn must not keep from its end.
+
+    `before`: seconds until the first stage, which are kept where they are given.
+    """
+    drawing = Spent()
     with locked(one.workdir, stop):
         # Imported here, because matplotlib is not needed before.
         from mtkd_jax.experiment.drawing import draw
 
         draw(one)
+        if before is not None:
+            write_spent(one.workdir, {'starting': before, 'drawing': drawing.of(REST)})
         write_report(one.workdir, {task.name: task for task in one.tasks}, note=one.paper_note)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtkd_jax.records import REPORT
+from mtkd_jax.records import REPORT, read_spent
 from mtkd_jax.reporting import sections
 from mtkd_jax.reporting.reported_task import ReportedTask
 from mtkd_jax.reporting.rows import load_stages, rows
@@ -77,7 +77,7 @@ def _text(workdir: Path, stages: Sequence[Mapping[str, Any]], tasks: Sequence[Re
         "The paper's numbers": sections.paper(networks, tasks, note),
         'Δm: change against single-task networks': sections.delta(networks, tasks),
         'Constant predictors': sections.constants(networks, tasks),
-        'Cost': sections.cost(stages),
+        'Cost': '\n\n'.join(filter(None, (sections.cost(stages), sections.time(stages, read_spent(workdir))))),
         'How the numbers were chosen': sections.selection(stages),
         'Curves': sections.curves(workdir),
         'Predictions': sections.panels(workdir, stages),

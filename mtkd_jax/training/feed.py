@@ -16,6 +16,7 @@ from mtkd_jax.training import resident, sharding
 from mtkd_jax.training.checkpoint import Position
 from mtkd_jax.training.programs import Compile
 from mtkd_jax.training.resident import Residence
+from mtkd_jax.training.spent import Spent
 from mtkd_jax.training.state import TrainState
 from mtkd_jax.training.step import Scalars, TrainStep
 from mtkd_jax.training.taught import Memory
@@ -32,11 +33,6 @@ Given = Generator[tuple[Any, Batch], None, None]
 class Feed(Protocol):
     """Takes a state through the steps that are left."""
 
-    @property
-    def waited(self) -> float:
-        """Seconds that the host has spent waiting for batches to be read; 0 where they are gathered on the device."""
-        ...
-
     def peek(self) -> Batch:
         """The batch of the next step."""
         ...
@@ -50,24 +46,6 @@ class Feed(Protocol):
         ...
 
 
-class Clock:
-    """Adds up the seconds that somebody waits for batches."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def timed(self, batches: Batches) -> Batches:
-        """The same batches."""
-        with closing(batches):
-            while True:
-                began = time.monotonic()
-                batch = next(batches, None)
-                self.seconds += time.monotonic() - began
-                if batch is None:
-                    return
-                yield batch
-
-
 def given_batches(
     split: Split,
     mesh: Mesh,
@@ -75,17 +53,17 @@ def given_batches(
     start: Position,
     end: int,
     residence: Residence | None,
-    clock: Clock,
+    spent: Spent,
     compiled: Compile,
 ) -> Given:
     """Batches from `start` to the end of epoch `end` - 1.
 
-    `frozen`: the variables, or a `Cache` of what they say; `clock`: counts the waiting for what the host reads;
+    `frozen`: the variables, or a `Cache` of what they say; `spent`: counts the waiting for what the host reads;
     `compiled`: compiles what gathers.
     """
     if residence is None:
         # The loader reads the next epoch while one is evaluated.
-        batches = sharding.on_device(clock.timed(split.epochs(start.epoch, end, start.batch)), mesh)
+        batches = sharding.on_device(spent.waiting_for(split.epochs(start.epoch, end, start.batch)), mesh)
     else:
         batches = _gathered(split, mesh, start, end, residence, compiled)
     numbers = _numbers(split, start, end)
@@ -108,15 +86,10 @@ def _numbers(split: Split, start: Position, end: int) -> Generator[np.ndarray, N
 class Streamed:
     """One step at a time."""
 
-    def __init__(self, step: Any, compiled: Compile, pairs: Given, clock: Clock) -> None:
-        self._jitted, self._compiled, self._pairs, self._clock = step, compiled, pairs, clock
+    def __init__(self, step: Any, compiled: Compile, pairs: Given) -> None:
+        self._jitted, self._compiled, self._pairs = step, compiled, pairs
         self._step: Any = None
         self._next: tuple[Any, Batch] | None = None
-
-    @property
-    def waited(self) -> float:
-        """See `Feed.waited`."""
-        return self._clock.seconds
 
     def peek(self) -> Batch:
         """See `Feed.peek`."""
@@ -178,11 +151,6 @@ class Chunked:
         )
         self._run: Any = None
         self._each = 0.0
-
-    @property
-    def waited(self) -> float:
-        """See `Feed.waited`: never."""
-        return 0.0
 
     def peek(self) -> Batch:
         """See `Feed.peek`."""

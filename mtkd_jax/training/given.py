@@ -21,6 +21,7 @@ from mtkd_jax.training.folder import load_model
 from mtkd_jax.training.lock import locked
 from mtkd_jax.training.programs import Programs
 from mtkd_jax.training.run import finished_results
+from mtkd_jax.training.spent import Spent
 from mtkd_jax.training.stage import StageData
 from mtkd_jax.training.stop import StopRequest
 
@@ -48,20 +49,26 @@ def evaluate_given(
 
 
 def _evaluate(teacher: GivenTeacher, mesh: Mesh, workdir: Path, programs: Programs) -> dict[str, Any]:
+    spent = Spent()
+    compiled = spent.during('compiling', programs.compiled)
     variables, data = sharding.replicate(load_model(teacher.folder)[1], mesh), teacher.data
-    evaluator = Evaluator(functools.partial(models.predict, teacher.network), [teacher.task], mesh, programs.compiled)
+    evaluator = Evaluator(functools.partial(models.predict, teacher.network), [teacher.task], mesh, compiled)
+    with spent.on('evaluating'):
+        found = evaluator(variables, sharding.on_device(data.test.ordered(), mesh))
+        baselines = constant_baselines([teacher.task], data.train.ordered(), data.test.ordered(), compiled)
     results = {
         'stage': teacher.name,
         'tasks': [teacher.task.name],
         'epochs': None,
         'steps': None,
         'selection': {'rule': 'given', 'split': 'test', 'note': f'Given teacher {teacher.folder}; not trained here.'},
-        'results': evaluator(variables, sharding.on_device(data.test.ordered(), mesh)),
+        'results': found,
         'parameters': {'network': sum(x.size for x in jax.tree.leaves(variables['params']))},
         'timing': {},
-        'baselines': constant_baselines([teacher.task], data.train.ordered(), data.test.ordered(), programs.compiled),
+        'baselines': baselines,
         **teacher.facts,
         'settings': dict(teacher.settings),
+        'spent': spent.seconds(),
     }
     folder = records.stage_folder(workdir, teacher.name)
     records.write_settings(folder, teacher.settings)

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import shutil
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
@@ -21,10 +20,11 @@ from mtkd_jax.training import resident, sharding, taught
 from mtkd_jax.training.checkpoint import Checkpointer, Position
 from mtkd_jax.training.diagnostics import diagnosis
 from mtkd_jax.training.evaluate import Evaluator
-from mtkd_jax.training.feed import Chunked, Clock, Feed, Streamed, given_batches
+from mtkd_jax.training.feed import Chunked, Feed, Streamed, given_batches
 from mtkd_jax.training.folder import load_model, save_model, weights_digest
 from mtkd_jax.training.programs import Program, Programs
 from mtkd_jax.training.selection import validation_score
+from mtkd_jax.training.spent import Spent
 from mtkd_jax.training.stage import Stage
 from mtkd_jax.training.state import TrainState, state_maker
 from mtkd_jax.training.step import compile_step, train_step
@@ -70,15 +70,19 @@ class Loop:
         folder: keeps `checkpoints/`, and `best/` where the selection rule needs a validation split.
         stop: when it is requested, the loop saves and raises `StoppedError`.
         programs: those of the run; None: its own.
+
+    Attributes:
+        spent: where the time of the stage goes; it begins here.
+        compiled: compiles for the stage; see `Programs.compiled`.
     """
 
     def __init__(
         self, stage: Stage, mesh: Mesh, folder: Path, stop: StopRequest, programs: Programs | None = None
     ) -> None:
         self.stage, self.mesh, self.folder, self.stop = stage, mesh, folder, stop
-        self.programs = programs or Programs()
+        self.spent = Spent()
+        self.compiled = self.spent.during('compiling', (programs or Programs()).compiled)
         self.train = stage.data.train
-        self.compile_seconds: float | None = None
         optimizer = stage.optimizer(self.train.steps_per_epoch, self.total_steps)
         weighting = stage.weighting(self.train.steps_per_epoch)
         augment = augmentation(stage.augment, stage.method.tasks, self.train.seed)
@@ -94,12 +98,12 @@ class Loop:
             stage.ema_decay,
             stage.accumulate_steps,
         )
-        compiled = self.programs.compiled
-        self._diagnose = Program(diagnosis(stage.method, mesh, augment), compiled)
-        self._evaluator = Evaluator(stage.method.predict, stage.method.tasks, mesh, compiled)
+        self._diagnose = Program(diagnosis(stage.method, mesh, augment), self.compiled)
+        self._evaluator = Evaluator(stage.method.predict, stage.method.tasks, mesh, self.compiled)
         shape = self.train.image_shape
         self._make_state = state_maker(stage.method, weighting, optimizer, shape, ema=bool(stage.ema_decay))
         self._pending: list[tuple[int, Any]] = []  # (step before, scalars [steps])
+        self._logged = 0.0, 0.0  # seconds of training, and of waiting in it, that records account for
 
     @property
     def total_steps(self) -> int:
@@ -121,16 +125,20 @@ class Loop:
                 with closing(self._feed(position)) as feed:
                     for epoch in range(position.epoch, self.stage.cadence.epochs):
                         first = position.batch if epoch == position.epoch else 0
-                        state = self._epoch(state, feed, epoch, first)
+                        with self.spent.on('training'):
+                            state = self._epoch(state, feed, epoch, first)
                         if self.stage.cadence.evaluates(epoch):
-                            self._evaluate(state, epoch)
+                            with self.spent.on('evaluating'):
+                                self._evaluate(state, epoch)
+                with self.spent.on('saving'):
+                    self._checkpoints.wait()
                 if self.stop.requested:
                     # Noted too late for a batch to look at it: what is left would take long, too.
                     self._stopped(self.total_steps)
         return state
 
     def _start(self) -> tuple[TrainState, Position]:
-        made = Program(self._make_state, self.programs.compiled)(jax.random.key(self.stage.seed))
+        made = Program(self._make_state, self.compiled)(jax.random.key(self.stage.seed))
         state = sharding.replicate(made, self.mesh)
         restored = self._checkpoints.restore(state)
         here = self._position(0)
@@ -158,7 +166,6 @@ class Loop:
         """Batches `first`, ... of an epoch; saves where it ends, and before where the cadence or a stop asks."""
         cadence, per_epoch = self.stage.cadence, self.train.steps_per_epoch
         step, end = epoch * per_epoch + first, (epoch + 1) * per_epoch
-        self._window, self._waited = time.monotonic(), feed.waited
         while step < end:
             if cadence.diagnose_every_steps and step % cadence.diagnose_every_steps == 0:
                 self._write_diagnosis(state, feed.peek(), step)
@@ -169,10 +176,11 @@ class Loop:
             # Read once: a signal may come at any time.
             stopping = self.stop.requested
             if step == end or due or stopping or step % cadence.log_every_steps == 0:
-                self._log(feed.waited)
+                self._log()
             if step == end or due or stopping:
                 # Only after `_log` has found every loss up to here finite.
-                self._checkpoints.save(state, self._position(step))
+                with self.spent.on('saving'):
+                    self._checkpoints.save(state, self._position(step))
             if stopping:
                 self._stopped(step)
         return state
@@ -180,23 +188,25 @@ class Loop:
     def _feed(self, start: Position) -> Feed:
         """All steps that are left."""
         stage, mesh, end = self.stage, self.mesh, self.stage.cadence.epochs
-        variables = {name: load_model(path)[1] for name, path in stage.teachers.items()}
-        frozen = sharding.replicate(variables, mesh)
-        self._variables = frozen if stage.cadence.diagnose_every_steps else {}
         left = start.epoch < end - 1 or start.batch < self.train.steps_per_epoch
-        cache = self._cache(frozen, start) if left else None
+        with self.spent.on('teachers'):
+            variables = {name: load_model(path)[1] for name, path in stage.teachers.items()}
+            frozen = sharding.replicate(variables, mesh)
+            cache = self._cache(frozen, start) if left else None
+        self._variables = frozen if stage.cadence.diagnose_every_steps else {}
         placement = 'host' if stage.residence is None else 'device'
         kept = {Memory: 'memory', Disk: 'disk'}.get(type(cache), 'off')
         if left:
             records.write_choices(self.folder, {'placement': placement, 'cache_teachers': kept})
         given = frozen if cache is None else cache
         step, residence = self._make_step(teach=cache is None), stage.residence
+        if left:
+            self._place(self.train)
         if left and residence is not None and stage.steps_in_one_call and isinstance(cache, Memory | None):
-            return Chunked(step, self._compiled, self.train, mesh, given, start, residence)
+            return Chunked(step, self.compiled, self.train, mesh, given, start, residence)
         jitted = compile_step(step, mesh, teach=cache is None)
-        clock = Clock()
-        pairs = given_batches(self.train, mesh, given, start, end, residence, clock, self._compiled)
-        return Streamed(jitted, self._compiled, pairs, clock)
+        pairs = given_batches(self.train, mesh, given, start, end, residence, self.spent, self.compiled)
+        return Streamed(jitted, self.compiled, pairs)
 
     def _cache(self, frozen: Variables, start: Position) -> Cache | None:
         """What the teachers say of every image, where it is worth keeping: None elsewhere."""
@@ -229,7 +239,7 @@ class Loop:
             asked,
             self._unless_stopped(self._ordered(asked), start.epoch * self.train.steps_per_epoch + start.batch),
             self.mesh,
-            self.programs.compiled,
+            self.compiled,
             dtype=stage.cache_dtype,
             folder=self.folder / taught.FOLDER if wanted == 'disk' else None,
             key=key,
@@ -251,32 +261,28 @@ class Loop:
 
     def _ordered(self, split: Split) -> Batches:
         """The batches of `Split.ordered`, on the devices."""
+        self._place(split)
         if self.stage.residence is not None:
-            return self.stage.residence.ordered(split, self.programs.compiled)
+            return self.stage.residence.ordered(split, self.compiled)
         return sharding.on_device(split.ordered(), self.mesh)
 
-    def _compiled(self, jitted: Any, given: Any) -> Any:
-        began = time.monotonic()
-        compiled = self.programs.compiled(jitted, given)
-        seconds = time.monotonic() - began
-        self.compile_seconds = (self.compile_seconds or 0.0) + seconds
-        self._window += seconds
-        return compiled
+    def _place(self, split: Split) -> None:
+        """Puts data that live on the devices there, unless they are there already."""
+        if self.stage.residence is not None:
+            with self.spent.on('reading'):
+                jax.block_until_ready(self.stage.residence.arrays(split))
 
     def _write_diagnosis(self, state: TrainState, batch: Batch, step: int) -> None:
-        began = time.monotonic()
-        values = jax.device_get(self._diagnose(state, self._variables, batch))
+        # What is still under way is training.
+        jax.block_until_ready(state)
+        with self.spent.on('diagnosing'):
+            values = jax.device_get(self._diagnose(state, self._variables, batch))
         found = {name: float(value) for name, value in values.items()}
         epoch = step / self.train.steps_per_epoch
         self._writer.write({'step': step, 'epoch': epoch, 'split': 'diagnostics', **found})
-        # Not part of what a step costs.
-        self._window += time.monotonic() - began
 
-    def _log(self, waited: float) -> None:
-        """Writes the mean of the scalars since the last call; raises when one of them is not finite.
-
-        `waited`: seconds that the loop has spent waiting for batches, so far.
-        """
+    def _log(self) -> None:
+        """Writes the mean of the scalars since the last call; raises when one of them is not finite."""
         if not self._pending:
             return
         steps, values = [], []
@@ -288,9 +294,9 @@ class Loop:
         self._pending.clear()
         for step, scalars in zip(steps, values, strict=True):
             self._check_finite(step, scalars)
-        seconds = time.monotonic() - self._window
-        share = min((waited - self._waited) / max(seconds, 1e-9), 1.0)
-        self._window, self._waited = time.monotonic(), waited
+        spent, waited = self.spent.of('training', 'waiting'), self.spent.of('waiting')
+        seconds, share = spent - self._logged[0], (waited - self._logged[1]) / max(spent - self._logged[0], 1e-9)
+        self._logged = spent, waited
         means = {name: float(np.mean([v[name] for v in values])) for name in values[0]}
         self._writer.write(
             {
@@ -376,8 +382,10 @@ class Loop:
         best = load_model(folder)[0]['validation_loss'] if (folder / 'model.json').is_file() else np.inf
         if score < best:
             spec = {**self.stage.model_spec, 'validation_loss': score, 'step': step}
-            save_model(folder, spec, self.stage.method.network_variables(variables))
+            with self.spent.on('saving'):
+                save_model(folder, spec, self.stage.method.network_variables(variables))
 
     def evaluate_test(self, variables: Variables) -> dict[str, float]:
         """Metrics of `variables` on the test split."""
-        return self._evaluator(variables, self._ordered(self.stage.data.test))
+        with self.spent.on('evaluating'):
+            return self._evaluator(variables, self._ordered(self.stage.data.test))

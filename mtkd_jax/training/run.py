@@ -85,10 +85,11 @@ def _run(loop: Loop, make_writer: MakeWriter, make_progress: MakeProgress) -> di
         lambda start: make_writer(folder, start),
         lambda start: make_progress(stage.name, loop.total_steps, start, loop.train.steps_per_epoch),
     )
-    save_model(folder / records.MODEL, stage.model_spec, _chosen_variables(stage, state, folder))
-    if state.ema:
-        averages = stage.method.network_variables(state.ema)
-        save_model(folder / records.MODEL_EMA, stage.model_spec, averages)
+    with loop.spent.on('saving'):
+        save_model(folder / records.MODEL, stage.model_spec, _chosen_variables(stage, state, folder))
+        if state.ema:
+            averages = stage.method.network_variables(state.ema)
+            save_model(folder / records.MODEL_EMA, stage.model_spec, averages)
     results = _results(loop, state)
     # Written last: a stage that has it is finished.
     records.write_results(folder, results)
@@ -116,6 +117,8 @@ def _results(loop: Loop, state: TrainState) -> dict[str, Any]:
         tests = [record for record in written if record['split'] == 'test']
         results = summarise(rule, [records.numbers(record) for record in tests])
     tasks, data = stage.method.tasks, stage.data
+    with loop.spent.on('evaluating'):
+        baselines = constant_baselines(tasks, data.train.ordered(), data.test.ordered(), loop.compiled)
     shape = data.test.image_shape[1:]
     return {
         'stage': stage.name,
@@ -127,9 +130,10 @@ def _results(loop: Loop, state: TrainState) -> dict[str, Any]:
         'parameters': device.parameter_counts(state.params),
         'branches': {name: device.inference_cost(network, shape) for name, network in stage.networks.items()},
         'timing': _timing(written, loop, mesh),
-        'baselines': constant_baselines(tasks, data.train.ordered(), data.test.ordered(), loop.programs.compiled),
+        'baselines': baselines,
         **stage.facts,
         'settings': dict(stage.settings),
+        'spent': loop.spent.seconds(),
     }
 
 
@@ -160,7 +164,7 @@ def _timing(written: list[records.Record], loop: Loop, mesh: Mesh) -> dict[str, 
         'train_seconds': seconds,
         # Records of earlier versions do not say it.
         'waiting_share': sum(window.get('waiting', 0.0) * window['seconds'] for window in windows) / max(seconds, 1e-9),
-        'compile_seconds': loop.compile_seconds,
+        'compile_seconds': loop.spent.of('compiling'),
         'device': device.describe(mesh),
         'jax': jax.__version__,
     }

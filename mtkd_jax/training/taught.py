@@ -158,7 +158,8 @@ def fill(
     for index, batch in zip(split.numbers(), batches, strict=True):
         kept = write(kept, np.where(index < 0, count + mesh.size, index), teach(frozen, batch.image))
     if folder is None:
-        return Memory(kept, given, mesh, compiled)
+        # The teachers have been asked once this is left.
+        return Memory(jax.block_until_ready(kept), given, mesh, compiled)
     for array in jax.tree.leaves(kept):
         array.flush()
     # Written last: files that have it are whole.

@@ -88,6 +88,13 @@ def test_bfloat16_trains_with_float32_parameters(rooms, tmp_path):
         assert {x.dtype for x in jax.tree.leaves(variables)} == {np.dtype('float32')}
     report = (tmp_path / 'report.md').read_text()
     assert 'bfloat16' in report
+    # Where the time went is said of the run that trained, not of one that found all done.
+    spent = tmp_path / 'spent.json'
+    assert 'outside of stages' in report
+    assert set(json.loads(spent.read_text())) == {'starting', 'drawing'}
+    written = spent.stat().st_mtime_ns
+    run(config, tmp_path)
+    assert spent.stat().st_mtime_ns == written
 
 
 def test_a_picture_that_cannot_be_drawn_keeps_no_stage_from_training(rooms, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from mtkd_jax import records
 from mtkd_jax.reporting.curves import draw_workdir
 from mtkd_jax.reporting.panels import prediction_panel
 from mtkd_jax.reporting.report import write_report
@@ -227,3 +228,27 @@ def test_results_that_are_nan_are_dashes(tmp_path):
     text = report(tmp_path, stages)
     assert '| kd_mtl      |  **22.00** |            **51.00** |                 – |' in text
     assert '`depth_abs`, which is NaN in the results' in text
+
+
+def test_where_the_time_went(tmp_path):
+    """Stages that say it, and the run; what nobody spent time on has no column."""
+    stages = fake.stages()
+    stages[0]['spent'] = {'compiling': 9.04, 'training': 60.0, 'rest': 1.0}
+    stages[-1]['spent'] = {'compiling': 1234.0, 'training': 100.0, 'teachers': 7.0, 'rest': 0.5}
+    records.write_spent(tmp_path, {'starting': 30.0, 'drawing': 6.2})
+    text = report(tmp_path, stages)
+    table = [line for line in text.split('Where the time went:')[1].splitlines() if line.startswith('|')]
+    assert [[cell.strip() for cell in line.strip('|').split('|')] for line in (table[0], *table[2:])] == [
+        ['seconds', 'asking teachers', 'compiling', 'training steps', 'the rest', 'together'],
+        ['stl_segmentation', '–', '9.0', '60.0', '1.0', '70.0'],
+        ['kd_mtl', '7.0', '1,234.0', '100.0', '0.5', '1,341.5'],
+        ['outside of stages', '', '', '', '', '36.2'],
+    ]
+    assert 'Outside: before the first stage 30.0, drawing 6.2.' in text
+    (tmp_path / 'spent.json').write_text('{"starting": "long"}')
+    with pytest.raises(UserError, match="`starting` 'long', which is no number; remove it"):
+        report(tmp_path, stages)
+
+
+def test_results_that_do_not_say_where_the_time_went(tmp_path):
+    assert 'Where the time went' not in report(tmp_path, fake.stages())

@@ -4,6 +4,7 @@ from mtkd_jax.reporting.sections.account import cost, curves, panels, selection,
 from mtkd_jax.reporting.sections.beside_paper import paper
 from mtkd_jax.reporting.sections.numbers import constants, delta, results
 from mtkd_jax.reporting.sections.over_seeds import seeds, seeds_cost, seeds_results
+from mtkd_jax.reporting.sections.time import time
 
 __all__ = [
     'constants',
@@ -18,5 +19,6 @@ __all__ = [
     'seeds_results',
     'selection',
     'settings',
+    'time',
     'what_ran',
 ]
