@@ -165,6 +165,8 @@ class Step:
         torch.set_num_threads(threads)
         torch.backends.cudnn.benchmark = True  # XLA tries its kernels, too
         self._tf32, self._half, self._cuda = tf32, half, device == 'cuda'
+        if self._cuda:
+            torch.cuda.reset_peak_memory_stats()
         points = tuple(distillation['points']) if distillation else ()
         self._weights = distillation['weights'] if distillation else {}
         channels = {task: variables['params']['network'][f'head_{task}']['out']['bias'].size for task in LOSS}
@@ -173,46 +175,50 @@ class Step:
         load(self._losses.network, network)
         for task in self._losses.teachers:
             load(self._losses.teachers[task], frozen[task])
-        layout = torch.contiguous_format if how == 'torch' else torch.channels_last
-        self._image = tensor(batch.image).to(device, memory_format=layout)
-        self._targets = {
-            task: (tensor(target.value).to(device), tensor(target.mask)[:, 0].to(device))
-            for task, target in batch.targets.items()
-        }
-        value, mask = self._targets['segmentation']
-        self._targets['segmentation'] = (value.long(), mask)
+        self._layout = torch.contiguous_format if how == 'torch' else torch.channels_last
+        self._device = device
+        self.take(tensor(batch.image), {t: (tensor(x.value), tensor(x.mask)[:, 0]) for t, x in batch.targets.items()})
         if distillation:
             load(self._losses.adaptors, {'params': variables['params']['adaptors']})
-        self._losses.to(device, memory_format=layout).train()
+        self._losses.to(device, memory_format=self._layout).train()
         self._optimizers = [torch.optim.Adam(self._losses.network.parameters(), rate)]
         if distillation:
             own, l2 = distillation['adaptor_learning_rate'], distillation['adaptor_l2']
             self._optimizers.append(torch.optim.Adam(self._losses.adaptors.parameters(), own, weight_decay=l2))
         self._compute = torch.compile(self._losses) if how == 'torch_compile' else self._losses
 
-    def _backward(self) -> dict[str, Tensor]:
+    def take(self, image: Tensor, targets: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        """The batch of the next steps, sent to the device; `targets`: task → (values [b c h w], mask [b h w])."""
+        self._image = image.to(self._device, memory_format=self._layout)
+        self._targets = {t: (value.to(self._device), mask.to(self._device)) for t, (value, mask) in targets.items()}
+        value, mask = self._targets['segmentation']
+        self._targets['segmentation'] = (value.long(), mask)
+
+    def _backward(self, compute: Any) -> dict[str, Tensor]:
         for optimizer in self._optimizers:
             optimizer.zero_grad()
-        found = self._compute(self._image, self._targets)
+        found = compute(self._image, self._targets)
         parts = [found[f'loss/{task}'] for task in LOSS]
         parts += [weight * found[f'distillation/{task}'] for task, weight in self._weights.items()]
         sum(parts).backward()
         return found
 
-    def run(self) -> None:
-        """One step; returns when the device has finished it."""
+    def run(self) -> dict[str, Tensor]:
+        """One step, its losses; returns when the device has finished it."""
         allow_tf32(self._tf32)
-        self._backward()
+        found = self._backward(self._compute)
         for optimizer in self._optimizers:
             optimizer.step()
         if self._cuda:
             torch.cuda.synchronize()
+        return found
 
     def exactly(self) -> dict[str, float]:
         """Losses and `gradient_norm` of the weights as they are, in float32 with full precision; nothing is updated."""
         allow_tf32(False)
         self._losses.half = False
-        found = self._backward()
+        # Not compiled: for other types and another precision, all would be compiled again.
+        found = self._backward(self._losses)
         self._losses.half = self._half
         gradients = [p.grad for p in self._losses.parameters() if p.grad is not None]
         found['gradient_norm'] = torch.nn.utils.get_total_norm(gradients)

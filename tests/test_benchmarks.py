@@ -1,23 +1,27 @@
-"""benchmarks/step.py at a tiny size: what it prints, what it refuses, and that its step in PyTorch is ours."""
+"""benchmarks/step.py and accelerator.py at a tiny size: what they print and refuse; the step in PyTorch is ours."""
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks import step
+from benchmarks import against, random_data
+from mtkd_jax.data.examples import first_examples
+from mtkd_jax.tasks import depth, normals, segmentation
 from mtkd_jax.types import UserError
 
 ROOT = Path(__file__).parents[1]
 TINY = ('--widths=4,4,4,4,4', '--size=64x64', '--steps=2')
 
 
-def benchmark(*flags):
+def benchmark(*flags, name='step'):
     return subprocess.run(
-        [sys.executable, '-m', 'benchmarks.step', *flags],
+        [sys.executable, '-m', f'benchmarks.{name}', *flags],
         cwd=ROOT,
         env=dict(os.environ),
         capture_output=True,
@@ -84,11 +88,11 @@ def test_flags_that_do_not_fit_are_one_line(flags, message):
 
 def test_sides_that_differ_are_not_compared():
     ours = {'loss/depth': 2.0, 'gradient_norm': 3.0, 'weight/depth': 1.0}
-    found = step.differences(ours, {'loss/depth': 2.0001, 'gradient_norm': 3.003})
+    found = against.differences(ours, {'loss/depth': 2.0001, 'gradient_norm': 3.003})
     assert found == {'loss/depth': pytest.approx(5e-5), 'gradient_norm': pytest.approx(1e-3)}
     for other in ({'loss/depth': 2.003}, {'loss/depth': float('nan')}, {'gradient_norm': 3.3}):
         with pytest.raises(UserError, match=r'do not compute the same: `(loss/depth|gradient_norm)` is'):
-            step.differences(ours, other)
+            against.differences(ours, other)
 
 
 @pytest.mark.parametrize(('method', 'how'), [('kd_mtl', 'torch'), ('uniform', 'torch_channels_last')])
@@ -101,3 +105,56 @@ def test_the_step_in_pytorch_is_ours(method, how):
     assert found['ratio'] == pytest.approx(found['other_step_seconds'] / found['step_seconds'], rel=0.01)
     assert row[-4] == how
     assert len(row) == 15
+
+
+def test_an_epoch_is_measured_within_the_time(tmp_path):
+    names = 'epoch_kd_mtl_float32_2', 'published_kd_mtl_float32_2'
+    flags = f'--only={",".join(names)}', '--images=16', f'--out={tmp_path}'
+    done = benchmark('--widths=4,4,4,4,4', '--size=32x32', *flags, name='accelerator')
+    assert done.returncode == 0, done.stderr + (tmp_path / 'logs' / f'{names[0]}.err').read_text()
+    found = json.loads((tmp_path / 'accelerator.json').read_text())
+    own, loop = (found['entries'][name] for name in names)
+    (record,) = own['records']
+    assert (own['state'], record['steps']) == ('done', 8)
+    assert 0 < record['seconds'] < own['seconds']
+    assert found['facts']['device'] == 'cpu ×1'
+    assert list(found['entries']) == [names[1], names[0]]
+    if importlib.util.find_spec('torch'):
+        assert record['ratio'] == pytest.approx(loop['records'][0]['seconds'] / record['seconds'], rel=0.01)
+    else:
+        assert (loop['state'], loop['reason']) == ('skipped', 'PyTorch is not installed')
+        assert 'PyTorch is not installed (pip install "mtkd_jax[torch]"): its rows are skipped.' in done.stdout
+
+
+@pytest.mark.parametrize(
+    ('flags', 'message'),
+    [
+        (['--only=epoch_kd_mtl_float32_3'], "Did you mean 'epoch_kd_mtl_float32_2'?"),
+        (['--minutes=0'], '`minutes` is 0.0; give more than 0.'),
+        (['--images=4'], '`images` is 4; it must be at least 8.'),
+        (['--size=40x64'], '`data.height` is 40; segnet needs a multiple of 32.'),
+    ],
+)
+def test_flags_of_the_script_that_do_not_fit_are_one_line(flags, message, tmp_path):
+    done = benchmark(*flags, f'--out={tmp_path}', name='accelerator')
+    assert done.returncode == 1
+    assert (done.stderr.startswith('error: '), done.stderr.count('\n')) == (True, 1)
+    assert message in done.stderr
+
+
+def test_batches_of_files_are_those_of_ours(tmp_path):
+    torch = pytest.importorskip('torch')
+    from benchmarks import published
+
+    source = random_data.RandomFrames(2, (32, 64))
+    random_data.write_files(source, tmp_path)
+    frames = published.Frames(tmp_path, 2)
+    image, *labels = (torch.stack(arrays) for arrays in zip(frames[0], frames[1], strict=True))
+    tasks = segmentation(13), depth(), normals()
+    batch = first_examples(source, tasks, 2)
+    assert np.array_equal(image.permute(0, 2, 3, 1), batch.image)
+    found = published.targets(*labels)
+    for name, target in batch.targets.items():
+        value, mask = found[name]
+        assert np.array_equal(value.permute(0, 2, 3, 1), target.value)
+        assert np.array_equal(mask, target.mask[..., 0])
