@@ -22,6 +22,7 @@ from mtkd_jax.data.pipeline import Split
 from mtkd_jax.training import device
 from mtkd_jax.training.checkpoint import Position
 from mtkd_jax.training.feed import MOST, Chunked
+from mtkd_jax.training.programs import Programs
 from mtkd_jax.training.resident import Residence
 
 ROOMS = (64, 96), (16, 24, 32, 64, 64)  # size and widths
@@ -111,11 +112,8 @@ def epoch(entry: Entry, options: Options, to: Measurement) -> None:
     placed = time.perf_counter() - began
     steps = split.steps_per_epoch
 
-    def compiled(jitted: Any, given: Any) -> Any:
-        return jitted.lower(*given).compile()
-
     start = Position(0, 0, steps, len(source), split.seed)
-    feed = Chunked(parts.step(), compiled, split, parts.mesh, parts.frozen, start, residence)
+    feed = Chunked(parts.step(), Programs().compiled, split, parts.mesh, parts.frozen, start, residence)
     began = time.perf_counter()
     state, _ = advanced(feed, parts.state(), 1)
     first = time.perf_counter() - began
