@@ -9,6 +9,7 @@ from benchmarks.plan import Entry
 from mtkd_jax.files import replace, write_json
 
 NAME = 'accelerator'
+MEANT = 'a GPU, 288x384 and the widths of the paper'
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,9 @@ class Results:
 
     def markdown(self) -> str:
         """The machine, the targets, and a row for every record."""
-        facts = ', '.join(f'{name}: {value}' for name, value in self.content['facts'].items())
-        lines = [facts or 'Nothing is measured yet.', '']
+        given = {name: value for name, value in self.content.items() if name not in ('facts', 'entries', 'targets')}
+        facts = ', '.join(f'{name}: {value}' for name, value in {**given, **self.content['facts']}.items())
+        lines = [f'{facts}.', '', f'Targets are meant for {MEANT}.', '']
         lines += ['| target | wanted | measured | |', '| :--- | ---: | ---: | :--- |']
         lines += [
             f'| {t["target"]} | ≥ {t["wanted"]:g} | {t["measured"] or "–"} | {t["said"]} |'

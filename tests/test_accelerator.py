@@ -94,6 +94,7 @@ def test_a_failure_stops_nothing_and_keeps_its_records(results):
     assert results.failed
     found = written(results)
     assert found['facts'] == {'device': 'x'}
+    assert results.markdown().startswith('minutes: 10, device: x.\n')
     assert found['entries'][FIRST.name]['records'] == [{'what': 'ours', 'seconds': 2.0}]
     assert f'| {FIRST.name} | | | | | | | failed: failed for a reason |' in results.markdown()
 
