@@ -20,14 +20,17 @@ Predictions = dict[str, dict[str, np.ndarray]]
 
 
 def make_predictor(
-    network: nn.Module, variables: Variables, batch_size: int = 8
+    network: nn.Module,
+    variables: Variables,
+    batch_size: int = 8,
+    made: Callable[[Any], Callable[..., Any]] = lambda jitted: jitted,
 ) -> Callable[[np.ndarray], Predictions]:
     """images [n h w 3] in [0, 1] → {branch: {task: [n h w c]}}, in evaluation mode, `batch_size` at a time.
 
-    One image alone is computed alone.
+    One image alone is computed alone. `made`: jitted function → what is called in its place.
     """
     variables = jax.device_put(variables)
-    apply = jax.jit(lambda variables, image: models.predict(network, variables, image).predictions)
+    apply = made(jax.jit(lambda variables, image: models.predict(network, variables, image).predictions))
 
     def predict(images: np.ndarray) -> Predictions:
         parts: list[Any] = []

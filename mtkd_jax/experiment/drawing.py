@@ -12,17 +12,18 @@ from mtkd_jax.records import MODEL, RESULTS, stage_folder
 from mtkd_jax.reporting.curves import draw_workdir
 from mtkd_jax.reporting.panels import prediction_panel
 from mtkd_jax.training.given import GivenTeacher
+from mtkd_jax.training.programs import Compile, Program
 
 
-def draw(made: Experiment) -> None:
+def draw(made: Experiment, compiled: Compile) -> None:
     """Draws all there is to draw of a workdir whose stages are finished."""
     for stage in made.stages:
         if not isinstance(stage, GivenTeacher):
-            _draw_panel(stage.name, made)
+            _draw_panel(stage.name, made, compiled)
     draw_workdir(made.workdir, made.tasks)
 
 
-def _draw_panel(stage: str, made: Experiment) -> None:
+def _draw_panel(stage: str, made: Experiment, compiled: Compile) -> None:
     """Draws truth and predictions of a finished stage for the first test images, once."""
     config, workdir = made.config, made.workdir
     images: Any = config.panel_images
@@ -35,11 +36,12 @@ def _draw_panel(stage: str, made: Experiment) -> None:
     source = made.data.test.source
     batch = first_examples(source, opened.tasks, min(images, len(source)))
     image = np.asarray(batch.image)
+    predict = make_predictor(opened.network, opened.variables, made=lambda jitted: Program(jitted, compiled))
     prediction_panel(
         images=image,
         truths={name: np.asarray(target.value) for name, target in batch.targets.items()},
         masks={name: np.asarray(target.mask) for name, target in batch.targets.items()},
-        predictions=make_predictor(opened.network, opened.variables)(image),
+        predictions=predict(image),
         tasks=opened.tasks,
         path=file,
         title=stage,

@@ -72,7 +72,7 @@ def _run(config: ConfigDict, workdir: Path, stop: StopRequest) -> Path:
     programs = {one.mesh: Programs() for one in made}
     for one in trained(made, functools.partial(_train, stop=stop, programs=programs, count=len(made)), stop):
         # A command that finds all finished says nothing of the run.
-        _report(one, stop, before if one.workdir in begun else None)
+        _report(one, stop, programs[one.mesh], before if one.workdir in begun else None)
         finished.append(one.workdir)
         if config.seeds:
             write_seeds_report(report, finished, [each.workdir for each in made], one.tasks)
@@ -115,7 +115,7 @@ def _train(one: Experiment, stop: StopRequest, programs: Mapping[Mesh, Programs]
             run_stage(stage, one.mesh, one.workdir, MetricWriter, progress, stop, programs[one.mesh])
 
 
-def _report(one: Experiment, stop: StopRequest, before: float | None) -> None:
+def _report(one: Experiment, stop: StopRequest, programs: Programs, before: float | None) -> None:
     """Draws and reports after all training, which a picture that cannot be drawn must not keep from its end.
 
     `before`: seconds until the first stage, which are kept where they are given.
@@ -125,7 +125,7 @@ def _report(one: Experiment, stop: StopRequest, before: float | None) -> None:
         # Imported here, because matplotlib is not needed before.
         from mtkd_jax.experiment.drawing import draw
 
-        draw(one)
+        draw(one, programs.compiled)
         if before is not None:
             write_spent(one.workdir, {'starting': before, 'drawing': drawing.of(REST)})
         write_report(one.workdir, {task.name: task for task in one.tasks}, note=one.paper_note)

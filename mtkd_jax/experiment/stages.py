@@ -24,6 +24,7 @@ from mtkd_jax.methods.plan import GivenPlan, Plan, deployments
 from mtkd_jax.records import MODEL, read_choices, seed_folder, stage_folder
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import optimizer, resident, selection, sharding
+from mtkd_jax.training.evaluate import Constants
 from mtkd_jax.training.feed import in_one_call
 from mtkd_jax.training.given import GivenTeacher
 from mtkd_jax.training.resident import Residence
@@ -80,13 +81,13 @@ def experiments(config: ConfigDict, workdir: Path, progress: Progress) -> list[E
     residences = [first, *(Residence(other, tuple(config.tasks), like=first) for other in meshes[1:])]
     last = planned[-1]
     note = difference_from_paper(config, last) if isinstance(last, Plan) else ''
-    found, shared = [], [Shared() for _ in meshes]
+    found, shared, constants = [], [Shared() for _ in meshes], Constants(tasks, data.train, data.test)
     for i, (seed, folder) in enumerate(workdirs.items()):
         own, read, residence = of_seed(config, seed), seeded(data, seed), residences[i % len(meshes)]
         stages = [
-            _trained(own, plan, read, folder, residence, small, shared[i % len(meshes)])
+            _trained(own, plan, read, constants, folder, residence, small, shared[i % len(meshes)])
             if isinstance(plan, Plan)
-            else _given(own, plan, read)
+            else _given(own, plan, read, constants)
             for plan in planned
         ]
         found.append(Experiment(own, folder, stages, tasks, residence.mesh, read, note))
@@ -113,7 +114,14 @@ def _small(config: ConfigDict, splits: Sequence[Split | None], mesh: Mesh) -> bo
 
 
 def _trained(
-    config: ConfigDict, plan: Plan, data: StageData, workdir: Path, residence: Residence, small: bool, shared: Shared
+    config: ConfigDict,
+    plan: Plan,
+    data: StageData,
+    constants: Constants,
+    workdir: Path,
+    residence: Residence,
+    small: bool,
+    shared: Shared,
 ) -> Stage:
     placement = config.data.placement
     if placement == 'auto':
@@ -137,6 +145,7 @@ def _trained(
             name: build_network(spec, branches=branches)[0] for name, branches in deployments(spec['network']).items()
         },
         data=only(data, plan.method.tasks),
+        constants=constants,
         cadence=Cadence(
             config.epochs,
             config.evaluate_every_epochs,
@@ -165,7 +174,7 @@ def _trained(
     )
 
 
-def _given(config: ConfigDict, plan: GivenPlan, data: StageData) -> GivenTeacher:
+def _given(config: ConfigDict, plan: GivenPlan, data: StageData, constants: Constants) -> GivenTeacher:
     """The stand-in for the single-task stage of a task whose network is given as a model folder."""
     given = plan.given
     return GivenTeacher(
@@ -174,6 +183,7 @@ def _given(config: ConfigDict, plan: GivenPlan, data: StageData) -> GivenTeacher
         network=given.network,
         task=plan.task,
         data=only(data, [plan.task]),
+        constants=constants,
         settings={
             'method': 'stl',
             'given': given.digest,

@@ -1,5 +1,6 @@
 """Evaluation: a split's metrics, by branch, streaming and independent of the batch size (papers.md C)."""
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
 
+from mtkd_jax.data.pipeline import Split
 from mtkd_jax.metrics import Accumulator, ratio
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import sharding
@@ -136,3 +138,24 @@ def constant_baselines(
         }
         for task in tasks
     }
+
+
+class Constants:
+    """`constant_baselines` of splits, computed when they are first asked for; the stages of a run share them.
+
+    Args:
+        tasks: all that anybody asks for.
+        train, test: the splits, with their targets.
+    """
+
+    def __init__(self, tasks: Sequence[Task], train: Split, test: Split) -> None:
+        self._tasks, self._train, self._test, self._lock = tuple(tasks), train, test, threading.Lock()
+        self._found: dict[str, dict[str, Any]] = {}
+
+    def of(self, tasks: Sequence[Task], compiled: Compile) -> dict[str, dict[str, Any]]:
+        """Those of `tasks`, by name."""
+        with self._lock:
+            if not self._found:
+                splits = self._train.ordered(), self._test.ordered()
+                self._found = constant_baselines(self._tasks, *splits, compiled)
+        return {task.name: self._found[task.name] for task in tasks}

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from mtkd_jax import models, records
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import sharding
-from mtkd_jax.training.evaluate import Evaluator, constant_baselines
+from mtkd_jax.training.evaluate import Constants, Evaluator
 from mtkd_jax.training.folder import load_model
 from mtkd_jax.training.lock import locked
 from mtkd_jax.training.programs import Programs
@@ -35,6 +35,7 @@ class GivenTeacher:
     network: nn.Module
     task: Task
     data: StageData
+    constants: Constants
     settings: Mapping[str, Any]
     facts: Mapping[str, Any]
 
@@ -51,11 +52,11 @@ def evaluate_given(
 def _evaluate(teacher: GivenTeacher, mesh: Mesh, workdir: Path, programs: Programs) -> dict[str, Any]:
     spent = Spent()
     compiled = spent.during('compiling', programs.compiled)
-    variables, data = sharding.replicate(load_model(teacher.folder)[1], mesh), teacher.data
+    variables = sharding.replicate(load_model(teacher.folder)[1], mesh)
     evaluator = Evaluator(functools.partial(models.predict, teacher.network), [teacher.task], mesh, compiled)
     with spent.on('evaluating'):
-        found = evaluator(variables, sharding.on_device(data.test.ordered(), mesh))
-        baselines = constant_baselines([teacher.task], data.train.ordered(), data.test.ordered(), compiled)
+        found = evaluator(variables, sharding.on_device(teacher.data.test.ordered(), mesh))
+        baselines = teacher.constants.of([teacher.task], compiled)
     results = {
         'stage': teacher.name,
         'tasks': [teacher.task.name],

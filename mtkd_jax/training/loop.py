@@ -22,7 +22,7 @@ from mtkd_jax.training.diagnostics import diagnosis
 from mtkd_jax.training.evaluate import Evaluator
 from mtkd_jax.training.feed import Chunked, Feed, Streamed, given_batches
 from mtkd_jax.training.folder import load_model, save_model, weights_digest
-from mtkd_jax.training.programs import Program, Programs
+from mtkd_jax.training.programs import ONCE, Program, Programs
 from mtkd_jax.training.selection import validation_score
 from mtkd_jax.training.spent import Spent
 from mtkd_jax.training.stage import Stage
@@ -138,8 +138,9 @@ class Loop:
         return state
 
     def _start(self) -> tuple[TrainState, Position]:
-        made = Program(self._make_state, self.compiled)(jax.random.key(self.stage.seed))
-        state = sharding.replicate(made, self.mesh)
+        options = ONCE if self.mesh.devices.flat[0].platform == 'cpu' else None
+        make = Program(self._make_state, functools.partial(self.compiled, options=options))
+        state = sharding.replicate(make(jax.random.key(self.stage.seed)), self.mesh)
         restored = self._checkpoints.restore(state)
         here = self._position(0)
         if restored is None:

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from mtkd_jax import records
 from mtkd_jax.records import stage_folder
 from mtkd_jax.training import device, sharding
-from mtkd_jax.training.evaluate import constant_baselines
+from mtkd_jax.training.evaluate import Constants
 from mtkd_jax.training.folder import load_model, save_model
 from mtkd_jax.training.lock import locked
 from mtkd_jax.training.loop import Loop, Progress, Writer
@@ -118,7 +118,8 @@ def _results(loop: Loop, state: TrainState) -> dict[str, Any]:
         results = summarise(rule, [records.numbers(record) for record in tests])
     tasks, data = stage.method.tasks, stage.data
     with loop.spent.on('evaluating'):
-        baselines = constant_baselines(tasks, data.train.ordered(), data.test.ordered(), loop.compiled)
+        constants = stage.constants or Constants(tasks, data.train, data.test)
+        baselines = constants.of(tasks, loop.compiled)
     shape = data.test.image_shape[1:]
     return {
         'stage': stage.name,

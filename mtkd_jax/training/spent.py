@@ -34,9 +34,9 @@ class Spent:
     def during(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """`function`, whose calls are `part`."""
 
-        def counted(*args: Any) -> Any:
+        def counted(*args: Any, **named: Any) -> Any:
             with self.on(part):
-                return function(*args)
+                return function(*args, **named)
 
         return counted
 

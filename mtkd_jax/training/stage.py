@@ -10,6 +10,7 @@ import optax
 
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.methods import Method
+from mtkd_jax.training.evaluate import Constants
 from mtkd_jax.training.resident import Residence
 from mtkd_jax.training.selection import Rule
 from mtkd_jax.training.taught import Shared
@@ -77,6 +78,7 @@ class Stage:
         cache_teachers, cache_dtype: whether what teachers say of every image is computed once, where it is kept, and as
             what (`training/taught.py`).
         taught: where the teachers are given, not trained: keeps the cache for the other seeds of the run.
+        constants: the constant predictors of all stages of the run; None: its own.
     """
 
     name: str
@@ -101,3 +103,4 @@ class Stage:
     cache_teachers: Literal['auto', 'memory', 'disk', 'off'] = 'off'
     cache_dtype: Literal['float32', 'bfloat16'] = 'float32'
     taught: Shared | None = None
+    constants: Constants | None = None

@@ -7,17 +7,20 @@ from concurrent.futures import ThreadPoolExecutor
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.stages import Lowered
 
-from mtkd_jax import records
+from mtkd_jax import records, weighting
 from mtkd_jax.experiment.stages import experiment
+from mtkd_jax.methods import Supervised
 from mtkd_jax.reporting.writers import MetricWriter
 from mtkd_jax.training import sharding
-from mtkd_jax.training.programs import Program, Programs
+from mtkd_jax.training.programs import ONCE, Program, Programs
 from mtkd_jax.training.run import run_stage
+from mtkd_jax.training.state import state_maker
 from mtkd_jax.training.stop import StopRequest
-from tests import recipes, small
+from tests import recipes, small, tiny
 
 
 def trained(rooms, workdir, seed, kept, **fields):
@@ -103,13 +106,13 @@ class Slow:
 
     @property
     def compiled(self):
-        def compiled(lowered):
+        def compiled(lowered, **options):
             self.times += 1
             self.begun.set()
             assert self.go.wait(60)
             if self.error:
                 raise self.error
-            return self._compile(lowered)
+            return self._compile(lowered, **options)
 
         return compiled
 
@@ -141,3 +144,14 @@ def test_an_error_reaches_all_who_wait_and_is_not_kept(monkeypatch):
     slow.error = None
     assert kept.compiled(jax.jit(lambda x: x + 3), (1.0,))(1.0) == 4
     assert (kept.count, slow.times) == (1, 2)
+
+
+def test_what_runs_once_gives_the_same_numbers():
+    """A state compiled quickly, and as XLA compiles unless told otherwise (here the tests tell it)."""
+    kept = Programs()
+    make = state_maker(Supervised(tiny.Network(), tiny.TASKS), weighting.uniform(), optax.adam(1.0), (2, 8, 8, 3))
+    key = jax.random.key(7)
+    quick, slow = (kept.compiled(make, (key,), options) for options in (ONCE, {'xla_backend_optimization_level': 3}))
+    assert kept.count == 2
+    assert kept.compiled(make, (key,), ONCE) is quick
+    jax.tree.map(np.testing.assert_array_equal, quick(key), slow(key))

@@ -3,18 +3,34 @@
 import pytest
 
 from mtkd_jax import methods, records
+from mtkd_jax.data.pipeline import Split
 from mtkd_jax.reporting.writers import MetricWriter
+from mtkd_jax.training.evaluate import Constants
 from mtkd_jax.training.programs import Programs
 from mtkd_jax.training.run import run_stage
 from mtkd_jax.training.stop import StopRequest
 from mtkd_jax.types import UserError
-from tests import small, tiny
+from tests import recipes, small, tiny
 
 
 def run(workdir, make_writer=MetricWriter):
     stage = small.stage(workdir, methods.Supervised(tiny.Network(), tiny.TASKS))
     silent = small.as_context(small.Silent())
     return run_stage(stage, small.mesh(), workdir, make_writer, lambda *about: silent, StopRequest(), Programs())
+
+
+def test_constant_predictors_are_computed_once_for_all_stages(rooms, tmp_path, monkeypatch):
+    config = recipes.load('rooms', 'tasks=depth+normals,backbone=tests.shallow', data__data_dir=rooms)
+    stages = recipes.stages(config, tmp_path)
+    assert len({id(stage.constants) for stage in stages}) == 1
+    compiled = Programs().compiled
+    found = [stage.constants.of(stage.method.tasks, compiled) for stage in stages[:1]]
+    monkeypatch.setattr(Split, 'ordered', None)
+    found += [stage.constants.of(stage.method.tasks, compiled) for stage in stages[1:]]
+    monkeypatch.undo()
+    alone = [Constants(s.method.tasks, s.data.train, s.data.test).of(s.method.tasks, compiled) for s in stages]
+    assert found == alone
+    assert list(found[2]) == ['depth', 'normals']
 
 
 def in_memory(folder, start):
