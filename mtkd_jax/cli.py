@@ -7,6 +7,7 @@ from mtkd_jax.names import suggestion
 
 COMMANDS = {
     'main': 'train, evaluate and report',
+    'reproduce': 'plan, run and write a table of the papers',
     'prepare': "prepare a data set from the user's files, or render one",
     'evaluate': 'evaluate models, or predictions from any framework',
     'predict': 'predict for images',

@@ -3,6 +3,7 @@
 --config=NAME:name=value,...     a config that comes with the package, from any directory
 --config=FILE.py:name=value,...  a file with `get_config`
 --config.FIELD=VALUE             any field; `--show` prints them all, `configs/base.py` explains them
+--search=TRIALS                  first chooses the main setting of the method, on a tenth held out of the training set
 """
 
 import difflib
@@ -34,6 +35,9 @@ except flags.Error as error:
     sys.exit(f'error: {command.in_words(error)}')
 WORKDIR = flags.DEFINE_string(
     'workdir', None, 'Where the run keeps everything; the same command continues it.', allow_override=True
+)
+SEARCH = flags.DEFINE_integer(
+    'search', 0, 'Trials of a search for the main setting, before training with it; 0: none.', allow_override=True
 )
 SHOW = flags.DEFINE_bool('show', False, 'Print the config with all its fields, and run nothing.')
 
@@ -141,11 +145,14 @@ def main() -> None:
     workdir = Path(command.value(WORKDIR))
     # Here, because --help and --show do without.
     from mtkd_jax.experiment.run import run
+    from mtkd_jax.experiment.search import found, with_fields
     from mtkd_jax.training.compiled import keep_compiled
 
     keep_compiled()
     with StopRequest((signal.SIGTERM, signal.SIGINT)) as stop:
         try:
+            if SEARCH.value:
+                config = with_fields(config, found(config, workdir, SEARCH.value, stop))
             report = run(config, workdir, stop)
         except StoppedError as stopped:
             print(stopped, *getattr(stopped, '__notes__', []), sep='\n', file=sys.stderr)

@@ -293,7 +293,7 @@ def _check_selection(config: ConfigDict, own_validation: bool) -> None:
         raise UserError(
             f'`selection` is {rule.name!r}, but `data.validation_fraction` is 0; set it, for example to 0.1.'
         )
-    if rule.needs_validation and config.ema_decay:
+    if rule.keeps_best and config.ema_decay:
         raise UserError(
             f'`selection` is {rule.name!r}, which keeps one epoch, but moving averages (`ema_decay` '
             f"{config.ema_decay}) are kept of the last one only; choose selection='last', or ema_decay=0."

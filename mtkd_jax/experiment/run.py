@@ -22,6 +22,7 @@ from mtkd_jax.training.programs import Programs
 from mtkd_jax.training.run import finished_results, run_stage
 from mtkd_jax.training.sharding import check_one_process
 from mtkd_jax.training.spent import REST, Spent
+from mtkd_jax.training.stage import Stage
 from mtkd_jax.training.stop import StopRequest
 from mtkd_jax.types import UserError
 
@@ -104,15 +105,22 @@ def _begin(one: Experiment, stop: StopRequest) -> bool:
 def _train(one: Experiment, stop: StopRequest, programs: Mapping[Mesh, Programs], count: int) -> None:
     # A terminal has one live line; seeds that train at the same time write plain ones.
     live, which = len(programs) == 1, f'seed {one.config.seed}, ' if count > 1 else ''
+    for stage in one.stages:
+        train_stage(one, stage, stop, programs[one.mesh], which, live)
+
+
+def train_stage(
+    one: Experiment, stage: Stage | GivenTeacher, stop: StopRequest, programs: Programs, which: str, live: bool = True
+) -> None:
+    """Trains, or evaluates, one stage of an experiment where that is not done; `which`: stands before its name."""
 
     def progress(title: str, total: int, start: int, per_epoch: int) -> Progress:
         return Progress(which + title, total, start, per_epoch, live=live)
 
-    for stage in one.stages:
-        if isinstance(stage, GivenTeacher):
-            evaluate_given(stage, one.mesh, one.workdir, stop, programs[one.mesh])
-        else:
-            run_stage(stage, one.mesh, one.workdir, MetricWriter, progress, stop, programs[one.mesh])
+    if isinstance(stage, GivenTeacher):
+        evaluate_given(stage, one.mesh, one.workdir, stop, programs)
+    else:
+        run_stage(stage, one.mesh, one.workdir, MetricWriter, progress, stop, programs)
 
 
 def _report(one: Experiment, stop: StopRequest, programs: Programs, before: float | None) -> None:

@@ -1,6 +1,7 @@
 """From a config to experiments, one for each seed: their stages, with data, optimisers and settings."""
 
 import functools
+import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,25 +51,46 @@ class Experiment:
     paper_note: str
 
 
-def experiments(config: ConfigDict, workdir: Path, progress: Progress) -> list[Experiment]:
+class Opened:
+    """Data that experiments of several configs read: opened once, and once on the devices."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[StageData, list[Residence]]] = {}
+
+    def __call__(
+        self, config: ConfigDict, tasks: Sequence[Task], meshes: Sequence[Mesh], progress: Progress
+    ) -> tuple[StageData, list[Residence]]:
+        """The splits of a config, and a residence for each mesh."""
+        fields = ('data', 'tasks', 'batch_size', 'eval_batch_size', 'selection')
+        key = json.dumps([{name: config.to_dict()[name] for name in fields}, [str(mesh.devices) for mesh in meshes]])
+        if key not in self._found:
+            first = Residence(meshes[0], tuple(config.tasks))
+            others = [Residence(mesh, tuple(config.tasks), like=first) for mesh in meshes[1:]]
+            self._found[key] = stage_data(config, tasks, prepared(config, progress)), [first, *others]
+        return self._found[key]
+
+
+def experiments(
+    config: ConfigDict, workdir: Path, progress: Progress, opened: Opened | None = None
+) -> list[Experiment]:
     """Everything a run needs, of its seed or of each of its `seeds`, checked.
 
     Seeds share prepared data, networks, and what lies on the devices. The devices are divided among them where they can
     be: the `mesh` of each experiment is its share, and experiments with the same mesh take turns. `progress` is told of
-    examples that are rendered first.
+    examples that are rendered first; `opened` has the data that other configs read, too, and then nothing is divided.
 
     Raises:
         UserError: a field does not fit; names it, its value and the remedy.
     """
     check(config)
     workdirs = {seed: seed_folder(workdir, seed) for seed in config.seeds} or {config.seed: workdir}
-    meshes = sharding.make_meshes(config.devices, len(workdirs))
+    meshes = sharding.make_meshes(config.devices, len(workdirs) if opened is None else 1)
     mesh = meshes[0]
     sharding.check_batch_size('batch_size', config.batch_size, mesh)
     sharding.check_batch_size('eval_batch_size', config.eval_batch_size, mesh)
     tasks, planned = tasks_of(config), plans(config)
     check_cache(config, planned)
-    data = stage_data(config, tasks, prepared(config, progress))
+    data, residences = (opened or Opened())(config, tasks, meshes, progress)
     check_pools(config, data, mesh)
     steps = config.epochs * data.train.steps_per_epoch
     if config.accumulate_steps > steps:
@@ -77,8 +99,6 @@ def experiments(config: ConfigDict, workdir: Path, progress: Progress) -> list[E
             'learned; choose at most that.'
         )
     small = _small(config, [data.train, data.test, data.validation], mesh)
-    first = Residence(mesh, tuple(config.tasks))
-    residences = [first, *(Residence(other, tuple(config.tasks), like=first) for other in meshes[1:])]
     last = planned[-1]
     note = difference_from_paper(config, last) if isinstance(last, Plan) else ''
     found, shared, constants = [], [Shared() for _ in meshes], Constants(tasks, data.train, data.test)

@@ -48,6 +48,10 @@ class Settings(plan.Settings):
         predictions.check_distances(self.distances, self.kl_direction, run)
         plan.check_per_task('teachers', self.teachers, run)
 
+    def space(self, run: Run) -> Mapping[str, Sequence[float]]:
+        """See `plan.Settings.space`: λ."""
+        return {'weight': (0.1, 0.3, 1.0, 3.0, 10.0)}
+
 
 def stages(settings: Settings, run: Run) -> Stages:
     """The single-task stages, then the network that they teach."""

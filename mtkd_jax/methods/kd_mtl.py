@@ -15,6 +15,7 @@ from mtkd_jax.methods import plan, stl
 from mtkd_jax.methods.method import Mixture, feature_similarity
 from mtkd_jax.methods.plan import Plan, Run, Stages
 from mtkd_jax.methods.supervised import Supervised
+from mtkd_jax.models.backbone import per_image
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import Batch, Features, Losses, UserError, Variables, feature_of
 
@@ -60,6 +61,14 @@ class Settings(plan.Settings):
             plan.check_factor(f'weights.{task}', weight)
         plan.check_factor('adaptor_l2', self.adaptor_l2)
         plan.check_factor('adaptor_learning_rate', self.adaptor_learning_rate)
+
+    def space(self, run: Run) -> Mapping[str, Sequence[float]]:
+        """See `plan.Settings.space`: the papers' values of λ_t (papers.md A3)."""
+        values = IMAGE_WEIGHTS if per_image(run.backbone) else DENSE_WEIGHTS
+        return {f'weights.{task}': values for task in run.names}
+
+
+DENSE_WEIGHTS, IMAGE_WEIGHTS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0), (1.0, 5.0, 10.0, 20.0)
 
 
 def stages(settings: Settings, run: Run) -> Stages:

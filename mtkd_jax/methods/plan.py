@@ -111,6 +111,10 @@ class Settings:
         """All fields, as JSON."""
         return dataclasses.asdict(self)
 
+    def space(self, run: Run) -> Mapping[str, Sequence[float]]:
+        """The main setting: the name of each of its fields, and the values that a search tries; {}: there is none."""
+        return {}
+
 
 def field_name(name: str) -> str:
     """What a setting is called in messages."""

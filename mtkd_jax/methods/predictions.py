@@ -88,6 +88,10 @@ class Reading(plan.Settings):
     kl_direction: str | None = None
     squared: bool | None = None
 
+    def space(self, run: Run) -> Mapping[str, Sequence[float]]:
+        """See `plan.Settings.space`: λ, which the paper leaves at 1 (papers.md B4)."""
+        return {'weight': (0.1, 0.3, 1.0, 3.0, 10.0)}
+
     @classmethod
     def defaults(cls, tasks: Sequence[Task], backbone: Any) -> 'Reading':
         """See `plan.Settings.defaults`."""

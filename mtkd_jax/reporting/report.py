@@ -50,6 +50,11 @@ def write_seeds_report(
         'Cost': sections.seeds_cost(stages),
         f'Settings of {finished[0].name}': sections.settings(stages[0]),
     }
+    return write_document(report, parts)
+
+
+def write_document(report: Path, parts: Mapping[str, str]) -> Path:
+    """Writes `report`, a heading for each part; returns its path."""
     return _written(report, _document(report.parent, parts))
 
 

@@ -47,6 +47,17 @@ def locked(folder: Path, stop: StopRequest) -> Iterator[None]:
         time.sleep(POLL_SECONDS)
 
 
+def free(folder: Path) -> bool:
+    """Whether nobody holds the lock of `folder` now.
+
+    Raises:
+        UserError: the file system has no locks.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open('a+') as stream:
+        return _taken(stream.fileno(), folder)
+
+
 def _is_still(descriptor: int, file: Path) -> bool:
     return file.exists() and os.path.samestat(os.fstat(descriptor), file.stat())
 

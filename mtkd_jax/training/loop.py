@@ -362,7 +362,7 @@ class Loop:
                 found = self._evaluator(state.ema, self._unless_stopped(self._ordered(split), step))
                 averaged = {of_average(key): value for key, value in found.items()}
             self._writer.write({'step': step, 'epoch': epoch + 1, 'split': name, **results, **averaged})
-            if name == 'validation':
+            if self.stage.cadence.selection.keeps_best:
                 self._keep_best(variables, validation_score(results), step)
 
     def _unless_stopped(self, batches: Batches, step: int) -> Batches:

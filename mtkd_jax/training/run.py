@@ -97,7 +97,7 @@ def _run(loop: Loop, make_writer: MakeWriter, make_progress: MakeProgress) -> di
 
 
 def _chosen_variables(stage: Stage, state: TrainState, folder: Path) -> Mapping[str, Any]:
-    if stage.cadence.selection.needs_validation:
+    if stage.cadence.selection.keeps_best:
         return load_model(folder / records.BEST)[1]
     return stage.method.network_variables(state.variables)
 
@@ -106,7 +106,7 @@ def _results(loop: Loop, state: TrainState) -> dict[str, Any]:
     stage, mesh, folder = loop.stage, loop.mesh, loop.folder
     rule = stage.cadence.selection
     written = _written(folder, loop.total_steps)
-    if rule.needs_validation:
+    if rule.keeps_best:
         chosen = _chosen_variables(stage, state, folder)
         variables = {
             'params': {**state.params, 'network': chosen['params']},
@@ -114,8 +114,8 @@ def _results(loop: Loop, state: TrainState) -> dict[str, Any]:
         }
         results = loop.evaluate_test(sharding.replicate(variables, mesh))
     else:
-        tests = [record for record in written if record['split'] == 'test']
-        results = summarise(rule, [records.numbers(record) for record in tests])
+        evaluated = [record for record in written if record['split'] == rule.split]
+        results = summarise(rule, [records.numbers(record) for record in evaluated])
     tasks, data = stage.method.tasks, stage.data
     with loop.spent.on('evaluating'):
         constants = stage.constants or Constants(tasks, data.train, data.test)
@@ -126,7 +126,7 @@ def _results(loop: Loop, state: TrainState) -> dict[str, Any]:
         'tasks': [task.name for task in tasks],
         'epochs': stage.cadence.epochs,
         'steps': int(state.step),
-        'selection': {'rule': rule.name, 'split': 'test', 'note': rule.note},
+        'selection': {'rule': rule.name, 'split': rule.split, 'note': rule.note},
         'results': results,
         'parameters': device.parameter_counts(state.params),
         'branches': {name: device.inference_cost(network, shape) for name, network in stage.networks.items()},

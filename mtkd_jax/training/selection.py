@@ -12,14 +12,20 @@ from mtkd_jax.types import UserError
 class Rule:
     """How a run's epochs become one row of results.
 
-    `epochs`: how many of the last epochs must be evaluated on the test split; `needs_validation`: whether the choice is
-    made on a validation split of its own; `note`: the sentence that reports print.
+    `epochs`: how many of the last epochs must be evaluated on `split`, of which the results are; `needs_validation`:
+    whether a validation split of its own is needed; `note`: the sentence that reports print.
     """
 
     name: str
     epochs: int
     needs_validation: bool
     note: str
+    split: str = 'test'
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the epoch of the lowest validation loss is kept, and evaluated in the end."""
+        return self.needs_validation and self.split == 'test'
 
 
 RULES = {
@@ -44,6 +50,14 @@ RULES = {
             True,
             'Test metrics of the epoch with the lowest loss (mean over tasks and branches) on a validation split held '
             'out of the training set.',
+        ),
+        Rule(
+            'held_out',
+            1,
+            True,
+            'Metrics of the last epoch on a validation split held out of the training set, for choosing settings; the '
+            'test split was not used.',
+            'validation',
         ),
     )
 }

@@ -14,6 +14,26 @@ CONSTRUCTORS: dict[str, Callable[..., Weighting]] = {name: getattr(weighting, na
 FROM_RUN = ('steps_per_epoch', 'seed')
 """Arguments of constructors that a run knows, so that nobody has to set them."""
 
+SPACES: dict[str, dict[str, tuple[float, ...]]] = {
+    'cagrad': {'c': (0.2, 0.4, 0.5, 0.6, 0.8)},
+    'db_mtl': {'beta': (0.5, 0.9, 0.99)},
+    'dwa': {'temperature': (1.0, 2.0, 5.0)},
+    'excess_mtl': {'step_size': (1e-3, 1e-2, 1e-1)},
+    'fairgrad': {'alpha': (0.5, 1.0, 2.0, 5.0)},
+    'famo': {'decay': (1e-4, 1e-3, 1e-2)},
+    'graddrop': {'leak': (0.0, 0.25, 0.5)},
+    'gradnorm': {'alpha': (0.5, 1.0, 1.5, 2.0)},
+    'gradvac': {'beta': (1e-3, 1e-2, 1e-1)},
+    'modo': {'rho': (0.0, 0.1, 0.5)},
+    'moco': {'rho': (0.0, 0.1, 0.5)},
+    'sdmgrad': {'regularisation': (0.1, 0.3, 1.0)},
+    'stch': {'mu': (0.1, 0.3, 1.0, 3.0)},
+    'uncertainty': {'learning_rate': (1e-4, 1e-3, 1e-2)},
+}
+"""The main setting of a weighting, and the values that a search tries; others have none."""
+TASK_WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""The factors of a task that a search of `uniform` tries: tuned scalarisation (Kurin et al. 2022, Xin et al. 2022)."""
+
 
 def named(name: str) -> Callable[..., Weighting]:
     """The constructor of a weighting: one of `CONSTRUCTORS`, or `weighting` of the user's module `name`.

@@ -1,0 +1,122 @@
+"""Running a table of the papers: its study, the search before it, and the table that it ends with."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mtkd_jax.experiment.reproduction import Entry, Part, config_of
+from mtkd_jax.experiment.run import train_stage
+from mtkd_jax.experiment.search import FOLDER, RULE, Search, Trial, space, with_fields
+from mtkd_jax.experiment.study import Job, Study
+from mtkd_jax.files import write_json
+from mtkd_jax.reporting import reproduced
+from mtkd_jax.reporting.progress import SplitProgress
+from mtkd_jax.reporting.report import write_document
+from mtkd_jax.reporting.reproduced import Line
+from mtkd_jax.training.programs import Programs
+from mtkd_jax.training.stop import NonFiniteLossError, StopRequest
+
+TABLE, NUMBERS = 'table.md', 'table.json'
+
+
+class Reproduction:
+    """A table of the papers in a workdir.
+
+    Args:
+        parts: what the table consists of.
+        workdir: keeps everything.
+        seeds: of every row.
+        fields: set in all configs.
+        search: trials of the search; 0: none.
+
+    Raises:
+        UserError: a recipe, a field or the data do not fit.
+    """
+
+    def __init__(
+        self, parts: Sequence[Part], workdir: Path, seeds: Sequence[int], fields: Mapping[str, Any], search: int
+    ) -> None:
+        self._parts, self._workdir = parts, workdir
+        self._configs = {
+            _name(part, entry, i): config_of(part.dataset, recipe, fields, seeds)
+            for part in parts
+            for entry in part.entries
+            for i, recipe in enumerate(entry.recipes)
+        }
+        searched = {name: config for name, config in self._configs.items() if search and space(config)}
+        with SplitProgress() as rendering:
+            self.search = Search(workdir / FOLDER, searched, search, rendering) if searched else None
+            self.study = Study(workdir, self._configs, rendering)
+
+    @property
+    def jobs(self) -> list[Job]:
+        """All stages, those of the search first; it may choose other settings for some of the others."""
+        return [*(self.search.study.jobs if self.search else ()), *self.study.jobs]
+
+    def run(self, stop: StopRequest) -> tuple[Path, list[NonFiniteLossError]]:
+        """Trains what is not finished; the table's file, and the errors of stages whose losses were not finite.
+
+        Raises:
+            StoppedError: a stop was requested.
+        """
+        programs, chosen = Programs(), dict[str, Trial]()
+        if self.search is not None:
+            chosen = self.search(stop, programs)
+            with SplitProgress() as rendering:
+                self.study = Study(self._workdir, self._with(chosen), rendering)
+
+        def train(one: Any, stage: Any) -> None:
+            train_stage(one, stage, stop, programs, f'{one.workdir.parent.name}, seed {one.config.seed}, ')
+
+        failed = self.study.train(train, stop)
+        return self._write(chosen), failed
+
+    def _with(self, chosen: Mapping[str, Trial]) -> dict[str, ConfigDict]:
+        return {name: with_fields(config, chosen.get(name, {})) for name, config in self._configs.items()}
+
+    def _lines(self, part: Part) -> list[Line]:
+        found = []
+        for entry in part.entries:
+            runs = [self.study.runs[_name(part, entry, i)] for i in range(len(entry.recipes))]
+            workdirs = {
+                of_seed[0].config.seed: [(one.workdir, one.stages[-1].name) for one in of_seed]
+                for of_seed in zip(*runs, strict=True)
+            }
+            found += reproduced.read_lines(entry.label, entry.place, entry.baseline, workdirs)
+        return found
+
+    def _write(self, chosen: Mapping[str, Trial]) -> Path:
+        sections: dict[str, str] = {}
+        numbers: dict[str, Any] = {}
+        for part in self._parts:
+            lines = self._lines(part)
+            one = self.study.runs[_name(part, part.entries[0], 0)][0]
+            tasks = list({task.name: task for made in self.study.runs.values() for task in made[0].tasks}.values())
+            own = part.dataset == part.own
+            compared, content = reproduced.comparison(lines, tasks)
+            where = f'{part.table} on {part.dataset}'
+            sections[f'Compared: {where}'] = compared
+            sections[f'Results: {where}'] = reproduced.results(lines, tasks)
+            if own:
+                sections[f'Beside the paper: {where}'] = reproduced.beside_paper(lines, tasks)
+            numbers[part.dataset] = {'table': part.table, 'selection': one.config.selection, 'rows': content}
+        if chosen:
+            sections['Search'] = f'{RULE}\n\n{_choices(chosen)}'
+        write_json(self._workdir / NUMBERS, {'parts': numbers, 'searched': dict(chosen)})
+        return write_document(self._workdir / TABLE, sections)
+
+
+def _name(part: Part, entry: Entry, i: int) -> str:
+    """What a run is called: `nyuv2_segnet_kdmtl`; of several recipes of an entry, with their number."""
+    words = '_'.join([part.dataset, *entry.label.replace('+', ' ').split()])
+    return words if len(entry.recipes) == 1 else f'{words}_{i}'
+
+
+def _choices(chosen: Mapping[str, Trial]) -> str:
+    lines = [
+        f'- {name}: ' + ', '.join(f'`{field}` {value:g}' for field, value in trial.items())
+        for name, trial in chosen.items()
+    ]
+    return '\n'.join(lines)

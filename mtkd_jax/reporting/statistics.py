@@ -1,0 +1,74 @@
+"""What seeds can tell: spreads, and paired differences with intervals and exact tests."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+import numpy as np
+from scipy import stats
+
+from mtkd_jax.types import UserError
+
+LEVEL = 0.95
+DRAWS = 9_999  # of the bootstrap
+EXACT = 16  # pairs: up to here all 2^n signs are counted
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A mean paired difference: `count` pairs, its interval at `LEVEL`, and the p-value of no difference.
+
+    `low`, `high` and `p` are None of a single pair, which cannot tell.
+    """
+
+    count: int
+    mean: float
+    low: float | None
+    high: float | None
+    p: float | None
+
+
+def spread(values: Sequence[float]) -> float | None:
+    """The sample standard deviation; None of fewer than two."""
+    return stdev(values) if len(values) > 1 else None
+
+
+def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Paired:
+    """The differences ours - theirs over the seeds that both have.
+
+    The interval is a bootstrap's over seeds (bias-corrected and accelerated; percentiles where all differences are
+    alike); the test flips the signs of the differences, all of them up to 16 pairs, so that its p-value is exact: with
+    n seeds it cannot be below 2 / 2^n. Both draw with a fixed seed.
+
+    Raises:
+        UserError: no seed is common to both.
+    """
+    seeds = sorted(set(ours) & set(theirs))
+    if not seeds:
+        raise UserError(f'Of the seeds {sorted(ours)} and {sorted(theirs)} none is common, so nothing is paired.')
+    apart = np.array([ours[seed] - theirs[seed] for seed in seeds])
+    if len(apart) == 1:
+        return Paired(1, float(apart[0]), None, None, None)
+    method = 'BCa' if len(apart) > 2 and np.ptp(apart) > 0 else 'percentile'
+    interval = stats.bootstrap(
+        (apart,), np.mean, confidence_level=LEVEL, n_resamples=DRAWS, method=method, rng=np.random.default_rng(0)
+    ).confidence_interval
+    test = stats.permutation_test(
+        (apart,),
+        np.mean,
+        permutation_type='samples',
+        vectorized=True,
+        n_resamples=np.inf if len(apart) <= EXACT else 10 * DRAWS,
+        rng=np.random.default_rng(0),
+    )
+    return Paired(len(apart), fmean(apart), float(interval.low), float(interval.high), float(test.pvalue))
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number (Holm 1979), in the same order: with these, one false claim among all is as
+    rare as the level says."""
+    found, largest = [0.0] * len(values), 0.0
+    for rank, i in enumerate(sorted(range(len(values)), key=lambda i: values[i])):
+        largest = max(largest, min(1.0, (len(values) - rank) * values[i]))
+        found[i] = largest
+    return found

@@ -1,0 +1,92 @@
+"""Plans, runs and writes a table of the papers: `python -m mtkd_jax.reproduce --table=kdmtl/2 --workdir=runs/kdmtl2`.
+
+    --table=kdmtl/1 ... kdmtl/4, sdmtcnn/1 ... sdmtcnn/5
+    --dataset=rooms    the table's rows on another data set; by default on its own, with the paper's protocol
+    --seeds=5          seeds 0 to 4, paired
+    --search=8         the main setting of every method that has one is searched first, with so many trials
+    --field=epochs=20  a field of all configs; may be given several times
+    --dry_run          says what would be trained, and how long that takes
+
+Stages that several rows need are trained once. What is finished is kept: the same command continues, and several
+processes (or the tasks of a Slurm array) may work in one workdir at the same time. The table is `WORKDIR/table.md`, its
+numbers are `WORKDIR/table.json`.
+"""
+
+import ast
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from mtkd_jax import command
+from mtkd_jax.errors import UserError
+from mtkd_jax.training.stop import StoppedError, StopRequest
+
+TABLE = flags.DEFINE_string('table', None, 'The table: kdmtl/2, sdmtcnn/5, ...')
+WORKDIR = flags.DEFINE_string(
+    'workdir', None, 'Where the study keeps everything; the same command continues it.', allow_override=True
+)
+DATASET = flags.DEFINE_string(
+    'dataset', '', "The config of a data set; the table's own by default.", allow_override=True
+)
+SEEDS = flags.DEFINE_integer('seeds', 5, 'How many seeds, from 0.', allow_override=True)
+SEARCH = flags.DEFINE_integer('search', 0, 'Trials of the search before; 0: none.', allow_override=True)
+FIELDS = flags.DEFINE_multi_string('field', [], 'NAME=VALUE, a field of all configs.', allow_override=True)
+DRY_RUN = flags.DEFINE_bool(
+    'dry_run', False, 'Say what would be trained, and how long that takes.', allow_override=True
+)
+
+
+def fields(given: list[str]) -> dict[str, Any]:
+    """Fields by name, from `name=value`.
+
+    Raises:
+        UserError: one is not of that form.
+    """
+    found = {}
+    for text in given:
+        name, equals, value = text.partition('=')
+        if not (name and equals):
+            raise UserError(f'--field={text}: give NAME=VALUE, such as --field=epochs=20.')
+        try:
+            found[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[name] = value
+    return found
+
+
+def main() -> None:
+    """Plans; then says what there is to do, or does it and writes the table."""
+    name, given = command.value(TABLE), fields(FIELDS.value)
+    if SEEDS.value < 1:
+        raise UserError(f'`seeds` is {SEEDS.value}; give at least 1.')
+    # Here, because --help does without jax.
+    from mtkd_jax.experiment import reproduction
+    from mtkd_jax.experiment.estimates import plan
+    from mtkd_jax.experiment.reproducing import Reproduction
+    from mtkd_jax.training.compiled import keep_compiled
+
+    wanted = reproduction.choose(name, DATASET.value)
+    keep_compiled()
+    workdir = Path(command.value(WORKDIR))
+    with StopRequest((signal.SIGTERM, signal.SIGINT)) as stop:
+        try:
+            made = Reproduction(wanted, workdir, range(SEEDS.value), given, SEARCH.value)
+            if DRY_RUN.value:
+                print(plan(made.jobs))
+                return
+            table, failed = made.run(stop)
+        except StoppedError as stopped:
+            print(stopped, file=sys.stderr)
+            sys.exit(stop.status)
+    for error in failed:
+        print(f'error: {error}', file=sys.stderr)
+    print(f'Table: {table}')
+    if failed:
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    command.start(main)
