@@ -171,6 +171,7 @@ def test_a_search_chooses_by_what_was_held_out(rooms, tmp_path, monkeypatch):
     }
     splits = {record['split'] for record in read_records(tmp_path / 'runs/kd/trial0/stages/kd_mtl')}
     assert splits == {'train', 'validation'}
+    assert results['baselines'] == {}
     assert results['settings']['seed'] == search.SEED
     written = json.loads((tmp_path / 'search.json').read_text())['searches']['kd']
     scores = [trial['delta_m'] for trial in written['trials']]
