@@ -119,7 +119,8 @@ def _results(loop: Loop, state: TrainState) -> dict[str, Any]:
     tasks, data = stage.method.tasks, stage.data
     with loop.spent.on('evaluating'):
         constants = stage.constants or Constants(tasks, data.train, data.test)
-        baselines = constants.of(tasks, loop.compiled)
+        # Constant predictors, too, look at the test split.
+        baselines = constants.of(tasks, loop.compiled) if rule.split == 'test' else {}
     shape = data.test.image_shape[1:]
     return {
         'stage': stage.name,
@@ -131,8 +132,7 @@ def _results(loop: Loop, state: TrainState) -> dict[str, Any]:
         'parameters': device.parameter_counts(state.params),
         'branches': {name: device.inference_cost(network, shape) for name, network in stage.networks.items()},
         'timing': _timing(written, loop, mesh),
-        # Constant predictors, too, look at the test split.
-        'baselines': baselines if rule.split == 'test' else {},
+        'baselines': baselines,
         **stage.facts,
         'settings': dict(stage.settings),
         'spent': loop.spent.seconds(),
