@@ -120,7 +120,7 @@ def main() -> None:
 
     found = None
     try:
-        with SplitProgress() as progress:
+        with SplitProgress('preparing') as progress:
             found = prepare(data_set, data, progress)
         drawn = all(sheet_file(found, split).is_file() for split in found.sources)
         wanted = progress.began or not (VERIFY.value or drawn)
@@ -139,7 +139,7 @@ def main() -> None:
 def _verify(data: datasets.Prepared) -> None:
     from mtkd_jax.datasets.storage.verification import verify
 
-    with SplitProgress() as progress:
+    with SplitProgress('preparing') as progress:
         verify(data, progress)
     print(f'Verified: {", ".join(f"{n} examples of {split}" for split, n in data.counts.items())}.')
 

@@ -161,10 +161,15 @@ ENTRIES: Mapping[str, str | tuple[str, ...]] = {
     **dict.fromkeys(('stage', 'method', 'weighting', 'backbone', 'dataset'), WORDS),
     **dict.fromkeys(('epochs', 'steps', 'seed'), NUMBERS),
     **dict.fromkeys(
-        ('results', 'settings', 'baselines', 'selection', 'timing', 'parameters', 'branches', 'spent'), TREES
+        ('results', 'settings', 'baselines', 'selection', 'timing', 'parameters', 'branches', 'machine', 'spent'), TREES
     ),
     'settings.data': TREES,
     'settings.backbone_settings': TREES,
+    'machine.versions': TREES,
+    'machine.cores': NUMBERS,
+    **dict.fromkeys(
+        (*(f'machine.{name}' for name in ('processor', 'system', 'python', 'commit')), 'machine.versions.*'), WORDS
+    ),
     **dict.fromkeys(('selection.rule', 'selection.note', 'timing.device', 'timing.jax', 'timing.compute_dtype'), WORDS),
     **dict.fromkeys(('results.*', 'timing.*', 'parameters.*', 'spent.*'), NUMBERS),
     **dict.fromkeys(('baselines.*', 'branches.*'), TREES),

@@ -45,7 +45,7 @@ FIELDS = {
     'panel_images': 1,
 }
 STOPPED = {signal.SIGKILL: -9, signal.SIGTERM: 143}
-TIMES = ('timing',)  # entries of results that are measured
+TIMES = ('timing', 'spent')  # entries of results that are measured
 
 
 def command(recipe: str, data_dir: Path, workdir: Path) -> list[str]:

@@ -101,7 +101,7 @@ def test_it_prepares_and_says_what_it_found(flags, tmp_path):
     assert re.search(r'^  classes: bed \d+\.\d %, .*, window \d+\.\d %$', out, re.MULTILINE)
     # A file, not a terminal: nothing that moves or colours.
     assert '\x1b' not in out
-    assert 'test: example 3/3 (100%), done' in out
+    assert 'preparing test: example 3/3 (100%), done' in out
 
     code, out, err = run(*flags)
     assert (code, err) == (0, '')
@@ -122,7 +122,7 @@ def test_it_fails_in_one_paragraph_and_goes_on_afterwards(flags, tmp_path):
     file.write_bytes(whole)
     code, out, err = run(*flags)
     assert (code, err) == (0, '')
-    assert 'train: example 5/5' in out
+    assert 'preparing train: example 5/5' in out
     assert not kept.exists()
 
 

@@ -15,6 +15,7 @@ from mtkd_jax.files import CLOSED, FULL, write_json
 from mtkd_jax.records import REPORT, SETTINGS, seed_folders, stage_folders, write_spent
 from mtkd_jax.reporting.progress import Progress, SplitProgress
 from mtkd_jax.reporting.report import write_report, write_seeds_report
+from mtkd_jax.reporting.summary import summary
 from mtkd_jax.reporting.writers import MetricWriter
 from mtkd_jax.training.given import GivenTeacher, evaluate_given
 from mtkd_jax.training.lock import locked
@@ -77,6 +78,7 @@ def _run(config: ConfigDict, workdir: Path, stop: StopRequest) -> Path:
         finished.append(one.workdir)
         if config.seeds:
             write_seeds_report(report, finished, [each.workdir for each in made], one.tasks)
+    print(summary(finished, made[0].tasks), flush=True)
     return report
 
 
@@ -104,8 +106,9 @@ def _begin(one: Experiment, stop: StopRequest) -> bool:
 
 def _train(one: Experiment, stop: StopRequest, programs: Mapping[Mesh, Programs], count: int) -> None:
     # A terminal has one live line; seeds that train at the same time write plain ones.
-    live, which = len(programs) == 1, f'seed {one.config.seed}, ' if count > 1 else ''
-    for stage in one.stages:
+    live, of_seed = len(programs) == 1, f'seed {one.config.seed}, ' if count > 1 else ''
+    for i, stage in enumerate(one.stages, 1):
+        which = of_seed + (f'stage {i} of {len(one.stages)}, ' if len(one.stages) > 1 else '')
         train_stage(one, stage, stop, programs[one.mesh], which, live)
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Column
 
 SECONDS = 10.0
+ROUNDING = 2e-3  # of a total: the mean of products is not quite the product of means
 
 
 class Progress:
@@ -107,10 +108,14 @@ class Progress:
 
 
 class SplitProgress:
-    """Shows one progress line per split. Use as a context manager."""
+    """Shows one progress line per split. Use as a context manager.
 
-    def __init__(self) -> None:
-        self._split = ''
+    Args:
+        doing: what is done with them.
+    """
+
+    def __init__(self, doing: str = 'rendering') -> None:
+        self._doing, self._split = doing, ''
         self._stack = ExitStack()
 
     @property
@@ -129,18 +134,32 @@ class SplitProgress:
         if split != self._split:
             self._split = split
             self._stack.close()
-            self._shown = self._stack.enter_context(Progress(split, total, unit='example', before=''))
+            self._shown = self._stack.enter_context(
+                Progress(f'{self._doing} {split}', total, unit='example', before='')
+            )
         self._shown.update(done, None, None)
 
 
 def loss_text(losses: dict[str, float]) -> str:
-    """`loss 1.234 (depth 0.5, normals 0.2)`: the total, then the tasks' own where there are several."""
+    """`loss 2.5 = depth 0.5 + 2 x normals 0.6 + distillation 0.8`: what the total is made of.
+
+    Where the weighting has no weights (its direction is no sum of losses), the tasks' losses stand in brackets.
+    """
     tasks = {name.removeprefix('loss/'): value for name, value in losses.items() if name.startswith('loss/')}
     total = tasks.pop('total', None)
-    each = ', '.join(f'{name} {value:.3f}' for name, value in tasks.items())
     if total is None:
+        each = ', '.join(f'{name} {value:.3f}' for name, value in tasks.items())
         return each and f'loss {each}'
-    return f'loss {total:.3f} ({each})' if len(tasks) > 1 else f'loss {total:.3f}'
+    weights = {name: losses.get(f'weight/{name}', 1.0) for name in tasks}
+    left = total - sum(weights[name] * value for name, value in tasks.items())
+    distils = any(name.startswith('distillation/') for name in losses)
+    adds_up = abs(left) < ROUNDING * max(abs(total), 1.0)
+    if not (adds_up or distils):
+        return f'loss {total:.3f} ({", ".join(f"{name} {value:.3f}" for name, value in tasks.items())})'
+    parts = [f'{"" if weights[name] == 1 else f"{weights[name]:.3g} x "}{name} {v:.3f}' for name, v in tasks.items()]
+    # What the labels' share changes (annealing) is in it, too.
+    parts += [] if adds_up else [f'distillation {left:.3f}']
+    return f'loss {total:.3f}' if len(parts) == 1 else f'loss {total:.3f} = {" + ".join(parts)}'
 
 
 def duration(seconds: float) -> str:

@@ -77,6 +77,7 @@ def _text(workdir: Path, stages: Sequence[Mapping[str, Any]], tasks: Sequence[Re
     shown = {task for row in networks for task in row.tasks}
     tasks = [task for task in tasks if task.name in shown]
     parts = {
+        'Verdict': sections.verdict(networks, tasks),
         'What ran': sections.what_ran(workdir, stages, names),
         'Results': sections.results(networks, tasks),
         "The paper's numbers": sections.paper(networks, tasks, note),

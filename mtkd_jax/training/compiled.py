@@ -7,6 +7,8 @@ from pathlib import Path
 
 import jax
 
+from mtkd_jax.training.machine import cpu_facts
+
 
 def keep_compiled() -> None:
     """Sets JAX's persistent compilation cache, unless the user has.
@@ -19,12 +21,9 @@ def keep_compiled() -> None:
 
 
 def _folder() -> Path:
-    file = Path('/proc/cpuinfo')
-    lines = file.read_text().splitlines() if file.is_file() else []
-    # Of the first core: x86 says what it can in `flags`, ARM in `Features`.
-    first = lines[: lines.index('')] if '' in lines else lines
+    # x86 says what it can in `flags`, ARM in `Features`.
     told = ('model name', 'flags', 'CPU implementer', 'CPU part', 'Features')
-    processor = [line for line in first if line.startswith(told)]
+    processor = [line for line in cpu_facts() if line.startswith(told)]
     kind = f'{platform.machine()}-{zlib.crc32(" ".join(processor).encode()):08x}'
     root = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
     return Path(root) / 'mtkd_jax' / 'compiled' / kind

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from mtkd_jax import records
 from mtkd_jax.records import stage_folder
-from mtkd_jax.training import device, sharding
+from mtkd_jax.training import device, machine, sharding
 from mtkd_jax.training.evaluate import Constants
 from mtkd_jax.training.folder import load_model, save_model
 from mtkd_jax.training.lock import locked
@@ -135,6 +135,7 @@ def _results(loop: Loop, state: TrainState) -> dict[str, Any]:
         'baselines': baselines,
         **stage.facts,
         'settings': dict(stage.settings),
+        'machine': machine.describe(),
         'spent': loop.spent.seconds(),
     }
 

@@ -9,7 +9,7 @@ import pytest
 from mtkd_jax.reporting import progress
 from mtkd_jax.reporting.progress import Progress, duration, loss_text
 
-LOSSES = {'loss/total': 1.5, 'loss/depth': 1.0, 'loss/normals': 0.5, 'distillation/depth': 9.0, 'gradient_norm': 7.0}
+LOSSES = {'loss/total': 1.5, 'loss/depth': 1.0, 'loss/normals': 0.5, 'gradient_norm': 7.0}
 
 
 class Clock:
@@ -36,7 +36,7 @@ def test_plain_lines(clock, capsys):
             shown.update(step, LOSSES, 81.25)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == 'continuing [from] step 10'
-    loss = 'loss 1.500 (depth 1.000, normals 0.500), 81.2 img/s'
+    loss = 'loss 1.500 = depth 1.000 + normals 0.500, 81.2 img/s'
     assert lines[1] == f'kd_mtl: epoch 1/2, step 12/40 (30%), {loss}'
     # Step 20 ends an epoch; from there one line in ten seconds, and the end.
     assert [line.split('step ')[1].split('/')[0] for line in lines[1:]] == ['12', '20', '30', '40']
@@ -96,7 +96,13 @@ def test_the_live_line_ends_with_an_error(monkeypatch):
 @pytest.mark.parametrize(
     ('losses', 'text'),
     [
-        (LOSSES, 'loss 1.500 (depth 1.000, normals 0.500)'),
+        (LOSSES, 'loss 1.500 = depth 1.000 + normals 0.500'),
+        ({**LOSSES, 'weight/depth': 0.5, 'loss/total': 1.0}, 'loss 1.000 = 0.5 x depth 1.000 + normals 0.500'),
+        ({**LOSSES, 'loss/total': 4.0}, 'loss 4.000 (depth 1.000, normals 0.500)'),
+        (
+            {**LOSSES, 'loss/total': 4.0, 'distillation/depth': 2.0, 'distillation/normals': 0.5},
+            'loss 4.000 = depth 1.000 + normals 0.500 + distillation 2.500',
+        ),
         ({'loss/total': 1.0, 'loss/depth': 1.0}, 'loss 1.000'),
         ({'loss/depth': 1.0}, 'loss depth 1.000'),
         ({}, ''),

@@ -8,6 +8,7 @@ from mtkd_jax import records
 from mtkd_jax.reporting.curves import draw_workdir
 from mtkd_jax.reporting.panels import prediction_panel
 from mtkd_jax.reporting.report import write_report
+from mtkd_jax.reporting.summary import summary
 from mtkd_jax.reporting.writers import MetricWriter
 from mtkd_jax.types import UserError
 from tests.reporting import fake
@@ -45,6 +46,45 @@ def test_fragments(tmp_path):
         assert fragment in text, fragment
     # Differences only: what is the same as in the first stage is not said twice.
     assert text.count('learning_rate') == 1
+
+
+def test_the_verdict_comes_first(tmp_path):
+    """Δm of each network, and where it is better or worse; what cannot be compared is said."""
+    text = report(tmp_path, fake.stages())
+    assert text.index('## Verdict') < text.index('## What ran')
+    assert (
+        '- **kd_mtl**: Δm +2.93 % per task against single-task networks, better in segmentation, depth; worse in '
+        'normals.\n\nOne run of each: nothing is shown to be significant.\n'
+    ) in text
+    alone = report(tmp_path / 'alone', fake.stages()[-1:])
+    assert '- **kd_mtl**: there are no single-task networks to compare it with.' in alone
+    assert 'Only single-task networks ran.' in report(tmp_path / 'single', fake.stages()[:3])
+
+
+def test_the_machine_is_named_once_where_it_is_the_same(tmp_path):
+    machine = {
+        'processor': 'EPYC',
+        'cores': 2,
+        'python': '3.11.7',
+        'versions': {'jax': '0.10.2'},
+        'commit': 'abc+changes',
+    }
+    stages = [{**stage, 'machine': machine} for stage in fake.stages()]
+    told = 'EPYC, 2 cores, Python 3.11.7, jax 0.10.2 at commit abc+changes. Another machine'
+    assert report(tmp_path / 'same', stages).count(told) == 1
+    stages[0]['machine'] = {**machine, 'cores': 1}
+    assert 'stl_segmentation: EPYC, 1 cores' in report(tmp_path / 'other', stages)
+
+
+def test_a_terminal_sees_a_line_for_every_metric(tmp_path):
+    text = summary([fake.write(tmp_path, fake.stages())], list(fake.TASKS.values()))
+    lines = [[cell.strip() for cell in line.strip('|').split('|')] for line in text.splitlines()]
+    assert lines[0] == ['', 'single-task', 'kd_mtl']
+    assert ['mIoU (%) ↑', '20.00', '22.00'] in lines
+    assert 'kd_mtl: Δm +2.93 % per task' in text
+    assert '**' not in text
+    seeds = [fake.write(tmp_path / f'seed{seed}', fake.stages(seed=seed)) for seed in (0, 1)]
+    assert '22.00 ± 0.00' in summary(seeds, list(fake.TASKS.values()))
 
 
 def test_constant_predictors(tmp_path):

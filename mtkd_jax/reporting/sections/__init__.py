@@ -2,7 +2,7 @@
 
 from mtkd_jax.reporting.sections.account import cost, curves, panels, selection, settings, what_ran
 from mtkd_jax.reporting.sections.beside_paper import paper
-from mtkd_jax.reporting.sections.numbers import constants, delta, results
+from mtkd_jax.reporting.sections.numbers import constants, delta, results, verdict
 from mtkd_jax.reporting.sections.over_seeds import seeds, seeds_cost, seeds_results
 from mtkd_jax.reporting.sections.time import time
 
@@ -20,5 +20,6 @@ __all__ = [
     'selection',
     'settings',
     'time',
+    'verdict',
     'what_ran',
 ]

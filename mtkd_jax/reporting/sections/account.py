@@ -24,7 +24,7 @@ def what_ran(workdir: Path, stages: Stages, known: Collection[str]) -> str:
     unknown = sorted({task for stage in stages for task in stage['tasks']} - set(known))
     if unknown:
         lines.append(f'- Not shown: {", ".join(unknown)}, which the command that wrote this report did not have.')
-    return '\n'.join(lines) + '\n\n' + _caution(stages)
+    return '\n\n'.join(['\n'.join(lines), *_machines(stages), _caution(stages)])
 
 
 def _line(stage: Mapping[str, Any]) -> str:
@@ -40,6 +40,30 @@ def _line(stage: Mapping[str, Any]) -> str:
         if timing.get('device'):
             trained += f' on {timing["device"]}'
     return f'- **{stage["stage"]}**: {network}; {data}; {trained}.'
+
+
+def _machines(stages: Stages) -> list[str]:
+    """What computed the stages, where their results say it; several, if they differ."""
+    by_text: dict[str, list[str]] = {}
+    for stage in (stage for stage in stages if stage.get('machine')):
+        by_text.setdefault(_machine(stage['machine']), []).append(stage['stage'])
+    if not by_text:
+        return []
+    told = [f'{text}.' if len(by_text) == 1 else f'{", ".join(names)}: {text}.' for text, names in by_text.items()]
+    note = (
+        'Another machine, or another number of cores, rounds otherwise, and training makes such differences as large '
+        'as those between seeds.'
+    )
+    return [f'{" ".join(told)} {note}']
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    versions = ', '.join(f'{name} {version}' for name, version in (machine.get('versions') or {}).items())
+    commit = f' at commit {machine["commit"]}' if machine.get('commit') else ''
+    return (
+        f'{machine.get("processor", "unknown processor")}, {machine.get("cores", "unknown")} cores, Python '
+        f'{machine.get("python", "unknown")}, {versions}{commit}'
+    )
 
 
 def _caution(stages: Stages) -> str:

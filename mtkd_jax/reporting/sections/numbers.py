@@ -8,7 +8,7 @@ from mtkd_jax.reporting.delta import PROTOCOLS, DeltaM, delta_m
 from mtkd_jax.reporting.labels import Labels
 from mtkd_jax.reporting.reported_task import ReportedTask
 from mtkd_jax.reporting.rows import Row
-from mtkd_jax.reporting.tables import delta_table, markdown, metric_columns, results_table
+from mtkd_jax.reporting.tables import delta_table, markdown, metric_columns, percent, results_table
 from mtkd_jax.types import UserError
 
 Tasks = Sequence[ReportedTask]
@@ -50,6 +50,32 @@ def in_protocols(tasks: Tasks, table: Callable[[Tasks, str], str]) -> str:
 def _metrics_of(tasks: Tasks) -> str:
     """Those that the protocols count differently."""
     return ' and '.join(m.title for task in tasks for m in task.metrics.each.values() if m.per_image_legacy)
+
+
+def verdict(rows: Sequence[Row], tasks: Tasks) -> str:
+    """A sentence for every multi-task network: its Δm, and in which tasks it is better or worse."""
+    single = {row.branch: row for row in rows if row.method == 'stl'}
+    lines = []
+    for row in (row for row in rows if row.method != 'stl'):
+        base, own = single.get('') or single.get(row.branch), [task for task in tasks if task.name in row.tasks]
+        if base is None or base.network != row.network or differences(row.conditions, base.conditions, row.tasks):
+            lines.append(f'- **{row.title}**: there are no single-task networks to compare it with.')
+            continue
+        try:
+            change = delta_m(row.results, base.results, own)
+        except UserError as error:
+            lines.append(f'- **{row.title}**: no Δm. {error}')
+            continue
+        better = [name for name, value in change.per_task.items() if value > 0]
+        worse = [name for name, value in change.per_task.items() if value < 0]
+        told = [f'{word} in {", ".join(names)}' for word, names in (('better', better), ('worse', worse)) if names]
+        lines.append(
+            f'- **{row.title}**: Δm {percent(change.mean_per_task)} per task against single-task networks, '
+            f'{"; ".join(told) or "no different in any task"}.'
+        )
+    if not lines:
+        return 'Only single-task networks ran.'
+    return '\n'.join([*lines, '', 'One run of each: nothing is shown to be significant.'])
 
 
 def delta(rows: Sequence[Row], tasks: Tasks) -> str:
