@@ -115,6 +115,8 @@ def get_config(
     c.schedule_settings = _section(optimizer.settings(optimizer.SCHEDULES[c.schedule]))
 
     c.compute_dtype = 'float32'  # or bfloat16; parameters stay float32
+    c.teacher_dtype = 'auto'  # of frozen teachers: float32 | bfloat16 | auto: bfloat16 on accelerators, else as compute
+    c.remat = False  # intermediate values are computed again in the backward pass: less memory, more time
     c.seed = 0  # of initialisation and data order
     c.seeds = ()  # several, in place of `seed`: a run of each in WORKDIR/seedN, and one table of all
 

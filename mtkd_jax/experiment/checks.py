@@ -12,7 +12,6 @@ from mtkd_jax.data.augment import PRESETS
 from mtkd_jax.experiment import balance
 from mtkd_jax.experiment.models import DTYPES
 from mtkd_jax.experiment.plans import method_settings, run_of
-from mtkd_jax.methods.plan import Plan, Stages, field_name
 from mtkd_jax.models import backbone as backbones
 from mtkd_jax.names import choice
 from mtkd_jax.training import optimizer, selection, taught
@@ -32,7 +31,8 @@ KINDS: Mapping[str, Any] = {
     **dict.fromkeys(('data.validation_fraction', 'data.depth_maximum'), 0.0),
     **dict.fromkeys(('method', 'weighting', 'backbone', 'optimizer', 'schedule', 'compute_dtype', 'selection'), ''),
     **dict.fromkeys(('data.dataset', 'data.data_dir', 'data.augment', 'data.placement'), ''),
-    **dict.fromkeys(('cache_teachers', 'cache_dtype'), ''),
+    **dict.fromkeys(('cache_teachers', 'cache_dtype', 'teacher_dtype'), ''),
+    'remat': False,
     'tasks': ('',),
     'seeds': (0,),
     'widths': (),
@@ -80,26 +80,6 @@ def check(config: ConfigDict) -> None:
         raise UserError(
             f'`cache_dtype` is {config.cache_dtype!r}, which decides results, but `cache_teachers` is '
             f"{config.cache_teachers!r}; set that to 'memory' or 'disk'."
-        )
-
-
-def check_cache(config: ConfigDict, planned: Stages) -> None:
-    """Raises a UserError where a cache is asked for, and what teachers say of an image is not always the same."""
-    if config.cache_teachers in ('auto', 'off'):
-        return
-    taught_stages = [plan.method for plan in planned if isinstance(plan, Plan) and plan.teachers]
-    off = "set `cache_teachers` to 'auto' or 'off'."
-    if not taught_stages:
-        raise UserError(f'`cache_teachers` is {config.cache_teachers!r}, but {config.method} has no teachers; {off}')
-    if not all(method.teaches_one_by_one for method in taught_stages):
-        raise UserError(
-            f'`cache_teachers` is {config.cache_teachers!r}, but teachers normalise with the statistics of the batch '
-            f'(`{field_name("teacher_batch_stats")}`), so what they say of an image changes; {off}'
-        )
-    if config.data.get('augment', 'none') != 'none':
-        raise UserError(
-            f'`cache_teachers` is {config.cache_teachers!r}, but `data.augment` is {config.data.augment!r}: teachers '
-            f'see other images in every epoch; {off}'
         )
 
 
@@ -236,6 +216,11 @@ def _check_backbone(config: ConfigDict) -> None:
             raise UserError(
                 f'`data.{field}` is {data[field]}; {config.backbone} needs a multiple of {backbone.STRIDE}.'
             )
+    if config.remat and 'remat' not in backbones.field_names(backbone):
+        raise UserError(
+            f'`remat` is True, but {config.backbone} has no field `remat`; set it to False, or give the class that '
+            'field (`models.blocks.recomputed`).'
+        )
     needed = len(backbones.default_widths(backbone))
     if len(config.widths) != needed or not all(isinstance(width, int) and width >= 1 for width in config.widths):
         raise UserError(f'`widths` is {config.widths}; {config.backbone} needs {needed} positive whole numbers.')

@@ -53,9 +53,11 @@ def tasks_of(config: ConfigDict) -> tuple[Task, ...]:
 def run_of(config: ConfigDict) -> Run:
     """What the config's method builds its stages from."""
     backbone, dtype = models.named(config.backbone), DTYPES[config.compute_dtype]
+    # Of trained networks alone: it is no part of what a model folder says.
+    remat = {'remat': True} if config.remat else {}
 
     def network(tasks: Sequence[Task], **options: Any) -> nn.Module:
-        return make_network(backbone, tasks, config.widths, dtype, _network_options(config, options))
+        return make_network(backbone, tasks, config.widths, dtype, _network_options(config, options) | remat)
 
     def given(task: Task, folder: Path) -> Given:
         spec, _ = load_model(folder)

@@ -28,10 +28,13 @@ def data_settings(config: ConfigDict) -> dict[str, Any]:
     return settings
 
 
-def stage_settings(config: ConfigDict, plan: Plan, made: Mapping[str, Any]) -> dict[str, Any]:
+def stage_settings(
+    config: ConfigDict, plan: Plan, made: Mapping[str, Any], teachers: str | None = None
+) -> dict[str, Any]:
     """Everything that decides the outcome of a stage. The place of the data and the intervals of logging do not.
 
-    `made`: how the data were prepared. NYUv2 prepared from different files is different data.
+    `made`: how the data were prepared. NYUv2 prepared from different files is different data. `teachers`: what `auto`
+    means for their type; None: the same on both sides that are compared.
     """
     fields = config.to_dict()
     settings = {
@@ -48,6 +51,9 @@ def stage_settings(config: ConfigDict, plan: Plan, made: Mapping[str, Any]) -> d
         settings['evaluate_every_epochs'] = fields['evaluate_every_epochs']
     if plan.teachers and fields['cache_teachers'] != 'off' and fields['cache_dtype'] != 'float32':
         settings['cache_dtype'] = fields['cache_dtype']
+    dtype = teachers or fields['teacher_dtype']
+    if plan.teachers and dtype not in ('auto', fields['compute_dtype']):
+        settings['teacher_dtype'] = dtype
     used = modules(config, plan)
     return settings | ({'modules': used} if used else {})
 

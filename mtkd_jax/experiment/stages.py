@@ -15,14 +15,15 @@ from mtkd_jax import datasets
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.datasets import Progress
 from mtkd_jax.experiment import balance
-from mtkd_jax.experiment.checks import check, check_cache
+from mtkd_jax.experiment.checks import check
 from mtkd_jax.experiment.data import check_pools, only, prepared, seeded, stage_data
 from mtkd_jax.experiment.models import build_network
 from mtkd_jax.experiment.paper import difference_from_paper, paper_rows
 from mtkd_jax.experiment.plans import model_spec, plans, tasks_of
 from mtkd_jax.experiment.settings import data_settings, stage_settings
+from mtkd_jax.experiment.teachers import check_cache, check_dtype, dtype_of, with_dtype
 from mtkd_jax.methods.plan import GivenPlan, Plan, deployments
-from mtkd_jax.records import MODEL, read_choices, seed_folder, stage_folder
+from mtkd_jax.records import MODEL, read_choices, read_settings, seed_folder, stage_folder
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import optimizer, resident, selection, sharding
 from mtkd_jax.training.evaluate import Constants
@@ -90,6 +91,7 @@ def experiments(
     sharding.check_batch_size('eval_batch_size', config.eval_batch_size, mesh)
     tasks, planned = tasks_of(config), plans(config)
     check_cache(config, planned)
+    check_dtype(config, planned)
     data, residences = (opened or Opened())(config, tasks, meshes, progress)
     check_pools(config, data, mesh)
     steps = config.epochs * data.train.steps_per_epoch
@@ -147,6 +149,8 @@ def _trained(
     if placement == 'auto':
         before = read_choices(stage_folder(workdir, plan.name))
         placement = before.get('placement', 'device' if small else 'host')
+    teachers = dtype_of(config, plan, read_settings(stage_folder(workdir, plan.name)), residence.mesh)
+    plan = with_dtype(config, plan, teachers)
     cache = config.cache_teachers
     if cache == 'auto' and config.data.dataset not in datasets.NAMES:
         # Its images need not be the same each time.
@@ -179,7 +183,7 @@ def _trained(
             key: place if isinstance(place, Path) else stage_folder(workdir, place) / MODEL
             for key, place in plan.teachers.items()
         },
-        settings=stage_settings(config, plan, data.made),
+        settings=stage_settings(config, plan, data.made, teachers),
         model_spec=spec,
         facts=_facts(config, plan.kind) | {'papers': paper_rows(config, plan)},
         augment=config.data.get('augment', 'none'),

@@ -1,5 +1,6 @@
 """`bam`: born-again multi-task networks, taught by the predictions of single-task networks (Clark et al. 2019)."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from jaxtyping import Array
 
 from mtkd_jax import models
 from mtkd_jax.methods import plan, predictions, stl
-from mtkd_jax.methods.method import Mixture, feature_similarity
+from mtkd_jax.methods.method import Method, Mixture, feature_similarity
 from mtkd_jax.methods.plan import Plan, Run, Stages
 from mtkd_jax.methods.predictions import PredictionDistillation
 from mtkd_jax.tasks import Task
@@ -95,6 +96,11 @@ class BAM(PredictionDistillation):
     def teach(self, frozen: Variables, image: Array) -> dict[str, Array]:
         """See `Method.teach`: the prediction of each task's teacher."""
         return {t.name: self._taught(t.name, frozen, image).predictions[MAIN][t.name] for t in self.tasks}
+
+    def teachers_in(self, dtype: Any) -> Method:
+        """See `Method.teachers_in`."""
+        teachers = {task: network.clone(dtype=dtype) for task, network in self.teachers.items()}
+        return dataclasses.replace(self, teachers=teachers)
 
     def losses(self, variables: Variables, taught: Any, batch: Batch) -> tuple[Losses, Any]:
         """See `Method.losses`."""

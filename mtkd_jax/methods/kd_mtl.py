@@ -1,5 +1,6 @@
 """`kd_mtl`: a multi-task network also learns to produce its single-task teachers' features (Li & Bilen 2020)."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from jaxtyping import Array
 
 from mtkd_jax import distill, models
 from mtkd_jax.methods import plan, stl
-from mtkd_jax.methods.method import Mixture, feature_similarity
+from mtkd_jax.methods.method import Method, Mixture, feature_similarity
 from mtkd_jax.methods.plan import Plan, Run, Stages
 from mtkd_jax.methods.supervised import Supervised
 from mtkd_jax.models.backbone import per_image
@@ -146,13 +147,24 @@ class KDMTL(Supervised):
         return not self.teacher_batch_stats
 
     def teach(self, frozen: Variables, image: Array) -> dict[str, Features]:
-        """See `Method.teach`: φ(x; θ_t^s) by task, at the points that are distilled and nothing beyond."""
+        """See `Method.teach`: φ(x; θ_t^s) by task, at the points that are distilled and nothing beyond.
+
+        In the type of the adaptors, or the teachers' own where that holds more.
+        """
+        adaptors: Any = self.adaptors
+        own = adaptors.dtype or jnp.float32
 
         def taught(task: str) -> Features:
             features = self.teacher_features(task, frozen[task], image)
-            return {point: feature_of(task, point, features) for point in self.points}
+            maps = {point: feature_of(task, point, features) for point in self.points}
+            return {point: x.astype(jnp.promote_types(x.dtype, own)) for point, x in maps.items()}
 
         return {t.name: taught(t.name) for t in self.tasks}
+
+    def teachers_in(self, dtype: Any) -> Method:
+        """See `Method.teachers_in`."""
+        teachers = {task: network.clone(dtype=dtype) for task, network in self.teachers.items()}
+        return dataclasses.replace(self, teachers=teachers)
 
     def losses(self, variables: Variables, taught: Any, batch: Batch) -> tuple[Losses, Any]:
         """See `Method.losses`."""

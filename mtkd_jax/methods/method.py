@@ -67,6 +67,10 @@ class Method(Protocol):
         """
         ...
 
+    def teachers_in(self, dtype: Any) -> 'Method':
+        """The same method, its frozen networks computing in `dtype`; itself where they cannot, or there are none."""
+        ...
+
     def losses(self, variables: Variables, taught: Any, batch: Batch) -> tuple[Losses, Any]:
         """Losses in training mode, and the new batch statistics; `taught`: what `teach` says of the batch's images."""
         ...

@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array
 
 from mtkd_jax import models
-from mtkd_jax.methods.method import Mixture
+from mtkd_jax.methods.method import Method, Mixture
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import MAIN, Batch, Losses, Outputs, Variables
 
@@ -50,6 +50,10 @@ class Supervised:
     def teach(self, frozen: Variables, image: Array) -> Any:
         """See `Method.teach`: there is no teacher."""
         return {}
+
+    def teachers_in(self, dtype: Any) -> Method:
+        """See `Method.teachers_in`: there is none."""
+        return self
 
     def losses(self, variables: Variables, taught: Any, batch: Batch) -> tuple[Losses, Any]:
         """See `Method.losses`."""

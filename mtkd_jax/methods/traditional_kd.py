@@ -1,5 +1,6 @@
 """`traditional_kd`: the student learns from a teacher that was trained before (Jha et al. 2020, baseline 3)."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from jaxtyping import Array
 
 from mtkd_jax import models
 from mtkd_jax.methods import plan
+from mtkd_jax.methods.method import Method
 from mtkd_jax.methods.plan import Plan, Run, Stages
 from mtkd_jax.methods.predictions import PredictionDistillation, Reading, branch_agreement
 from mtkd_jax.methods.sd_mtcnn import check_student_widths
@@ -70,6 +72,10 @@ class TraditionalKD(PredictionDistillation):
     def teach(self, frozen: Variables, image: Array) -> dict[str, Array]:
         """See `Method.teach`: the teacher's predictions."""
         return jax.lax.stop_gradient(models.predict(self.teacher, frozen[TEACHER], image)).predictions[MAIN]
+
+    def teachers_in(self, dtype: Any) -> Method:
+        """See `Method.teachers_in`."""
+        return dataclasses.replace(self, teacher=self.teacher.clone(dtype=dtype))
 
     def losses(self, variables: Variables, taught: Any, batch: Batch) -> tuple[Losses, Any]:
         """See `Method.losses`."""

@@ -9,7 +9,7 @@ import flax.linen as nn
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import MAIN, UserError
 
-COMMON = ('tasks', 'widths', 'dtype', 'branches', 'renormalise', 'student_widths', 'parent', 'name')
+COMMON = ('tasks', 'widths', 'dtype', 'remat', 'branches', 'renormalise', 'student_widths', 'parent', 'name')
 """Fields of a backbone that are not its own settings: they are set for every backbone, or by the method."""
 
 
@@ -17,7 +17,8 @@ COMMON = ('tasks', 'widths', 'dtype', 'branches', 'renormalise', 'student_widths
 class Backbone(Protocol):
     """A linen module with these fields, called as `network(image [b h w 3], train=...)`; it returns `Outputs`.
 
-    Further fields with defaults are its settings (`config.backbone_settings`).
+    Further fields with defaults are its settings (`config.backbone_settings`). One called `remat` (bool) is needed only
+    where a config sets `remat`: then the network computes its parts by way of `blocks.recomputed`.
 
     Attributes:
         tasks: what to predict.
@@ -64,6 +65,11 @@ def by_child(path: tuple[str, ...], tasks: Iterable[Task], *children: str) -> st
     """
     owners = {f'{child}_{task.name}': task.name for task in tasks for child in children}
     return owners.get(path[0])
+
+
+def field_names(backbone: type[nn.Module]) -> tuple[str, ...]:
+    """What can be set of it."""
+    return tuple(field.name for field in dataclasses.fields(backbone))
 
 
 def settings(backbone: type[nn.Module]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Layers that several backbones are made of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax.linen.dtypes import promote_dtype
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from mtkd_jax import ops
 from mtkd_jax.tasks import Task
 
 XAVIER = nn.initializers.xavier_normal()
@@ -36,6 +37,37 @@ def perturbable(module: nn.Module, x: Array) -> Array:
     """
     # Not while initialising: that would leave a perturbation of the initial batch's shape among the variables.
     return x if module.is_initializing() else module.perturb('shared', x)
+
+
+def recomputed(remat: bool, function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function(module, ..., array, ...)` of modules that its caller has made, and arrays.
+
+    With `remat`, only its arguments are kept for the backward pass, which computes all between them and the results
+    again. On a CPU, XLA must be told to leave it at that (`training/compiled.py`).
+    """
+    return nn.remat(function) if remat else function
+
+
+def pooled(
+    block: nn.Module, x: Float[Array, 'b h w c'], *, train: bool, remat: bool
+) -> tuple[Float[Array, 'b h2 w2 c2'], Int[Array, 'b h2 w2 c2']]:
+    """`block(x)` after 2×2 max pooling, and where the maxima were; `remat`: see `recomputed`."""
+
+    def run(block: Any, x: Array) -> Any:
+        return ops.max_pool_argmax(block(x, train=train))
+
+    return recomputed(remat, run)(block, x)
+
+
+def unpooled(
+    block: nn.Module, x: Float[Array, 'b h w c'], index: Int[Array, 'b h w c'], *, train: bool, remat: bool
+) -> Float[Array, 'b h2 w2 c2']:
+    """`block` of `x` brought back to where the maxima were; `remat`: see `recomputed`."""
+
+    def run(block: Any, x: Array, index: Array) -> Any:
+        return block(ops.max_unpool(x, index), train=train)
+
+    return recomputed(remat, run)(block, x, index)
 
 
 class ConvBlock(nn.Module):

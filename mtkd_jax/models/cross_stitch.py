@@ -7,9 +7,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mtkd_jax import ops
 from mtkd_jax.models.backbone import by_child
-from mtkd_jax.models.blocks import ConvBlock, narrower, predictions
+from mtkd_jax.models.blocks import ConvBlock, narrower, pooled, predictions, unpooled
 from mtkd_jax.models.segnet import WIDTHS, SegNet
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import MAIN, Outputs
@@ -19,14 +18,15 @@ class CrossStitch(nn.Module):
     """A tower per task; before every block but the first, all towers get the same weighted sum of all of them.
 
     The weights of a mix are one learned number per tower, 1 at the start. (Misra et al. 2016 learn tasks × tasks.)
-    Image, widths, dtype and predictions as in `SegNet`. Features are each task's own: `mid`, the tower's last pooling;
-    `last`, before the head. All tasks share everything up to the last mix: both mixes, and the towers before it (named
-    by the position of their task). Only the last block of a tower and its head belong to one task.
+    Image, widths, dtype, remat and predictions as in `SegNet`. Features are each task's own: `mid`, the tower's last
+    pooling; `last`, before the head. All tasks share everything up to the last mix: both mixes, and the towers before
+    it (named by the position of their task). Only the last block of a tower and its head belong to one task.
     """
 
     tasks: Sequence[Task]
     widths: Sequence[int] = WIDTHS
     dtype: Any = None
+    remat: bool = False
 
     NAME: ClassVar[str] = 'cross_stitch'
     CONVS: ClassVar[tuple[int, ...]] = SegNet.CONVS
@@ -48,21 +48,22 @@ class CrossStitch(nn.Module):
         x, indices = image, []
         for i in range(blocks):
             options = (self.widths[i], self.CONVS[i], self.dtype)
-            towers = [ConvBlock(*options, name=f'tower_{j}_encoder_{i}')(x, train=train) for j in range(len(names))]
-            pooled, index = zip(*[ops.max_pool_argmax(tower) for tower in towers], strict=True)
+            towers = [ConvBlock(*options, name=f'tower_{j}_encoder_{i}') for j in range(len(names))]
+            found = [pooled(tower, x, train=train, remat=self.remat) for tower in towers]
+            outputs, index = map(list, zip(*found, strict=True))
             indices.append(index)
-            x = _mix(encoder[i] if i < blocks - 1 else decoder[0], pooled)
-        features: dict[str, Any] = {'mid': dict(zip(names, pooled, strict=True))}
+            x = _mix(encoder[i] if i < blocks - 1 else decoder[0], outputs)
+        features: dict[str, Any] = {'mid': dict(zip(names, outputs, strict=True))}
 
         for i in reversed(range(blocks)):
-            towers = []
+            outputs = []
             for j, task in enumerate(names):
                 name = f'tower_{j}_decoder_{i}' if i else f'decoder_0_{task}'
                 block = ConvBlock(narrower(self.widths)[i], self.CONVS[i], self.dtype, name=name)
-                towers.append(block(ops.max_unpool(x, indices[i][j]), train=train))
+                outputs.append(unpooled(block, x, indices[i][j], train=train, remat=self.remat))
             if i:
-                x = _mix(decoder[blocks - i], towers)
-        features['last'] = dict(zip(names, towers, strict=True))
+                x = _mix(decoder[blocks - i], outputs)
+        features['last'] = dict(zip(names, outputs, strict=True))
         return Outputs({MAIN: predictions(self.tasks, features['last'], self.widths[0], self.dtype)}, features)
 
 

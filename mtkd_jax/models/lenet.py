@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mtkd_jax.models.backbone import by_child
-from mtkd_jax.models.blocks import XAVIER, perturbable
+from mtkd_jax.models.blocks import XAVIER, perturbable, recomputed
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import MAIN, Outputs
 
@@ -38,11 +38,13 @@ class LeNetMTL(nn.Module):
         tasks: what to predict, one answer per image each.
         widths: channels of the two convolutions, of the shared layer, and of the hidden layer of every head.
         dtype: compute type; parameters stay float32.
+        remat: the backward pass computes the convolutions again, instead of keeping what they give.
     """
 
     tasks: Sequence[Task]
     widths: Sequence[int] = WIDTHS
     dtype: Any = None
+    remat: bool = False
 
     NAME: ClassVar[str] = 'lenet_mtl'
     POINTS: ClassVar[tuple[str, ...]] = ('last',)
@@ -57,10 +59,11 @@ class LeNetMTL(nn.Module):
     @nn.compact
     def __call__(self, image: Float[Array, 'b h w 3'], *, train: bool) -> Outputs:
         first, second, shared, hidden = self.widths
+        pooled = recomputed(self.remat, lambda conv, x: nn.relu(nn.max_pool(conv(x), (2, 2), strides=(2, 2))))
         x = image
         for i, width in enumerate((first, second)):
-            x = nn.Conv(width, (5, 5), padding='VALID', kernel_init=XAVIER, dtype=self.dtype, name=f'conv_{i}')(x)
-            x = nn.relu(nn.max_pool(x, window_shape=(2, 2), strides=(2, 2)))
+            conv = nn.Conv(width, (5, 5), padding='VALID', kernel_init=XAVIER, dtype=self.dtype, name=f'conv_{i}')
+            x = pooled(conv, x)
         x = x.reshape(x.shape[0], 1, 1, -1)
         x = perturbable(self, nn.relu(nn.Dense(shared, kernel_init=XAVIER, dtype=self.dtype, name='representation')(x)))
         raw = {t.name: ClassHead(hidden, t.channels, self.dtype, name=f'head_{t.name}')(x) for t in self.tasks}

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from mtkd_jax import ops
 from mtkd_jax.models.backbone import by_child
-from mtkd_jax.models.blocks import XAVIER, ConvBlock, batch_norm, narrower, predictions
+from mtkd_jax.models.blocks import XAVIER, ConvBlock, batch_norm, narrower, predictions, recomputed
 from mtkd_jax.models.segnet import WIDTHS, SegNet
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import MAIN, Outputs
@@ -32,15 +32,16 @@ class TaskAttention(nn.Module):
 class MTAN(nn.Module):
     """A shared SegNet and, per task, a mask for each of its blocks; the attended features enter the next mask.
 
-    Image, widths, dtype and predictions as in `SegNet`. Features are each task's own: `mid` [b h/32 w/32 widths[-1]],
-    the attended encoder output; `last` [b h w widths[0]], the attended decoder output. Shared by all tasks: the SegNet
-    and, after every block, the convolution of the attended features (`*_pass_<i>`, whose batch statistics are updated
-    once per task). Each task has its own masks and head.
+    Image, widths, dtype, remat and predictions as in `SegNet`. Features are each task's own: `mid`
+    [b h/32 w/32 widths[-1]], the attended encoder output; `last` [b h w widths[0]], the attended decoder output. Shared
+    by all tasks: the SegNet and, after every block, the convolution of the attended features (`*_pass_<i>`, whose batch
+    statistics are updated once per task). Each task has its own masks and head.
     """
 
     tasks: Sequence[Task]
     widths: Sequence[int] = WIDTHS
     dtype: Any = None
+    remat: bool = False
 
     NAME: ClassVar[str] = 'mtan'
     CONVS: ClassVar[tuple[int, ...]] = SegNet.CONVS
@@ -62,29 +63,37 @@ class MTAN(nn.Module):
         encoder_pass = [ConvBlock(wider[i], 1, self.dtype, name=f'encoder_pass_{i}') for i in levels]
         decoder_pass = [ConvBlock(narrow[i], 1, self.dtype, name=f'decoder_pass_{i}') for i in levels]
 
+        def encode(mask: Any, passed: Any, block: Array, *seen: Array) -> Any:
+            x = passed(mask(jnp.concatenate(seen, axis=-1), train=train) * block, train=train)
+            return nn.max_pool(x, window_shape=(2, 2), strides=(2, 2))
+
+        def decode(mask: Any, passed: Any, block: Array, x: Array, unpooled: Array) -> Any:
+            x = passed(ops.upsample_bilinear(x), train=train)
+            return mask(jnp.concatenate([unpooled, x], axis=-1), train=train) * block
+
         features: dict[str, Any] = {'mid': {}, 'last': {}}
         for task in [t.name for t in self.tasks]:
             x = image
             for i in levels:
                 first, block = encoded[i]
-                seen = jnp.concatenate([first, x], axis=-1) if i else first
                 mask = TaskAttention(self.widths[i], self.dtype, name=f'encoder_attention_{i}_{task}')
-                x = encoder_pass[i](mask(seen, train=train) * block, train=train)
-                x = nn.max_pool(x, window_shape=(2, 2), strides=(2, 2))
+                seen = (first, x) if i else (first,)
+                x = recomputed(self.remat, encode)(mask, encoder_pass[i], block, *seen)
             features['mid'][task] = x
             for i in reversed(levels):
-                x = decoder_pass[i](ops.upsample_bilinear(x), train=train)
                 mask = TaskAttention(narrow[i], self.dtype, name=f'decoder_attention_{i}_{task}')
-                x = mask(jnp.concatenate([unpooled[i], x], axis=-1), train=train) * decoded[i]
+                x = recomputed(self.remat, decode)(mask, decoder_pass[i], decoded[i], x, unpooled[i])
             features['last'][task] = x
         return Outputs({MAIN: predictions(self.tasks, features['last'], self.widths[0], self.dtype)}, features)
 
     def _trunk(self, image: Array, train: bool) -> tuple[list[tuple[Array, Array]], dict[int, Array], dict[int, Array]]:
         """The shared SegNet by block: (first convolution, output) of the encoder; output and input of the decoder."""
 
+        run = recomputed(self.remat, lambda block, x: block(x, train=train))
+
         def block(x: Array, width: int, name: str, convs: int) -> tuple[Array, Array]:
-            first = ConvBlock(width, 1, self.dtype, name=f'{name}_first')(x, train=train)
-            return first, ConvBlock(width, convs - 1, self.dtype, name=f'{name}_rest')(first, train=train)
+            first = run(ConvBlock(width, 1, self.dtype, name=f'{name}_first'), x)
+            return first, run(ConvBlock(width, convs - 1, self.dtype, name=f'{name}_rest'), first)
 
         x, encoded, indices = image, [], []
         for i, convs in enumerate(self.CONVS):

@@ -6,9 +6,8 @@ from typing import Any, ClassVar
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from mtkd_jax import ops
 from mtkd_jax.models.backbone import by_child
-from mtkd_jax.models.blocks import ConvBlock, narrower, perturbable, predictions
+from mtkd_jax.models.blocks import ConvBlock, narrower, perturbable, pooled, predictions, unpooled
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import MAIN, Features, Outputs
 
@@ -26,11 +25,13 @@ class SegNet(nn.Module):
         tasks: what to predict; a single-task network is one with a single task.
         widths: channels of the five encoder blocks (the paper's: 64, 128, 256, 512, 512).
         dtype: compute type; parameters and batch statistics stay float32.
+        remat: the backward pass computes the blocks' intermediate values again, instead of keeping them.
     """
 
     tasks: Sequence[Task]
     widths: Sequence[int] = WIDTHS
     dtype: Any = None
+    remat: bool = False
 
     NAME: ClassVar[str] = 'segnet'
     CONVS: ClassVar[tuple[int, ...]] = (2, 2, 3, 3, 3)
@@ -46,14 +47,14 @@ class SegNet(nn.Module):
     def __call__(self, image: Float[Array, 'b h w 3'], *, train: bool) -> Outputs:
         x, indices = image, []
         for i, (width, convs) in enumerate(zip(self.widths, self.CONVS, strict=True)):
-            x = ConvBlock(width, convs, self.dtype, name=f'encoder_{i}')(x, train=train)
-            x, index = ops.max_pool_argmax(x)
+            block = ConvBlock(width, convs, self.dtype, name=f'encoder_{i}')
+            x, index = pooled(block, x, train=train, remat=self.remat)
             indices.append(index)
         features: Features = {'mid': x}
 
         for i in reversed(range(len(self.widths))):
-            x = ops.max_unpool(x, indices[i])
-            x = ConvBlock(narrower(self.widths)[i], self.CONVS[i], self.dtype, name=f'decoder_{i}')(x, train=train)
+            block = ConvBlock(narrower(self.widths)[i], self.CONVS[i], self.dtype, name=f'decoder_{i}')
+            x = unpooled(block, x, indices[i], train=train, remat=self.remat)
         x = perturbable(self, x)
         features['last'] = x
         return Outputs({MAIN: predictions(self.tasks, x, self.widths[0], self.dtype)}, features)

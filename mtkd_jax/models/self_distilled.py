@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from mtkd_jax import ops
 from mtkd_jax.models.backbone import by_child
-from mtkd_jax.models.blocks import XAVIER, ConvBlock, Head, batch_norm, convolved, narrower, perturbable
+from mtkd_jax.models.blocks import XAVIER, ConvBlock, Head, batch_norm, convolved, narrower, perturbable, recomputed
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import ENSEMBLE, MAIN, STUDENT, TEACHER, Outputs
 
@@ -45,14 +45,15 @@ class TeacherDecoder(nn.Module):
     unpooling: bool
     attention: bool
     dtype: Any = None
+    remat: bool = False
 
     @nn.compact
     def __call__(
         self, x: Float[Array, 'b h w c'], indices: Sequence[Array], skips: Sequence[Array], *, train: bool
     ) -> Float[Array, 'b h2 w2 k']:
-        mirrored = narrower(self.widths)
+        mirrored, run = narrower(self.widths), recomputed(self.remat, lambda block, x: block(x, train=train))
         if self.unpooling:
-            x = ConvBlock(mirrored[4], BOTTLENECK_CONVS, self.dtype, name='bottleneck')(x, train=train)
+            x = run(ConvBlock(mirrored[4], BOTTLENECK_CONVS, self.dtype, name='bottleneck'), x)
         for i in reversed(range(len(CONVS))):
             if self.unpooling:
                 x, width = ops.max_unpool(x, indices[i]), mirrored[i]
@@ -60,9 +61,9 @@ class TeacherDecoder(nn.Module):
                 width = self.widths[i]
                 x = nn.ConvTranspose(width, (2, 2), (2, 2), kernel_init=XAVIER, dtype=self.dtype, name=f'up_{i}')(x)
                 x = jnp.concatenate([skips[i], x], axis=-1)
-            x = ConvBlock(width, CONVS[i], self.dtype, name=f'block_{i}')(x, train=train)
+            x = run(ConvBlock(width, CONVS[i], self.dtype, name=f'block_{i}'), x)
             if self.attention:
-                x = Attention(self.dtype, name=f'attention_{i}')(x, train=train)
+                x = run(Attention(self.dtype, name=f'attention_{i}'), x)
         head = Head(x.shape[-1], self.widths[0], self.task.channels, name='head')()
         return convolved(x, *head, self.dtype)
 
@@ -73,12 +74,14 @@ class StudentBranch(nn.Module):
     task: Task
     widths: Sequence[int]
     dtype: Any = None
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, 'b h w c'], *, train: bool) -> Float[Array, 'b h2 w2 k']:
+        run = recomputed(self.remat, lambda up, norm, x: nn.relu(norm(up(x))))
         for i, width in enumerate(self.widths):
-            x = nn.ConvTranspose(width, (4, 4), (2, 2), kernel_init=XAVIER, dtype=self.dtype, name=f'up_{i}')(x)
-            x = nn.relu(batch_norm(self.dtype, train, f'norm_{i}')(x))
+            up = nn.ConvTranspose(width, (4, 4), (2, 2), kernel_init=XAVIER, dtype=self.dtype, name=f'up_{i}')
+            x = run(up, batch_norm(self.dtype, train, f'norm_{i}'), x)
         return nn.Conv(self.task.channels, (1, 1), kernel_init=XAVIER, dtype=self.dtype, name='out')(x)
 
 
@@ -101,6 +104,7 @@ class SelfDistilled(nn.Module):
             printed does not.
         attention: whether the teacher's blocks have attention masks.
         student_widths: channels of the student's four transposed convolutions.
+        remat: the backward pass computes the blocks' intermediate values again, instead of keeping them.
     """
 
     tasks: Sequence[Task]
@@ -110,6 +114,7 @@ class SelfDistilled(nn.Module):
     renormalise: bool = False
     attention: bool = True
     student_widths: Sequence[int] = STUDENT_WIDTHS
+    remat: bool = False
 
     NAME: ClassVar[str]
     UNPOOLING: ClassVar[bool]
@@ -124,22 +129,27 @@ class SelfDistilled(nn.Module):
 
     @nn.compact
     def __call__(self, image: Float[Array, 'b h w 3'], *, train: bool) -> Outputs:
+        def encode(block: Any, x: Array) -> Any:
+            x = block(x, train=train)
+            return x, *ops.max_pool_argmax(x)
+
         x, indices, skips = image, [], []
         for i, convs in enumerate(CONVS):
-            x = ConvBlock(self.widths[i], convs, self.dtype, name=f'encoder_{i}')(x, train=train)
-            skips.append(x)
-            x, index = ops.max_pool_argmax(x)
+            block = ConvBlock(self.widths[i], convs, self.dtype, name=f'encoder_{i}')
+            skip, x, index = recomputed(self.remat, encode)(block, x)
+            skips.append(skip)
             indices.append(index)
-        x = ConvBlock(self.widths[4], BOTTLENECK_CONVS, self.dtype, name='bottleneck')(x, train=train)
+        bottleneck = ConvBlock(self.widths[4], BOTTLENECK_CONVS, self.dtype, name='bottleneck')
+        x = recomputed(self.remat, lambda block, x: block(x, train=train))(bottleneck, x)
         x = perturbable(self, x)
 
         def teacher(t: Task) -> Array:
-            options = (self.widths, self.UNPOOLING, self.attention, self.dtype)
+            options = (self.widths, self.UNPOOLING, self.attention, self.dtype, self.remat)
             decoder = TeacherDecoder(t, *options, name=f'{TEACHER}_{t.name}')
             return t.activate(decoder(x, indices, skips, train=train).astype(jnp.float32))
 
         def student(t: Task) -> Array:
-            branch = StudentBranch(t, self.student_widths, self.dtype, name=f'{STUDENT}_{t.name}')
+            branch = StudentBranch(t, self.student_widths, self.dtype, self.remat, name=f'{STUDENT}_{t.name}')
             return t.activate(branch(x, train=train).astype(jnp.float32))
 
         asked, found = set(self.branches), {}

@@ -1,4 +1,4 @@
-"""Compiled programs are kept between runs: a second seed, a resumed run or one of the same shapes compiles no more."""
+"""How programs are compiled, and that they are kept: a second seed or a resumed run compiles no more."""
 
 import os
 import platform
@@ -6,7 +6,9 @@ import zlib
 from pathlib import Path
 
 import jax
+from jax.sharding import Mesh
 
+from mtkd_jax.training import sharding
 from mtkd_jax.training.machine import cpu_facts
 
 
@@ -18,6 +20,16 @@ def keep_compiled() -> None:
     """
     if jax.config.values['jax_compilation_cache_dir'] is None:
         jax.config.update('jax_compilation_cache_dir', str(_folder()))
+
+
+def compiler_options(mesh: Mesh) -> dict[str, str] | None:
+    """What XLA is told about programs with a backward pass (`compiler_options` of `jax.jit`).
+
+    Rematerialisation stands behind barriers. On CPUs XLA takes these away before it orders the operations; it then
+    takes operations that are done again for the same (some), or does them early and keeps both (others), so that a step
+    takes more memory with `remat` than without. Programs without barriers stay what they are.
+    """
+    return None if sharding.accelerated(mesh) else {'xla_disable_hlo_passes': 'cse_barrier_expander'}
 
 
 def _folder() -> Path:

@@ -11,6 +11,7 @@ from mtkd_jax import jacobian
 from mtkd_jax.data.augment import NONE, Augment
 from mtkd_jax.methods import Method
 from mtkd_jax.training import sharding
+from mtkd_jax.training.compiled import compiler_options
 from mtkd_jax.training.state import TrainState
 from mtkd_jax.training.step import method_terms
 from mtkd_jax.types import Batch, Variables
@@ -39,4 +40,9 @@ def diagnosis(method: Method, mesh: Mesh, augment: Augment = NONE) -> Diagnose:
         return scalars | method.similarity(state.variables, frozen, batch.image)
 
     everywhere, split = sharding.replicated(mesh), sharding.batched(mesh)
-    return jax.jit(compute, in_shardings=(everywhere, everywhere, split), out_shardings=everywhere)
+    return jax.jit(
+        compute,
+        in_shardings=(everywhere, everywhere, split),
+        out_shardings=everywhere,
+        compiler_options=compiler_options(mesh),
+    )

@@ -14,6 +14,7 @@ from mtkd_jax.data.examples import Label
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.training import resident, sharding
 from mtkd_jax.training.checkpoint import Position
+from mtkd_jax.training.compiled import compiler_options
 from mtkd_jax.training.programs import Compile
 from mtkd_jax.training.resident import Residence
 from mtkd_jax.training.spent import Spent
@@ -148,6 +149,7 @@ class Chunked:
                 everywhere,
             ),
             out_shardings=(everywhere, everywhere),
+            compiler_options=compiler_options(mesh),
         )
         self._run: Any = None
         self._each = 0.0
@@ -210,4 +212,4 @@ def _many(step: TrainStep, labels: tuple[Label, ...], mesh: Mesh, frozen: Any) -
 
 def in_one_call(mesh: Mesh) -> bool:
     """Whether many steps go into one call: not on CPUs, where XLA runs a loop's convolutions on one core."""
-    return mesh.devices.flat[0].platform != 'cpu'
+    return sharding.accelerated(mesh)

@@ -258,6 +258,7 @@ class Loop:
             'data': stage.settings.get('data', {}),
             'count': len(self.train.source),
             'dtype': stage.cache_dtype,
+            'teacher_dtype': stage.settings.get('teacher_dtype', stage.settings.get('compute_dtype')),
         }
 
     def _ordered(self, split: Split) -> Batches:

@@ -37,6 +37,11 @@ def make_meshes(devices: int, most: int) -> list[Mesh]:
     ]
 
 
+def accelerated(mesh: Mesh) -> bool:
+    """Whether the devices are accelerators, and no CPUs."""
+    return mesh.devices.flat[0].platform != 'cpu'
+
+
 def check_one_process() -> None:
     """Raises a UserError where JAX, by its own rule, finds that this process is one of several."""
     # No public name says what JAX would find.

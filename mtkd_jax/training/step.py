@@ -14,6 +14,7 @@ from mtkd_jax.gradients import State, task_gradients
 from mtkd_jax.jacobian import Terms
 from mtkd_jax.methods import Method
 from mtkd_jax.training import sharding
+from mtkd_jax.training.compiled import compiler_options
 from mtkd_jax.training.state import TrainState
 from mtkd_jax.types import Batch, Variables
 from mtkd_jax.weighting import Weighting
@@ -133,4 +134,5 @@ def compile_step(step: TrainStep, mesh: Mesh, teach: bool = True) -> Any:
         donate_argnums=0,
         in_shardings=(everywhere, everywhere if teach else split, split),
         out_shardings=(everywhere, everywhere),
+        compiler_options=compiler_options(mesh),
     )

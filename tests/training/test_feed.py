@@ -1,6 +1,7 @@
 """Data on the devices, many steps in one call, and cached teachers: the same batches, results and resumed runs."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -195,6 +196,18 @@ def test_the_cache_is_kept_where_it_fits_and_pays(tmp_path, monkeypatch):
     assert loop._progress.messages == ['kd_mtl: keeps what its teachers say of 32 images in memory (0.00 GB)']
     monkeypatch.setattr(resident.device, 'free_bytes', lambda mesh: 1000)
     assert loop._cache(small.frozen(), START) is None
+
+
+def test_files_are_of_teachers_in_one_type(tmp_path):
+    """What a teacher says in another type is asked again."""
+    keys = []
+    for settings in ({'compute_dtype': 'float32'}, {'compute_dtype': 'float32', 'teacher_dtype': 'bfloat16'}):
+        made = dataclasses.replace(stage(tmp_path, cache='disk'), settings=settings)
+        loop = Loop(made, small.mesh(), tmp_path, StopRequest())
+        loop._progress = small.Silent()
+        loop._cache(small.frozen(), START)
+        keys.append(json.loads((tmp_path / taught.FOLDER / taught.KEY).read_text())['teacher_dtype'])
+    assert keys == ['float32', 'bfloat16']
 
 
 def test_a_run_that_continues_does_what_auto_meant_before(tmp_path, monkeypatch):

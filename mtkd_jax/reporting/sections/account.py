@@ -133,7 +133,9 @@ def _cost(stage: Mapping[str, Any]) -> list[str]:
         return '–' if value is None else text.format(value * scale)
 
     memory, seconds = timing.get('peak_memory_bytes'), timing.get('train_seconds')
-    dtype = timing.get('compute_dtype') or (stage.get('settings') or {}).get('compute_dtype', '–')
+    settings = stage.get('settings') or {}
+    dtype = timing.get('compute_dtype') or settings.get('compute_dtype', '–')
+    teachers = f', teachers {settings["teacher_dtype"]}' if 'teacher_dtype' in settings else ''
     return [
         stage['stage'],
         f'{parameters["network"]:,}' if 'network' in parameters else '–',
@@ -145,7 +147,7 @@ def _cost(stage: Mapping[str, Any]) -> list[str]:
         show('waiting_share', '{:.0f} %', 100),
         show('compile_seconds', '{:.1f} s'),
         str(timing.get('device', '–')),
-        str(dtype),
+        f'{dtype}{teachers}',
     ]
 
 
