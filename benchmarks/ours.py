@@ -14,6 +14,7 @@ from mtkd_jax import configs
 from mtkd_jax.experiment import balance
 from mtkd_jax.experiment.checks import check
 from mtkd_jax.experiment.plans import plans
+from mtkd_jax.experiment.teachers import AUTO, with_dtype
 from mtkd_jax.training import optimizer, sharding
 from mtkd_jax.training.state import TrainState, initial_state
 from mtkd_jax.training.step import compile_step, train_step
@@ -42,6 +43,7 @@ def configured(
     backbone: str = '',
     widths: Sequence[int] = (),
     points: Sequence[str] = (),
+    remat: bool = False,
 ) -> ConfigDict:
     """The config of the recipe `nyuv2:method=METHOD` at a size (height, width), checked.
 
@@ -59,6 +61,7 @@ def configured(
         if 'points' not in config.method_settings:
             raise UserError(f'`points` is given, but {method} distils no features; leave it out.')
         config.method_settings.points = tuple(points)
+    config.remat = remat
     check(config)
     return config
 
@@ -75,7 +78,10 @@ class Parts:
     def __init__(self, config: ConfigDict, shape: tuple[int, ...]) -> None:
         """`shape`: of the images, [b h w 3]."""
         planned: Any = plans(config)
-        self.plan, self.mesh = planned[-1], sharding.make_mesh(1)
+        # `auto` is the network's type on any machine: what is compared with PyTorch computes in one.
+        asked = config.compute_dtype if config.teacher_dtype == AUTO else config.teacher_dtype
+        self.plan: Any = with_dtype(config, planned[-1], asked)
+        self.mesh = sharding.make_mesh(1)
         self._config, self._shape = config, shape
         self._weighting = balance.maker(config, self.plan.balance)(EPOCH)
         chosen = functools.partial(optimizer.OPTIMIZERS[config.optimizer], **config.optimizer_settings.to_dict())
@@ -122,7 +128,8 @@ class Ours:
         compile_seconds: from the function to the program.
         operations: floating-point operations of a step, as XLA counts them before it optimises.
         transferred: bytes of a step, as XLA counts them in the compiled program.
-        memory: bytes that XLA sets aside for a step: state, batch and intermediate values.
+        intermediate: bytes that XLA sets aside for the intermediate values of a step.
+        memory: the same for a step: state, batch and intermediate values.
     """
 
     def __init__(self, config: ConfigDict, batch: Batch, cached: bool = False, parts: Parts | None = None) -> None:
@@ -144,6 +151,7 @@ class Ours:
         counted: Any = self._step.cost_analysis()
         self.transferred = counted['bytes accessed']
         kept: Any = self._step.memory_analysis()
+        self.intermediate = kept.temp_size_in_bytes
         self.memory = (
             kept.argument_size_in_bytes + kept.output_size_in_bytes - kept.alias_size_in_bytes + kept.temp_size_in_bytes
         )

@@ -1,7 +1,7 @@
 """Time, operations and memory of a training step, beside what the device can do and beside PyTorch.
 
     python -m benchmarks.step --method=kd_mtl [--backbone=segnet] [--widths=64,128,256,512,512] [--size=96x128]
-        [--batch=2] [--dtype=float32] [--steps=10] [--points=mid,last]
+        [--batch=2] [--dtype=float32] [--steps=10] [--points=mid,last] [--remat]
         [--against=torch|torch_channels_last|torch_compile] [--threads=0]
 
 The step is that of the recipe `nyuv2:method=METHOD,backbone=BACKBONE`, on random images with random weights: `kd_mtl`
@@ -15,6 +15,7 @@ was compared, its seconds, their range, and the ratio.
   on the same device, the first in the same type and precision. XLA counts bytes as if nothing stayed in a cache, so
   small steps can be faster than this bound. `share_of_bound` is the bound ÷ the median step.
 - Peak memory: of the accelerator, or, on a CPU, of the process with its compiler; before PyTorch is loaded.
+  `intermediate_mib`: what XLA sets aside for the intermediate values of a step.
 
 With `--against`, the step in PyTorch (benchmarks/torch_step.py; `kd_mtl` and `uniform` on `segnet`) starts from the
 same weights, on the same batch, on the same device. Before anything is timed, both are computed once in float32 with
@@ -52,6 +53,7 @@ SIZE = flags.DEFINE_string('size', '96x128', 'Height x width.', allow_override=T
 BATCH = flags.DEFINE_integer('batch', 2, 'Images per step.', allow_override=True)
 DTYPE = flags.DEFINE_enum('dtype', 'float32', ['float32', 'bfloat16'], 'Compute type.', allow_override=True)
 CACHED = flags.DEFINE_bool('cached', False, 'Ours reads what teachers say of the images, as with `cache_teachers`.')
+REMAT = flags.DEFINE_bool('remat', False, 'Ours computes intermediate values again (`config.remat`).')
 THREADS = flags.DEFINE_integer('threads', 0, 'Threads of PyTorch on a CPU; 0: a thread per core.', allow_override=True)
 STEPS = flags.DEFINE_integer('steps', 10, 'Timed steps of each side.', allow_override=True)
 POINTS = flags.DEFINE_list('points', [], 'Distilled features of kd_mtl; all by default.', allow_override=True)
@@ -68,6 +70,7 @@ def config_of() -> ConfigDict:
         backbone=BACKBONE.value,
         widths=parse_widths(WIDTHS.value),
         points=POINTS.value,
+        remat=REMAT.value,
     )
     if CACHED.value and 'teachers' not in config.method_settings:
         raise UserError(f'--cached is given, but {METHOD.value} has no teachers; leave it out.')
@@ -110,6 +113,7 @@ def measure() -> None:
         'size': SIZE.value,
         'batch': config.batch_size,
         'dtype': config.compute_dtype,
+        'remat': config.remat,
         'device': device.describe(mesh),
         'jax': jax.__version__,
         'jax_matmul_precision': matrix_precision(),
@@ -125,6 +129,7 @@ def measure() -> None:
         'bound_seconds': round(bound, 6),
         'share_of_bound': round(bound / step, 3),
         'peak_memory_gib': round(memory, 2),
+        'intermediate_mib': round(ours.intermediate / 2**20, 1),
     }
     row = [
         METHOD.value,

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import against, random_data
+from benchmarks import against, precision, random_data
 from mtkd_jax.data.examples import first_examples
 from mtkd_jax.tasks import depth, normals, segmentation
 from mtkd_jax.types import UserError
+from tests.reporting import fake
 
 ROOT = Path(__file__).parents[1]
 TINY = ('--widths=4,4,4,4,4', '--size=64x64', '--steps=2')
@@ -84,6 +85,23 @@ def test_flags_that_do_not_fit_are_one_line(flags, message):
     assert done.stderr.startswith('error: ')
     assert done.stderr.count('\n') == 1
     assert message in done.stderr
+
+
+def test_a_variant_is_a_row_for_every_network(tmp_path):
+    both = [fake.stages(seed=seed) for seed in (0, 1)]
+    both[1][-1]['results']['depth_abs'] *= 1.1
+    paths = [fake.write(tmp_path / str(seed), stages) for seed, stages in enumerate(both)]
+    heads, rows = precision.rows_of('bfloat16', paths, list(fake.TASKS.values()), {'kd_mtl': 3 * 2**20})
+    single, several = (dict(zip(heads, row, strict=True)) for row in rows)
+    assert (single['network'], several['network']) == ('bfloat16: single-task', 'bfloat16: kd_mtl')
+    assert several['mIoU (%) ↑'] == '22.00 ± 0.00'
+    times = ('step (ms)', 'compilation (s)', 'intermediate values (MiB)')
+    # Compilation: of the first seed, single-task networks together.
+    assert [single[name] for name in times] == ['50.0', '27.0', '–']
+    assert [several[name] for name in times] == ['50.0', '9.0', '3.0']
+    assert (
+        precision.apart(*paths) == f'{paths[1]} differs from {paths[0]} by at most 10 % of a result (kd_mtl/depth_abs).'
+    )
 
 
 def test_sides_that_differ_are_not_compared():

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 from mtkd_jax.reporting.conditions import SEED, ByTask, differences, marks
 from mtkd_jax.reporting.delta import delta_m
@@ -14,6 +14,14 @@ from mtkd_jax.reporting.tables import markdown, metric_columns
 from mtkd_jax.types import UserError
 
 PLUS_MINUS = ' ± '
+
+
+class SeedsRows(NamedTuple):
+    """What `seeds_table` is made of: its heads, its rows by their titles, the sentences below it."""
+
+    heads: list[str]
+    body: list[list[str]]
+    notes: list[str]
 
 
 def seeds_table(workdirs: Sequence[Path], tasks: Sequence[ReportedTask], protocol: str = 'accumulated') -> str:
@@ -28,6 +36,12 @@ def seeds_table(workdirs: Sequence[Path], tasks: Sequence[ReportedTask], protoco
     Raises:
         UserError: two workdirs have the same seed, or stages of one name have different settings.
     """
+    heads, body, notes = seeds_rows(workdirs, tasks, protocol)
+    return '\n\n'.join([markdown(heads, body), *notes])
+
+
+def seeds_rows(workdirs: Sequence[Path], tasks: Sequence[ReportedTask], protocol: str = 'accumulated') -> SeedsRows:
+    """The same in parts."""
     loaded = {path: load_stages(path, [task.name for task in tasks]) for path in workdirs}
     _check(loaded)
     by_title: dict[str, list[dict[str, float]]] = {}
@@ -49,7 +63,7 @@ def seeds_table(workdirs: Sequence[Path], tasks: Sequence[ReportedTask], protoco
         for (title, found), mark in zip(by_title.items(), given, strict=True)
     ]
     heads = ['network', *(labels.heading(name, way) for name, way in columns.items()), 'Δm ↑', 'seeds']
-    return '\n\n'.join([markdown(heads, body), *notes, *_seeds(arose)])
+    return SeedsRows(heads, body, [*notes, *_seeds(arose)])
 
 
 def _seeds(arose: Mapping[str, Sequence[ByTask]]) -> list[str]:
