@@ -32,6 +32,11 @@ def stage_folder(workdir: Path, name: str) -> Path:
     return workdir / STAGES / name
 
 
+def losses_of(stage: str) -> str:
+    """What the picture of a stage's losses by task is called."""
+    return f'{stage}_losses'
+
+
 def seed_folder(workdir: Path, seed: int) -> Path:
     """Where one seed of a run of several keeps its files: a workdir of its own."""
     return workdir / f'seed{seed}'

@@ -9,7 +9,7 @@ from mtkd_jax.experiment.models import open_model
 from mtkd_jax.experiment.stages import Experiment
 from mtkd_jax.inference import make_predictor
 from mtkd_jax.records import MODEL, RESULTS, stage_folder
-from mtkd_jax.reporting.curves import draw_workdir
+from mtkd_jax.reporting.curves import draw_losses, draw_workdir
 from mtkd_jax.reporting.panels import prediction_panel
 from mtkd_jax.training.given import GivenTeacher
 from mtkd_jax.training.programs import Compile, Program
@@ -21,6 +21,9 @@ def draw(made: Experiment, compiled: Compile) -> None:
         if not isinstance(stage, GivenTeacher):
             _draw_panel(stage.name, made, compiled)
     draw_workdir(made.workdir, made.tasks)
+    last = made.stages[-1]
+    if not isinstance(last, GivenTeacher):
+        draw_losses(made.workdir, last.name, last.method.tasks)
 
 
 def _draw_panel(stage: str, made: Experiment, compiled: Compile) -> None:

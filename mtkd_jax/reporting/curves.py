@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from mtkd_jax.metrics import LEGACY
-from mtkd_jax.records import KINDS, METRICS, read_records, split_branch, stage_folders
+from mtkd_jax.records import KINDS, METRICS, losses_of, read_records, split_branch, stage_folder, stage_folders
 from mtkd_jax.reporting.figures import save_png
 from mtkd_jax.reporting.labels import Labels
 from mtkd_jax.reporting.reported_task import ReportedTask
@@ -60,6 +60,29 @@ def draw(records: Mapping[str, Records], tasks: Iterable[ReportedTask], path: Pa
     columns = max(1, min(across, len(names)))
     figure.legend(handles, names, loc='outside upper center', ncols=columns, fontsize=11)
     return save_png(figure, path, dpi=110)
+
+
+def draw_losses(workdir: Path, stage: str, tasks: Iterable[ReportedTask]) -> Path | None:
+    """Draws `figures/STAGE_losses.png` as figures 4 and 5 of Li & Bilen (2020); None where the stage distils nothing.
+
+    Task losses of all tasks are in one diagram, distillation losses in another, over the epochs of training.
+    """
+    records = [r for r in read_records(stage_folder(workdir, stage)) if r['split'] == 'train']
+    kinds = [('loss', 'task-specific loss'), ('distillation', 'distillation loss')]
+    names = [task.name for task in tasks]
+    if not any(f'distillation/{name}' in record for record in records for name in names):
+        return None
+    figure = Figure(figsize=(9, 3.4), layout='constrained')
+    for axis, (kind, title) in zip(figure.subplots(1, 2), kinds, strict=True):
+        for i, name in enumerate(names):
+            known = [(r['epoch'], r[f'{kind}/{name}']) for r in records if f'{kind}/{name}' in r]
+            axis.plot(*zip(*known, strict=True), color=COLOURS(i % COLOURS.N), label=name, linewidth=1.5)
+        axis.set_title(f'{title}, training', fontsize=11)
+        axis.set_xlabel('epoch')
+        axis.set_xlim(left=0)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=9)
+    return save_png(figure, workdir / 'figures' / f'{losses_of(stage)}.png', dpi=110)
 
 
 def _rows(panels: Sequence[Panel]) -> list[list[Panel]]:

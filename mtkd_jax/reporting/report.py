@@ -67,7 +67,7 @@ def _written(report: Path, text: str) -> Path:
 
 def _document(workdir: Path, parts: Mapping[str, str]) -> str:
     title = f'# {workdir.resolve().name}\n'
-    return '\n'.join([title, *(f'## {heading}\n\n{body}\n' for heading, body in parts.items())])
+    return '\n'.join([title, *(f'## {heading}\n\n{body}\n' for heading, body in parts.items() if body)])
 
 
 def _text(workdir: Path, stages: Sequence[Mapping[str, Any]], tasks: Sequence[ReportedTask], note: str) -> str:
@@ -83,6 +83,7 @@ def _text(workdir: Path, stages: Sequence[Mapping[str, Any]], tasks: Sequence[Re
         "The paper's numbers": sections.paper(networks, tasks, note),
         'Δm: change against single-task networks': sections.delta(networks, tasks),
         'Constant predictors': sections.constants(networks, tasks),
+        'Where the losses end': sections.ends(workdir, stages),
         'Cost': '\n\n'.join(filter(None, (sections.cost(stages), sections.time(stages, read_spent(workdir))))),
         'How the numbers were chosen': sections.selection(stages),
         'Curves': sections.curves(workdir),

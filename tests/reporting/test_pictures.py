@@ -6,6 +6,7 @@ from PIL import Image
 
 from mtkd_jax.reporting import curves, legend, panels
 from mtkd_jax.reporting.labels import Labels
+from mtkd_jax.reporting.writers import MetricWriter
 from mtkd_jax.types import UserError
 from tests.reporting import fake
 
@@ -124,6 +125,20 @@ def test_fully_defined_truth_has_no_note(tmp_path):
     given['masks'] = fake.examples(count=1)['masks']
     hatched = panels.prediction_panel(**given, path=tmp_path / 'q.png')
     assert pixels(hatched).shape[0] == picture.shape[0] + legend.LINE
+
+
+def test_losses_of_all_tasks_in_one_diagram(tmp_path):
+    """A colour for every task, in two diagrams; nothing of a stage that distils nothing."""
+    workdir = fake.write(tmp_path, fake.stages())
+    for stage in fake.stages():
+        with MetricWriter(workdir / 'stages' / stage['stage']) as writer:
+            for record in fake.records(stage):
+                writer.write(record)
+    picture = pixels(curves.draw_losses(workdir, 'kd_mtl', TASKS))
+    half = picture.shape[1] // 2
+    for colour in ((31, 119, 180), (255, 127, 14), (44, 160, 44)):
+        assert all((side == colour).all(axis=-1).sum() > 100 for side in (picture[:, :half], picture[:, half:]))
+    assert curves.draw_losses(workdir, 'stl_depth', TASKS) is None
 
 
 @pytest.mark.parametrize(

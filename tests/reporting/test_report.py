@@ -87,6 +87,21 @@ def test_a_terminal_sees_a_line_for_every_metric(tmp_path):
     assert '22.00 ± 0.00' in summary(seeds, list(fake.TASKS.values()))
 
 
+def test_losses_end_beside_the_papers(tmp_path):
+    """The last training record counts; without a network that distils there is no such section."""
+    workdir = fake.write(tmp_path, fake.stages())
+    with MetricWriter(workdir / 'stages' / 'kd_mtl') as writer:
+        for step, loss in ((1, 3.0), (2, 2.0)):
+            writer.write(
+                {'step': step, 'epoch': step, 'split': 'train', 'loss/depth': loss, 'distillation/depth': 0.25}
+            )
+        writer.write({'step': 2, 'epoch': 2, 'split': 'test', 'loss/depth': 9.0})
+    text = write_report(workdir, fake.TASKS).read_text()
+    row = ['kd_mtl', 'depth', '2.000', '0.127', '0.250', '0.381']
+    assert row in [[cell.strip() for cell in line.strip('|').split('|')] for line in text.splitlines()]
+    assert 'Where the losses end' not in report(tmp_path / 'single', fake.stages()[:3])
+
+
 def test_constant_predictors(tmp_path):
     stages = fake.stages()
     stages[1]['results'] = {**fake.SINGLE['depth'], 'depth_rel': 0.75}

@@ -175,16 +175,17 @@ def selection(stages: Stages) -> str:
 
 def curves(workdir: Path) -> str:
     """The picture of all curves, where there is one."""
-    return _picture(workdir, 'curves') or 'No curves were drawn.'
+    return picture(workdir, 'curves') or 'No curves were drawn.'
 
 
 def panels(workdir: Path, stages: Stages) -> str:
     """The picture of every stage, where there is one."""
-    found = [f'**{s["stage"]}**\n\n{picture}' for s in stages if (picture := _picture(workdir, s['stage']))]
+    found = [f'**{s["stage"]}**\n\n{found}' for s in stages if (found := picture(workdir, s['stage']))]
     return '\n\n'.join(found) or 'No predictions were drawn.'
 
 
-def _picture(workdir: Path, name: str) -> str:
+def picture(workdir: Path, name: str) -> str:
+    """A link to the picture of that name in `figures/`; '' where there is none."""
     return f'![{name}](figures/{name}.png)' if (workdir / 'figures' / f'{name}.png').is_file() else ''
 
 
