@@ -5,12 +5,13 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
-import mtkd_jax
-
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
+CHECKOUT = Path(__file__).resolve().parents[2]
+"""The folder that the package is in."""
 
 
 def cpu_facts() -> list[str]:
@@ -34,16 +35,15 @@ def describe() -> dict[str, Any]:
         'system': platform.platform(),
         'python': platform.python_version(),
         'versions': {
-            'mtkd_jax': mtkd_jax.__version__,
+            'mtkd_jax': sys.modules['mtkd_jax'].__version__,
             **{name: importlib.metadata.version(name) for name in PACKAGES},
         },
-        'commit': commit(),
+        'commit': commit(CHECKOUT),
     }
 
 
-def commit() -> str | None:
-    """The commit of the checkout that the package comes from, `+changes` where files differ from it; else None."""
-    checkout = Path(mtkd_jax.__file__).resolve().parents[1]
+def commit(checkout: Path) -> str | None:
+    """The commit of a checkout, `+changes` where files differ from it; None where the folder is none."""
     if not (checkout / '.git').exists() or shutil.which('git') is None:
         return None
 

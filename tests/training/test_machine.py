@@ -16,13 +16,11 @@ def test_machine_and_versions_are_told():
     assert found['processor']
 
 
-def test_a_commit_is_that_of_the_checkout(tmp_path, monkeypatch):
-    """With a mark where files differ from it; none where the package is installed."""
-    package = tmp_path / 'mtkd_jax'
-    package.mkdir()
-    (package / '__init__.py').write_text('')
-    monkeypatch.setattr(mtkd_jax, '__file__', str(package / '__init__.py'))
-    assert machine.commit() is None
+def test_a_commit_is_that_of_the_checkout(tmp_path):
+    """With a mark where files differ from it; none where there is no checkout, as where the package is installed."""
+    file = tmp_path / 'code.py'
+    file.write_text('')
+    assert machine.commit(tmp_path) is None
 
     def git(*arguments):
         given = ['git', '-C', str(tmp_path), '-c', 'user.name=n', '-c', 'user.email=e', *arguments]
@@ -31,6 +29,6 @@ def test_a_commit_is_that_of_the_checkout(tmp_path, monkeypatch):
     git('init')
     git('add', '.')
     git('commit', '-m', 'first')
-    assert machine.commit() == git('rev-parse', '--short', 'HEAD')
-    (package / '__init__.py').write_text('x = 1')
-    assert machine.commit() == git('rev-parse', '--short', 'HEAD') + '+changes'
+    assert machine.commit(tmp_path) == git('rev-parse', '--short', 'HEAD')
+    file.write_text('x = 1')
+    assert machine.commit(tmp_path) == git('rev-parse', '--short', 'HEAD') + '+changes'
