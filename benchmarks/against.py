@@ -1,5 +1,6 @@
 """The other side of a comparison: the same step in PyTorch, from the same weights, which must have the same losses."""
 
+import copy
 import importlib.util
 import time
 from collections.abc import Mapping
@@ -56,7 +57,7 @@ class Exact:
     """
 
     def __init__(self, config: ConfigDict, batch: Batch) -> None:
-        exact = config.copy_and_resolve_references()
+        exact = copy.deepcopy(config)
         exact.compute_dtype = 'float32'
         with jax.default_matmul_precision('highest'):
             ours = Ours(exact, batch)

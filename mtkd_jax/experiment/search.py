@@ -1,6 +1,7 @@
 """Choosing settings as the papers did: candidates are tried on a part held out of the training set, which is then given
 back (papers.md A3)."""
 
+import copy
 import dataclasses
 import itertools
 import math
@@ -161,14 +162,14 @@ RULE = (
 
 def with_fields(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
     """A copy with these fields set."""
-    own = config.copy_and_resolve_references()
+    own = copy.deepcopy(config)
     own.update_from_flattened_dict(dict(fields))
     return own
 
 
 def single_task(config: ConfigDict) -> ConfigDict:
     """The same config for `method=stl`."""
-    own = config.copy_and_resolve_references().unlock()
+    own = copy.deepcopy(config).unlock()
     for name in ('weighting', 'weighting_settings', 'task_weights'):
         if name in own:
             del own[name]

@@ -1,5 +1,6 @@
 """From a config to experiments, one for each seed: their stages, with data, optimisers and settings."""
 
+import copy
 import functools
 import json
 import zlib
@@ -123,7 +124,7 @@ def experiment(config: ConfigDict, workdir: Path, progress: Progress) -> Experim
 
 def of_seed(config: ConfigDict, seed: int) -> ConfigDict:
     """The same config for one seed."""
-    own = config.copy_and_resolve_references()
+    own = copy.deepcopy(config)
     own.update({'seed': seed, 'seeds': ()})
     return own
 

@@ -7,9 +7,11 @@ import threading
 import pytest
 
 from mtkd_jax.experiment import reproducing, search, study
+from mtkd_jax.experiment.checks import check
 from mtkd_jax.experiment.reproducing import Reproduction
 from mtkd_jax.experiment.reproduction import Entry, Part, choose, config_of, entries
 from mtkd_jax.experiment.search import Search, held_out, single_task, space, trials
+from mtkd_jax.experiment.stages import of_seed
 from mtkd_jax.experiment.study import Study
 from mtkd_jax.records import read_records, read_results
 from mtkd_jax.training.lock import locked
@@ -195,6 +197,15 @@ def test_a_single_task_config_is_that_of_the_recipe():
     expected = load('rooms', 'method=stl,tasks=depth+normals', learning_rate=0.5)
     assert single_task(config).to_dict() == expected.to_dict()
     assert held_out(config).selection == 'held_out'
+
+
+@pytest.mark.parametrize('copied', [lambda c: of_seed(c, 3), lambda c: search.with_fields(c, {'seed': 3}), held_out])
+def test_a_copy_of_a_config_is_checked_as_the_config_is(copied):
+    """Fields that are None keep their types."""
+    config = load('rooms', 'method=sd_mtcnn,tasks=depth,objective=eq6')
+    check(copied(config))
+    assert copied(config).is_locked
+    assert config.seed == 0
 
 
 def test_rows_of_the_tables():
