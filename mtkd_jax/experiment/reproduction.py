@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from mtkd_jax import configs, datasets
 from mtkd_jax.configs.base import PaperRow
 from mtkd_jax.experiment.search import with_fields
-from mtkd_jax.reporting.tables import paper_tables
+from mtkd_jax.reporting.tables import paper_rows, paper_tables
 from mtkd_jax.types import UserError
 
 NAMED_TASKS = {'svhn': 'digits', 'omniglot': 'characters'}
@@ -80,13 +80,16 @@ def entries(table: str, own: str, dataset: str) -> list[Entry]:
     for row in _rows(own):
         if row.table == table:
             found.setdefault((row.backbone, row.method, row.layers), []).append(row)
+    order = [
+        tuple(row.get(name) or '' for name in ('backbone', 'method', 'distilled_layers')) for row in paper_rows(table)
+    ]
     return [
         Entry(
             ' '.join(filter(None, key)),
             same[0].place,
             tuple(dict.fromkeys(_recipe(row.recipe, own, dataset) for row in same)),
         )
-        for key, same in found.items()
+        for key, same in sorted(found.items(), key=lambda item: order.index(item[0]))
     ]
 
 

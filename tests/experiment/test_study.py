@@ -218,6 +218,7 @@ def test_rows_of_the_tables():
     assert [(part.own, len(part.entries)) for part in choose('sdmtcnn/5', '')] == [('cityscapes', 9), ('nyuv2', 9)]
     assert len(choose('sdmtcnn/5', 'rooms')) == 1
     single = {entry.label: entry for entry in choose('sdmtcnn/1', 'rooms')[0].entries}
+    assert next(iter(single)) == 'segnet_sd stl'
     assert len(single['segnet_sd sdmtcnn_single_eq5'].recipes) == 2
     plain = [entry.label for entry in entries('sdmtcnn_table4_taskonomy_5task', 'taskonomy', 'rooms') if entry.baseline]
     assert plain[0] == 'segnet_sd vanilla'
