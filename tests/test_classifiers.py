@@ -134,7 +134,7 @@ def test_svhn_omniglot_runs(data_dir, tmp_path):
         ),
         ('glyphs', {'data__classes__characters': 300}, '`characters` of glyphs is 300'),
         ('glyphs', {'schedule_settings__decay_factor': -1.0}, '`schedule_settings.decay_factor` is -1.0; give finite'),
-        ('glyphs', {'method_settings__points': ('mid',)}, 'lenet_mtl has last'),
+        ('glyphs', {'method_settings__points': ('first',)}, 'lenet_mtl has mid, last'),
         ('glyphs', {'recipe': 'method=sd_mtcnn'}, 'which has no teacher and student branches'),
         ('svhn_omniglot', {'data__classes__omniglot': 1623}, "`data.classes` is {'omniglot': 1623, 'svhn': 10}"),
         ('svhn_omniglot', {'data__partial': False}, r'--dataset=svhn_omniglot --source=DIR --size=16x16'),
@@ -254,6 +254,29 @@ def test_weights_fit_a_lenet_of_their_image_size_only():
     check_fits(spec, variables)
     with pytest.raises(UserError, match='do not fit a lenet_mtl'):
         check_fits({**spec, 'data': {**spec['data'], 'width': 32}}, variables)
+
+
+def test_lenet_is_taught_at_its_last_feature_unless_it_is_said(data_dir, tmp_path):
+    # The paper distils `last` alone (papers.md A2).
+    assert load('glyphs').method_settings.points == ('last',)
+    config = load('glyphs', data__data_dir=data_dir, method_settings__points=('mid', 'last'))
+    method = experiment(config, tmp_path, lambda *what: None).stages[-1].method
+    image = jax.ShapeDtypeStruct((2, 64, 32, 3), jnp.float32)
+    variables = jax.eval_shape(method.init, jax.random.key(0), image)
+    kernels = {name: leaf['kernel'].shape for name, leaf in variables['params']['adaptors'].items()}
+    assert kernels['digits_mid'] == (1, 1, 4, 4)
+    assert kernels['digits_last'] == (1, 1, 6, 6)
+    features = jax.eval_shape(method.predict, variables, image).features
+    assert (features['mid'].shape, features['last'].shape) == ((2, 13, 5, 4), (2, 1, 1, 6))
+
+
+def test_lenet_s_mid_is_what_its_last_layer_reads():
+    image = jnp.asarray(np.random.default_rng(0).uniform(size=(1, 16, 16, 3)), jnp.float32)
+    network = models.LeNetMTL((tasks.classification('digits', 3),), (3, 4, 6, 5))
+    outputs, variables = network.init_with_output(jax.random.key(0), image, train=False)
+    layer = variables['params']['representation']
+    read = outputs.features['mid'].reshape(1, -1) @ layer['kernel'] + layer['bias']
+    np.testing.assert_allclose(outputs.features['last'].ravel(), np.maximum(read.ravel(), 0), rtol=1e-5, atol=1e-6)
 
 
 def test_lenet_learns_both_tasks_from_batches_with_one_label_per_image(data_dir):

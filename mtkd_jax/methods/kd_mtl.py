@@ -16,7 +16,7 @@ from mtkd_jax.methods import plan, stl
 from mtkd_jax.methods.method import Method, Mixture, feature_similarity
 from mtkd_jax.methods.plan import Plan, Run, Stages
 from mtkd_jax.methods.supervised import Supervised
-from mtkd_jax.models.backbone import per_image
+from mtkd_jax.models.backbone import distilled, per_image
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import Batch, Features, Losses, UserError, Variables, feature_of
 
@@ -26,7 +26,8 @@ class Settings(plan.Settings):
     """KD-MTL's settings.
 
     Attributes:
-        points: feature maps that are distilled, of `mid` and `last` (papers.md A2); by default all that there are.
+        points: feature maps that are distilled, of `mid` and `last` (papers.md A2); by default all that there
+            are, of LeNet-MTL `last`.
         weights: λ_t (papers.md A3).
         teacher_batch_stats: True: teachers normalise with the batch's statistics, as the authors' code (papers.md A2).
         adaptor_learning_rate: of the adaptors' Adam, constant (papers.md A4).
@@ -45,7 +46,7 @@ class Settings(plan.Settings):
     def defaults(cls, tasks: Sequence[Task], backbone: Any) -> 'Settings':
         """See `plan.Settings.defaults`."""
         names = [task.name for task in tasks]
-        return cls(points=backbone.POINTS, weights=dict.fromkeys(names, 1.0), teachers=dict.fromkeys(names, ''))
+        return cls(points=distilled(backbone), weights=dict.fromkeys(names, 1.0), teachers=dict.fromkeys(names, ''))
 
     def check(self, run: Run) -> None:
         """See `plan.Settings.check`."""

@@ -19,6 +19,7 @@ class Backbone(Protocol):
 
     Further fields with defaults are its settings (`config.backbone_settings`). One called `remat` (bool) is needed only
     where a config sets `remat`: then the network computes its parts by way of `blocks.recomputed`.
+    A class may have `DISTILLED`, those of its `POINTS` that are distilled where nothing is said; others distil all.
 
     Attributes:
         tasks: what to predict.
@@ -81,6 +82,11 @@ def settings(backbone: type[nn.Module]) -> dict[str, Any]:
 def per_image(backbone: type[nn.Module]) -> bool:
     """Whether it gives one answer per image, for images of one size; others give one per pixel."""
     return getattr(backbone, 'PER_IMAGE', False)
+
+
+def distilled(backbone: type[nn.Module]) -> tuple[str, ...]:
+    """The feature maps that are distilled where nothing is said."""
+    return getattr(backbone, 'DISTILLED', backbone.POINTS)
 
 
 def branches(backbone: type[nn.Module]) -> tuple[str, ...]:

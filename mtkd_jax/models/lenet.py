@@ -31,8 +31,9 @@ class ClassHead(nn.Module):
 class LeNetMTL(nn.Module):
     """Twice conv5×5 (no padding), 2×2 max pooling, ReLU; a fully connected layer with ReLU; a head per task.
 
-    Image [b h w 3] in [0, 1], always of one size, `h` and `w` multiples of 16. Features: `last` [b 1 1 widths[2]], the
-    shared representation. Predictions are float32, independently of `dtype`. No batch normalisation, no dropout.
+    Image [b h w 3] in [0, 1], always of one size, `h` and `w` multiples of 16. Features: `mid` [b h' w' widths[1]],
+    after the last pooling (h' = h/4 - 3); `last` [b 1 1 widths[2]], the shared representation, which alone is distilled
+    by default (papers.md A2). Predictions are float32, independently of `dtype`. No batch normalisation, no dropout.
 
     Attributes:
         tasks: what to predict, one answer per image each.
@@ -47,7 +48,8 @@ class LeNetMTL(nn.Module):
     remat: bool = False
 
     NAME: ClassVar[str] = 'lenet_mtl'
-    POINTS: ClassVar[tuple[str, ...]] = ('last',)
+    POINTS: ClassVar[tuple[str, ...]] = ('mid', 'last')
+    DISTILLED: ClassVar[tuple[str, ...]] = ('last',)
     STRIDE: ClassVar[int] = 16
     PER_IMAGE: ClassVar[bool] = True
     SHARED_FEATURE: ClassVar[str | None] = 'last'
@@ -64,8 +66,8 @@ class LeNetMTL(nn.Module):
         for i, width in enumerate((first, second)):
             conv = nn.Conv(width, (5, 5), padding='VALID', kernel_init=XAVIER, dtype=self.dtype, name=f'conv_{i}')
             x = pooled(conv, x)
-        x = x.reshape(x.shape[0], 1, 1, -1)
+        mid, x = x, x.reshape(x.shape[0], 1, 1, -1)
         x = perturbable(self, nn.relu(nn.Dense(shared, kernel_init=XAVIER, dtype=self.dtype, name='representation')(x)))
         raw = {t.name: ClassHead(hidden, t.channels, self.dtype, name=f'head_{t.name}')(x) for t in self.tasks}
         predictions = {t.name: t.activate(raw[t.name].astype(jnp.float32)) for t in self.tasks}
-        return Outputs({MAIN: predictions}, {'last': x})
+        return Outputs({MAIN: predictions}, {'mid': mid, 'last': x})
