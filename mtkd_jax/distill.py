@@ -16,7 +16,18 @@ from mtkd_jax import ops
 from mtkd_jax.tasks.distances import kl, l2, mean_score, squared_l2
 from mtkd_jax.types import Features, UserError, feature_of
 
-__all__ = ['Adaptor', 'Adaptors', 'average', 'feature_distance', 'kl', 'l2', 'mean_score', 'resized', 'squared_l2']
+__all__ = [
+    'Adaptor',
+    'Adaptors',
+    'MlpAdaptor',
+    'average',
+    'feature_distance',
+    'kl',
+    'l2',
+    'mean_score',
+    'resized',
+    'squared_l2',
+]
 
 NORM_EPSILON = 1e-6  # inside the square root of the feature norm (papers.md A2)
 
@@ -85,8 +96,30 @@ class Adaptor(nn.Module):
         return resized(conv(x), (height, width))
 
 
+class MlpAdaptor(nn.Module):
+    """A nonlinear A_t: a 1×1 convolution [b h w C] → [b h w C], ReLU, then an `Adaptor`.
+
+    Parameters: `hidden/kernel` [1 1 C C], without bias, Xavier normal, and the adaptor's `kernel`. `features`, `size`,
+    `dtype`: see `Adaptor`.
+    """
+
+    features: int
+    size: tuple[int, int] | None = None
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b h2 w2 c2']:
+        x = nn.relu(Adaptor(x.shape[-1], dtype=self.dtype, name='hidden')(x))
+        linear = Adaptor(self.features, self.size, self.dtype)
+        nn.share_scope(self, linear)
+        return linear(x)
+
+
+ADAPTORS = {'linear': Adaptor, 'mlp': MlpAdaptor}
+
+
 class Adaptors(nn.Module):
-    """An `Adaptor` for every task and distilled point, with the parameter `<task>_<point>/kernel`.
+    """An adaptor for every task and distilled point, with the parameters of `<task>_<point>`, such as `kernel`.
 
     Takes the network's features by point, [b h w C] each (shared, or one for each task), and every teacher's, which are
     read for their shapes only. Returns {task: {point: [b h' w' C']}}, each of the shape of the teacher's.
@@ -95,11 +128,13 @@ class Adaptors(nn.Module):
         tasks: names of the tasks that have a teacher.
         points: names of the feature maps that are distilled.
         dtype: compute type; parameters stay float32.
+        kind: `linear`, the paper's `Adaptor`, or `mlp`, `MlpAdaptor`.
     """
 
     tasks: Sequence[str]
     points: Sequence[str]
     dtype: Any = None
+    kind: str = 'linear'
 
     @nn.compact
     def __call__(
@@ -107,7 +142,7 @@ class Adaptors(nn.Module):
     ) -> dict[str, dict[str, Float[Array, 'b h w c']]]:
         def adapt(task: str, point: str) -> Array:
             _, height, width, channels = feature_of(task, point, taught[task]).shape
-            adaptor = Adaptor(channels, (height, width), self.dtype, name=f'{task}_{point}')
+            adaptor = ADAPTORS[self.kind](channels, (height, width), self.dtype, name=f'{task}_{point}')
             return adaptor(feature_of(task, point, features))
 
         return {task: {point: adapt(task, point) for point in self.points} for task in self.tasks}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mtkd_jax import distill, models
-from mtkd_jax.distill import Adaptor, Adaptors, average, feature_distance
+from mtkd_jax.distill import Adaptor, Adaptors, MlpAdaptor, average, feature_distance
 from mtkd_jax.methods.kd_mtl import KDMTL
 from mtkd_jax.methods.method import feature_similarity
 from mtkd_jax.types import UserError
@@ -143,3 +143,15 @@ def test_features_of_two_sizes_are_compared_at_the_smaller():
     for own, taught in ((small_map, large), (large, small_map)):
         (alike,) = feature_similarity({'mid': own}, {'depth': {'mid': taught}}).values()
         np.testing.assert_allclose(alike, 1, rtol=1e-5)
+
+
+def test_an_mlp_adaptor_is_two_convolutions_with_a_relu_between():
+    x = jax.random.normal(jax.random.key(2), (2, 4, 6, 3))
+    found, variables = MlpAdaptor(7, (8, 12)).init_with_output(KEY, x)
+    params = variables['params']
+    assert jax.tree.map(jnp.shape, params) == {'hidden': {'kernel': (1, 1, 3, 3)}, 'kernel': (1, 1, 3, 7)}
+    hidden = jnp.maximum(x @ params['hidden']['kernel'][0, 0], 0)
+    expected = jax.image.resize(hidden @ params['kernel'][0, 0], found.shape, 'bilinear')
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    own = Adaptors(('depth',), ('last',), kind='mlp').init(KEY, {'last': x}, {'depth': {'last': x}})
+    assert set(own['params']['depth_last']) == {'hidden', 'kernel'}

@@ -17,6 +17,7 @@ from mtkd_jax.methods.method import Method, Mixture, feature_similarity
 from mtkd_jax.methods.plan import Plan, Run, Stages
 from mtkd_jax.methods.supervised import Supervised
 from mtkd_jax.models.backbone import distilled, per_image
+from mtkd_jax.names import choice
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import Batch, Features, Losses, UserError, Variables, feature_of
 
@@ -30,6 +31,7 @@ class Settings(plan.Settings):
             are, of LeNet-MTL `last`.
         weights: λ_t (papers.md A3).
         teacher_batch_stats: True: teachers normalise with the batch's statistics, as the authors' code (papers.md A2).
+        adaptors: `linear`, the paper's, or `mlp`, two with a ReLU between (papers.md A2).
         adaptor_learning_rate: of the adaptors' Adam, constant (papers.md A4).
         adaptor_l2: times the parameter is added to the adaptors' gradient (papers.md A4).
         teachers: see `stl.Settings`.
@@ -38,6 +40,7 @@ class Settings(plan.Settings):
     points: Sequence[str]
     weights: Mapping[str, float]
     teacher_batch_stats: bool = False
+    adaptors: str = 'linear'
     adaptor_learning_rate: float = 0.1
     adaptor_l2: float = 5e-4
     teachers: Mapping[str, str]
@@ -61,8 +64,19 @@ class Settings(plan.Settings):
         plan.check_per_task('teachers', self.teachers, run)
         for task, weight in self.weights.items():
             plan.check_factor(f'weights.{task}', weight)
+        choice(plan.field_name('adaptors'), self.adaptors, tuple(distill.ADAPTORS))
         plan.check_factor('adaptor_l2', self.adaptor_l2)
         plan.check_factor('adaptor_learning_rate', self.adaptor_learning_rate)
+
+    def record(self) -> dict[str, Any]:
+        """See `plan.Settings.record`: without the paper's adaptors, as in records of before there were others."""
+        found = super().record()
+        return found if self.adaptors != 'linear' else {k: v for k, v in found.items() if k != 'adaptors'}
+
+    @property
+    def stage(self) -> str:
+        """What its stage is called, before the weighting."""
+        return 'kd_mtl' + ('_mlp' if self.adaptors == 'mlp' else '')
 
     def space(self, run: Run) -> Mapping[str, Sequence[float]]:
         """See `plan.Settings.space`: the papers' values of λ_t (papers.md A3)."""
@@ -87,7 +101,7 @@ def stages(settings: Settings, run: Run) -> Stages:
     method = KDMTL(
         network=run.network(run.tasks),
         tasks=run.tasks,
-        adaptors=distill.Adaptors(run.names, tuple(settings.points), run.dtype),
+        adaptors=distill.Adaptors(run.names, tuple(settings.points), run.dtype, settings.adaptors),
         teachers=teachers.networks,
         points=tuple(settings.points),
         weights=dict(settings.weights),
@@ -95,7 +109,7 @@ def stages(settings: Settings, run: Run) -> Stages:
         adaptor_optimizer=(settings.adaptor_learning_rate, settings.adaptor_l2),
     )
     record = {**settings.record(), 'teachers': dict(teachers.record)}
-    own = Plan(name=run.named('kd_mtl'), kind='kd_mtl', method=method, teachers=teachers.places, settings=record)
+    own = Plan(name=run.named(settings.stage), kind='kd_mtl', method=method, teachers=teachers.places, settings=record)
     return [*single, own]
 
 

@@ -84,9 +84,10 @@ def per_image(backbone: type[nn.Module]) -> bool:
     return getattr(backbone, 'PER_IMAGE', False)
 
 
-def distilled(backbone: type[nn.Module]) -> tuple[str, ...]:
+def distilled(backbone: Any) -> tuple[str, ...]:
     """The feature maps that are distilled where nothing is said."""
-    return getattr(backbone, 'DISTILLED', backbone.POINTS)
+    found: tuple[str, ...] = getattr(backbone, 'DISTILLED', backbone.POINTS)
+    return found
 
 
 def branches(backbone: type[nn.Module]) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ import math
 import pytest
 
 from mtkd_jax.experiment.checks import check
+from mtkd_jax.experiment.plans import plans
+from mtkd_jax.experiment.settings import stage_settings
 from mtkd_jax.types import UserError
 from tests.recipes import load
 
@@ -18,6 +20,7 @@ REFUSED = {
         ({'points': ('last', 'last')}, "is .*'last'.*; name each point once"),
         ({'adaptor_learning_rate': -1.0}, '`method_settings.adaptor_learning_rate` is -1.0'),
         ({'adaptor_l2': math.nan}, '`method_settings.adaptor_l2` is nan'),
+        ({'adaptors': 'deep'}, "`method_settings.adaptors` is 'deep'; choose one of linear, mlp"),
     ],
     'method=bam': [
         ({'weight': -1.0}, '`method_settings.weight` is -1.0; give a finite number, 0 or more'),
@@ -75,3 +78,17 @@ def test_the_defaults_fit(recipe):
 def test_what_a_method_does_not_read_cannot_be_set(recipe, message):
     with pytest.raises(UserError, match=message):
         load('rooms', recipe)
+
+
+def test_adaptors_are_recorded_and_named_where_they_are_not_the_papers():
+    plain, mlp = (load('rooms', 'method=kd_mtl', method_settings__adaptors=kind) for kind in ('linear', 'mlp'))
+    names, records = [], []
+    for config in (plain, mlp):
+        plan = plans(config)[-1]
+        assert plan.method.adaptors.kind == config.method_settings.adaptors
+        names.append(plan.name)
+        records.append(stage_settings(config, plan, {})['method_settings'])
+    assert names == ['kd_mtl', 'kd_mtl_mlp']
+    # Stages from before there was a choice have no word of it.
+    assert records[1] == {**records[0], 'adaptors': 'mlp'}
+    assert 'adaptors' not in records[0]
