@@ -75,8 +75,9 @@ class Settings(plan.Settings):
 
     @property
     def stage(self) -> str:
-        """What its stage is called, before the weighting."""
-        return 'kd_mtl' + ('_mlp' if self.adaptors == 'mlp' else '')
+        """What its stage is called, before the weighting: what is read otherwise than in the paper has its own rows."""
+        mlp, statistics = self.adaptors == 'mlp', self.teacher_batch_stats
+        return 'kd_mtl' + ('_mlp' if mlp else '') + ('_teacher_batch_stats' if statistics else '')
 
     def space(self, run: Run) -> Mapping[str, Sequence[float]]:
         """See `plan.Settings.space`: the papers' values of λ_t (papers.md A3)."""

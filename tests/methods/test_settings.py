@@ -92,3 +92,15 @@ def test_adaptors_are_recorded_and_named_where_they_are_not_the_papers():
     # Stages from before there was a choice have no word of it.
     assert records[1] == {**records[0], 'adaptors': 'mlp'}
     assert 'adaptors' not in records[0]
+
+
+@pytest.mark.parametrize(
+    ('recipe', 'name'),
+    [
+        ('method=kd_mtl', 'kd_mtl_teacher_batch_stats'),
+        ('method=kd_mtl,weighting=dwa,adaptors=mlp', 'kd_mtl_mlp_teacher_batch_stats_dwa'),
+    ],
+)
+def test_teachers_in_training_mode_have_a_stage_of_their_own(recipe, name):
+    """So that no report or table of seeds puts both under one name, and one workdir can hold both."""
+    assert plans(load('rooms', recipe, method_settings__teacher_batch_stats=True))[-1].name == name
