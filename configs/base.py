@@ -7,14 +7,14 @@ may also set these (`:method=sd_mtcnn,objective=eq6`); all other fields are flag
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from mtkd_jax import datasets, methods, models, recipe
 from mtkd_jax.models import backbone as backbones
-from mtkd_jax.names import choice, importable, suggestion
+from mtkd_jax.names import choice, importable, optional, suggestion
 from mtkd_jax.training import optimizer
 from mtkd_jax.types import MAIN, UserError
 from mtkd_jax.weighting import registry
@@ -61,6 +61,12 @@ class PaperRow(NamedTuple):
     layers: str = ''
 
     @property
+    def recipes(self) -> tuple[str, ...]:
+        """The recipe, and that of the form which the authors' code has of it, beside which the row stands, too."""
+        theirs = self.table.startswith('kdmtl_') and self.method in ('mgda', 'gradnorm') and self.backbone != 'mtan'
+        return (self.recipe, f'{self.recipe},variant=kd4mtl') if theirs else (self.recipe,)
+
+    @property
     def place(self) -> dict[str, str]:
         """Where the row is, as records keep it."""
         place = {'table': self.table, 'prefix': self.prefix, 'backbone': self.backbone, 'method': self.method}
@@ -104,11 +110,11 @@ def get_config(
     c.method_settings = _method_section(methods.named(c.method).Settings, tasks, backbone)
     if c.method != 'stl':  # one task needs no balance
         c.weighting = names['weighting']
-        c.weighting_settings = _section(registry.settings(c.weighting), registry.named(c.weighting))
+        c.weighting_settings = _section(registry.settings(c.weighting), lambda: registry.kinds(c.weighting))
         c.task_weights = ConfigDict(dict.fromkeys(c.tasks, 1.0))  # w_t (papers.md A3); a weighting sees w_t ℓ_t
     c.backbone = names['backbone']
     c.widths = backbones.default_widths(backbone)  # channels of its blocks (papers.md A6, B1)
-    c.backbone_settings = _section(backbones.settings(backbone), backbone)
+    c.backbone_settings = _section(backbones.settings(backbone), lambda: get_type_hints(backbone))
     c.optimizer = names['optimizer']
     c.optimizer_settings = _section(optimizer.settings(optimizer.OPTIMIZERS[c.optimizer]))
     c.schedule = names['schedule']
@@ -228,17 +234,17 @@ def _importable(field: str, name: str, have: str, close: str) -> None:
         raise UserError(f'`{field}` is {name!r}; choose one of {have}; or name a Python module.{close}')
 
 
-def _section(settings: Mapping[str, Any], declared: Any = None) -> ConfigDict:
-    """Settings as a section; one that is None keeps the type that `declared`, a class or function, gives it."""
+def _section(settings: Mapping[str, Any], types: Callable[[], Mapping[str, Any]] = dict) -> ConfigDict:
+    """Settings as a section; one that is None keeps the type that is declared for it (`types`, asked only then)."""
     section = ConfigDict()
     for name, value in settings.items():
         if value is None:
-            kinds = [kind for kind in get_args(get_type_hints(declared).get(name)) if kind is not type(None)]
-            if len(kinds) != 1:
+            kind = optional(types().get(name))
+            if kind is None:
                 raise UserError(
                     f'The default of {name!r} is None; give it a type such as `int | None`, or another default.'
                 )
-            section[name] = placeholder(kinds[0])
+            section[name] = placeholder(kind)
         else:
             section[name] = ConfigDict(dict(value)) if isinstance(value, Mapping) else value
             section[name] = tuple(value) if isinstance(value, list) else section[name]
@@ -247,7 +253,7 @@ def _section(settings: Mapping[str, Any], declared: Any = None) -> ConfigDict:
 
 def _method_section(settings: Any, tasks: Sequence[Any], backbone: Any) -> ConfigDict:
     """The method's settings with their defaults."""
-    return _section(dataclasses.asdict(settings.defaults(tasks, backbone)), settings)
+    return _section(dataclasses.asdict(settings.defaults(tasks, backbone)), lambda: get_type_hints(settings))
 
 
 def _set(c: ConfigDict, settings: Mapping[str, str]) -> None:

@@ -83,8 +83,9 @@ def task_gradients(
     Minimises scale · Σ_t w_t ℓ_t + extra. A weighting that reads gradients sees those of ℓ_t with respect to the
     shared parameters and decides their direction there. A task's own parameters then get the gradient of
     scale · f_t ℓ_t, with no weight but the constant factors, as in Sener & Koltun's (2018) algorithm. Weights of losses
-    weigh both. Nothing is computed that is not read: weights of losses cost one backward pass, weights from gradients
-    one for every task, each through nothing but what its loss depends on.
+    weigh both, and so do those of a weighting that says so (`Weighting.weighs_own`). Nothing is computed that is not
+    read: weights of losses cost one backward pass, weights from gradients one for every task, each through nothing but
+    what its loss depends on.
 
     `update` calls `losses(params, *args)`, which gives {task: scalar}, or ({task: scalar}, aux), or `Terms`.
 
@@ -104,6 +105,8 @@ def task_gradients(
     if not isinstance(weighting, Weighting):
         raise UserError(f'`weighting` is {weighting!r}; give one that is made, such as `weighting.mgda()`.')
     choice('gramian_of', gramian_of, GRAMIANS)
+    if gramian_of == 'parameters' and weighting.of_features:
+        raise UserError("`gramian_of` is 'parameters', but the weighting's `variant` reads features; give 'features'.")
     if gramian_of == 'features' and weighting.needs != 'gramian':
         raise UserError("`gramian_of` is 'features', but the weighting reads no Gramian; leave it at 'parameters'.")
 
@@ -153,12 +156,15 @@ def _balance(
     if weighting.needs == 'gramian' and gramian_of == 'features':
         products = gramian(rows(found.task(i)[2] for i in tasks))
         weights, state = weighting.update(state, losses, products, found.labelled)
+        if weighting.weighs_own:
+            return found.whole(weights)[:2], weights, state
         return (found.whole(weights)[0], found.whole(constant)[1]), weights, state
     of_task = [found.task(i) for i in tasks]
     jacobian = rows(gradient[0] for gradient in of_task)
     if weighting.needs == 'gramian':
         weights, state = weighting.update(state, losses, gramian(jacobian), found.labelled)
         direction = combine(weights, jacobian)
+        constant = weights if weighting.weighs_own else constant
     else:
         weights = None
         flat, state = weighting.update(state, losses, matrix(jacobian), found.labelled)

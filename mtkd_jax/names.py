@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from mtkd_jax.errors import UserError
 
@@ -53,6 +53,15 @@ def choice(field: str, value: str, options: Collection[str]) -> str:
     if value not in options:
         raise UserError(f'`{field}` is {value!r}; choose one of {", ".join(options)}.{suggestion(value, options)}')
     return value
+
+
+def optional(hint: Any) -> type | None:
+    """The type of what is declared as `X | None`, of its words where X is a `Literal`; None: it is not declared so."""
+    kinds = [kind for kind in get_args(hint) if kind is not type(None)]
+    if len(kinds) != 1:
+        return None
+    found: type = type(get_args(kinds[0])[0]) if get_origin(kinds[0]) is Literal else kinds[0]
+    return found
 
 
 @functools.cache

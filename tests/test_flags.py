@@ -90,7 +90,7 @@ def test_show_prints_every_field_and_what_was_set(by_file, tmp_path):
     assert packages.isdisjoint(TRAINING)
     assert "method = 'mtl'" in shown
     assert 'epochs = 3' in shown
-    assert "weighting_settings.normalisation = 'none'" in shown
+    assert "weighting_settings.variant = 'paper'" in shown
     assert not [line for line in shown if line.startswith('method_settings')]
 
 

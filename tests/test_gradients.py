@@ -168,6 +168,17 @@ def test_a_gramian_of_features_is_that_of_the_shared_map():
     close(gradient, one(given('gramian'))[0])
 
 
+@pytest.mark.parametrize('gramian_of', ['parameters', 'features'])
+def test_a_weighting_of_a_gramian_may_weigh_the_heads_too(gramian_of):
+    made = given('gramian')._replace(weighs_own=True)
+    tg = task_gradients(made, shared, gramian_of=gramian_of, factors={'a': 3.0, 'b': 1.0})
+    shift = jnp.zeros((8, 4)) if gramian_of == 'features' else None
+    gradient, _, report = tg.update(losses, PARAMS, tg.init(PARAMS, TASKS), X, shift=shift)
+    # 2 for b, the first task, and 5 times its factor for a.
+    close(gradient, jax.grad(lambda p: 2 * losses(p, X)['b'] + 15 * losses(p, X)['a'])(PARAMS))
+    assert report.weights == {'b': 2.0, 'a': 15.0}
+
+
 def test_a_scan_of_updates_is_the_loop():
     tg = task_gradients(weighting.famo(), shared)
 
@@ -228,6 +239,11 @@ def test_a_jacobian_has_a_row_per_task():
         (lambda: tree({'trunk': True}), '`shared` is neither a function of a path nor a tree of booleans like'),
         (lambda: task_gradients(weighting.dwa(), gramian_of='features'), 'reads no Gramian'),
         (lambda: one(given('gramian'), gramian_of='features'), 'Give `shift`'),
+        (
+            lambda: task_gradients(weighting.gradnorm(variant='kd4mtl')),
+            "is 'parameters', but the .*`variant` reads feat",
+        ),
+        (lambda: task_gradients(weighting.mgda(variant='kd4mtl')), "is 'parameters', but the .*`variant` reads feat"),
         (
             lambda: task_gradients(given('gramian'), lambda path: path[0] == 'trunc').update(
                 losses, PARAMS, task_gradients(given('gramian')).init(PARAMS, TASKS), X

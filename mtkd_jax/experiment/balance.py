@@ -14,15 +14,34 @@ from mtkd_jax.names import choice, digest, module
 from mtkd_jax.types import UserError
 from mtkd_jax.weighting import Weighting
 from mtkd_jax.weighting.registry import CONSTRUCTORS, FROM_RUN, named
+from mtkd_jax.weighting.variants import PAPER, VARIANTS, settled
 
 UNIFORM = 'uniform'
 
 
 def name_of(config: ConfigDict) -> str:
-    """The weighting in the words of a stage's name: `uniform`, `mgda`, `mgda_features`."""
+    """The weighting in the words of a stage's name: `uniform`, `mgda`, `mgda_features`, `mgda_kd4mtl`."""
     name = config.get('weighting', UNIFORM)
-    features = config.get('weighting_settings', {}).get('gramian_of') == 'features'
-    return f'{name}_features' if features else name
+    variant = _variant(config)
+    if variant != PAPER:
+        return f'{name}_{variant}'
+    return f'{name}_features' if gramian_of(config) == 'features' else name
+
+
+def settings(config: ConfigDict) -> dict[str, Any]:
+    """The settings of the weighting, those that its variant decides among them."""
+    return settled(config.weighting, config.weighting_settings.to_dict())
+
+
+def gramian_of(config: ConfigDict) -> Any:
+    """Over what its Gramian is taken: `parameters`, too, where it reads none."""
+    return settings(config).get('gramian_of', 'parameters') if 'weighting' in config else 'parameters'
+
+
+def _variant(config: ConfigDict) -> str:
+    """`paper`, too, where the weighting has one form only."""
+    given = config.weighting_settings if config.get('weighting') in VARIANTS else {}
+    return str(given.get('variant', PAPER))
 
 
 def record(config: ConfigDict, balance: str) -> dict[str, Any]:
@@ -32,9 +51,12 @@ def record(config: ConfigDict, balance: str) -> dict[str, Any]:
     by_run = balance == 'run'
     found = {
         'weighting': config.weighting if by_run else UNIFORM,
-        'weighting_settings': config.weighting_settings.to_dict() if by_run else {},
+        'weighting_settings': settings(config) if by_run else {},
         'task_weights': config.task_weights.to_dict(),
     }
+    if by_run and config.weighting in VARIANTS and _variant(config) == PAPER:
+        # As in stages from before there were others.
+        del found['weighting_settings']['variant']
     return found
 
 
@@ -57,25 +79,27 @@ def check(config: ConfigDict, backbone: Any) -> None:
     """Raises a UserError where the weighting cannot be made, or does not fit the rest."""
     if 'weighting' not in config:
         return
-    if 'gramian_of' in config.weighting_settings:
-        choice('weighting_settings.gramian_of', config.weighting_settings.gramian_of, GRAMIANS)
-    name, features = config.weighting, config.weighting_settings.get('gramian_of') == 'features'
+    name = config.weighting
     for option, value in _options(config).items():
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f'`weighting_settings.{option}` is {value}; give a finite number.')
     try:
+        over = choice('weighting_settings.gramian_of', gramian_of(config), GRAMIANS)
         made = named(name)(**_options(config))
     except (TypeError, ValueError) as error:
         raise UserError(f'`weighting_settings` of {name}: {error}') from error
+    features = over == 'features'
     if features and made.needs != 'gramian':
         raise UserError(
             f"`weighting_settings.gramian_of` is 'features', but {name} reads no Gramian with these settings; leave it "
             "at 'parameters'."
         )
     if features and not backbone.SHARED_FEATURE:
+        variant = _variant(config)
+        field, value, other = ('variant', variant, PAPER) if variant != PAPER else ('gramian_of', over, GRAMIANS[0])
         raise UserError(
-            f"`weighting_settings.gramian_of` is 'features', but {config.backbone} has no feature map that all tasks "
-            "read; choose 'parameters', or a backbone that has one, such as segnet."
+            f'`weighting_settings.{field}` is {value!r}, but {config.backbone} has no feature map that all tasks '
+            f'read; choose {other!r}, or a backbone that has one, such as segnet.'
         )
 
 

@@ -13,7 +13,7 @@ from mtkd_jax.experiment import balance
 from mtkd_jax.experiment.models import DTYPES
 from mtkd_jax.experiment.plans import method_settings, run_of
 from mtkd_jax.models import backbone as backbones
-from mtkd_jax.names import choice
+from mtkd_jax.names import choice, optional
 from mtkd_jax.training import optimizer, selection, taught
 from mtkd_jax.types import UserError
 from mtkd_jax.weighting import registry
@@ -198,7 +198,14 @@ def _check_sections(config: ConfigDict) -> None:
             )
         for name, default in settings.items():
             if config[f'{field}_settings'][name] is not None:
-                _check_kind(f'{field}_settings.{name}', config[f'{field}_settings'][name], default)
+                like = _of_optional(config, name) if field == 'weighting' and default is None else default
+                _check_kind(f'{field}_settings.{name}', config[f'{field}_settings'][name], like)
+
+
+def _of_optional(config: ConfigDict, name: str) -> Any:
+    """A value of the kind that a setting of the weighting has where it is not None."""
+    kind = optional(registry.kinds(config.weighting).get(name))
+    return None if kind is None else kind()
 
 
 def _optimizers() -> tuple[str, ...]:

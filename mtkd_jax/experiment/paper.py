@@ -61,8 +61,9 @@ def _rows(dataset: str) -> Sequence[Candidate]:
         return ()
     module = configs.module(dataset)
     found = []
-    for row in getattr(module, 'PAPERS', ()):
-        config = module.get_config(row.recipe)
+    rows: Sequence[PaperRow] = getattr(module, 'PAPERS', ())
+    for row, recipe in ((each, recipe) for each in rows for recipe in each.recipes):
+        config = module.get_config(recipe)
         for plan in plans(config):
             # A recipe's last stage is what the row is about; single-task stages are the rows of `method=stl`.
             if isinstance(plan, Plan) and (plan.kind == config.method):

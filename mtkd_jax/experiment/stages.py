@@ -164,7 +164,7 @@ def _trained(
         method=plan.method,
         weighting=balance.maker(config, plan.balance),
         factors=None if plan.balance == 'none' else config.task_weights.to_dict(),
-        gramian_of=config.weighting_settings.get('gramian_of', 'parameters') if by_run else 'parameters',
+        gramian_of=balance.gramian_of(config) if by_run else 'parameters',
         optimizer=_optimizer(config, plan),
         networks={
             name: build_network(spec, branches=branches)[0] for name, branches in deployments(spec['network']).items()

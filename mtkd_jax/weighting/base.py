@@ -43,6 +43,9 @@ class Weighting(NamedTuple):
 
     `factors`: constants f_t in front of the losses (`scaled`), None for 1. What the weighting sees and answers holds
     them already. They are for a task's own parameters, which follow f_t ℓ_t where the weighting reads gradients.
+
+    `weighs_own`: of a Gramian: the weights weigh a task's own parameters, too, as weights of losses do. `of_features`:
+    the Gramian must be that over a shared feature map (`gramian_of` of `gradients.task_gradients`).
     """
 
     init: Callable[..., Any]
@@ -50,6 +53,8 @@ class Weighting(NamedTuple):
     needs: Needs = 'losses'
     report: Callable[[Any], dict[str, Array]] = lambda state: {}
     factors: tuple[float, ...] | None = None
+    weighs_own: bool = False
+    of_features: bool = False
 
 
 def full_precision(update: Callable[..., tuple[Array, Any]]) -> Callable[..., tuple[Array, Any]]:

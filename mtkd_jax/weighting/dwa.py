@@ -3,6 +3,8 @@
 w_t = T softmax_t(r_t / temperature), where r_t = ℓ̄_t(e−1) / ℓ̄_t(e−2) is the ratio of the mean losses of the last two
 epochs. Weights are 1 in the first two epochs.
 
+`variant='kd4mtl'` is the code of Li & Bilen (2020) for SegNet: the temperature is 1, not 2.
+
 S. Liu, E. Johns, A. Davison, "End-to-End Multi-Task Learning with Attention", 2019. Needs the losses, and how many
 steps an epoch has. As the authors' code, but means leave out the batches without a label of the task; a task that an
 epoch never saw has r = 1.
@@ -12,13 +14,14 @@ NaN. A mean of exactly 0 counts as `base.RESOLUTION`, which gives the limits: r 
 weight to the task in the one after it.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mtkd_jax.weighting.base import Weighting, check_positive, positive
+from mtkd_jax.weighting.variants import settled
 
 
 class State(NamedTuple):
@@ -34,8 +37,14 @@ class State(NamedTuple):
     before: Float[Array, 't']
 
 
-def dwa(temperature: float = 2.0, steps_per_epoch: int = 1) -> Weighting:
-    """`temperature`: of the softmax, larger is more uniform. `steps_per_epoch`: updates between two changes."""
+def dwa(
+    temperature: float | None = None, steps_per_epoch: int = 1, variant: Literal['paper', 'kd4mtl'] = 'paper'
+) -> Weighting:
+    """`temperature`: of the softmax, larger is more uniform. `steps_per_epoch`: updates between two changes.
+
+    None: as `variants.VARIANTS` says of the `variant`.
+    """
+    temperature = settled('dwa', {'variant': variant, 'temperature': temperature})['temperature']
     check_positive('temperature', temperature)
     check_positive('steps_per_epoch', steps_per_epoch)
 

@@ -10,17 +10,22 @@ Adam steps and a floor of 1e-3 keep w positive (the paper does not say how). The
 without a label or a gradient does not enter the means and keeps its weight. The weights of the others are scaled to the
 sum that they had.
 
+`variant='kd4mtl'` is the code of Li & Bilen (2020): the norms are those of the gradients with respect to the last
+shared feature map, α is 0.12, Adam's rate 1e-4, and w weighs the heads' losses, too. There the rate follows the
+network's schedule and nothing keeps w positive; here the rate is constant, and the floor stays.
+
 Needs positive losses. A loss of exactly 0 counts as `base.RESOLUTION`: its rate is then close to the limit, 0, and
 a first loss of 0 can still be divided by.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
 from mtkd_jax.weighting.base import Weighting, check_not_negative, check_positive, positive_losses
+from mtkd_jax.weighting.variants import KD4MTL, settled
 
 FLOOR = 1e-3
 
@@ -33,8 +38,17 @@ class State(NamedTuple):
     adam: Any
 
 
-def gradnorm(alpha: float = 1.5, learning_rate: float = 0.025) -> Weighting:
-    """`alpha`: strength of the pull to like rates (paper). `learning_rate`: of w."""
+def gradnorm(
+    alpha: float | None = None,
+    learning_rate: float | None = None,
+    variant: Literal['paper', 'kd4mtl'] = 'paper',
+) -> Weighting:
+    """`alpha`: strength of the pull to like rates (paper). `learning_rate`: of w.
+
+    None: as `variants.VARIANTS` says of the `variant`.
+    """
+    chosen = settled('gradnorm', {'variant': variant, 'alpha': alpha, 'learning_rate': learning_rate})
+    alpha, learning_rate = chosen['alpha'], chosen['learning_rate']
     check_not_negative('alpha', alpha)
     check_positive('learning_rate', learning_rate)
     optimizer = optax.adam(learning_rate)
@@ -64,4 +78,5 @@ def gradnorm(alpha: float = 1.5, learning_rate: float = 0.025) -> Weighting:
         moved = moved * left / jnp.where(active.any(), moved.sum(), 1.0)
         return state.weights, State(jnp.where(active, moved, state.weights), initial, adam)
 
-    return Weighting(init, update, needs='gramian')
+    theirs = variant == KD4MTL
+    return Weighting(init, update, needs='gramian', weighs_own=theirs, of_features=theirs)

@@ -15,6 +15,10 @@ starts from the best pair of tasks.
 As in the authors' code, gradients are divided by the normaliser to find w, and w then weighs the losses as they are.
 A task with a zero gradient has weight 0: otherwise it alone would stop all learning.
 
+`variant='kd4mtl'` is the code of Li & Bilen (2020): the gradients are those with respect to the last shared feature
+map, the minimiser is exact, and w weighs the heads' losses, too. Their solver goes on until it moves by less than 1e-5,
+and never moves all the way to another point (0.999 of it at most).
+
 `normalisation='loss'` and `'loss+'` need positive losses. A loss of exactly 0 counts as `base.RESOLUTION`, which gives
 the limit: its gradient is so long that its weight is 0.
 """
@@ -28,17 +32,24 @@ from jaxtyping import Array, Bool, Float
 from mtkd_jax.weighting import solver as convex
 from mtkd_jax.weighting.base import Weighting, check_choice, full_precision, positive_losses
 from mtkd_jax.weighting.cosines import Cosines, cosines, simplex_shares
+from mtkd_jax.weighting.variants import KD4MTL, settled
 
 STEPS = 100
 SMALLEST_STEP = 1e-3
 
 
 def mgda(
-    normalisation: Literal['none', 'l2', 'loss', 'loss+'] = 'none',
+    normalisation: Literal['none', 'l2', 'loss', 'loss+'] | None = None,
     *,
-    solver: Literal['frank_wolfe', 'exact'] = 'frank_wolfe',
+    solver: Literal['frank_wolfe', 'exact'] | None = None,
+    variant: Literal['paper', 'kd4mtl'] = 'paper',
 ) -> Weighting:
-    """`normalisation`: what gradients are divided by: nothing, their norms, their losses, or both."""
+    """`normalisation`: what gradients are divided by: nothing, their norms, their losses, or both.
+
+    None: as `variants.VARIANTS` says of the `variant`.
+    """
+    chosen = settled('mgda', {'variant': variant, 'normalisation': normalisation, 'solver': solver})
+    normalisation, solver = chosen['normalisation'], chosen['solver']
     check_choice('normalisation', normalisation, ('none', 'l2', 'loss', 'loss+'))
     check_choice('solver', solver, ('frank_wolfe', 'exact'))
     by_loss = normalisation in ('loss', 'loss+')
@@ -62,7 +73,10 @@ def mgda(
         return find(Cosines(cosine, length, parts.scale, moves))
 
     shown = positive_losses(update) if by_loss else update
-    return Weighting(convex.no_outcome, shown, needs='gramian', report=convex.report)
+    theirs = variant == KD4MTL
+    return Weighting(
+        convex.no_outcome, shown, needs='gramian', report=convex.report, weighs_own=theirs, of_features=theirs
+    )
 
 
 def exact(parts: Cosines) -> tuple[Array, convex.Outcome]:

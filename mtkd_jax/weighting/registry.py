@@ -2,12 +2,13 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_type_hints
 
 from mtkd_jax import recipe, weighting
 from mtkd_jax.names import module
 from mtkd_jax.types import UserError
 from mtkd_jax.weighting.base import Weighting
+from mtkd_jax.weighting.variants import VARIANTS
 
 # `fixed` is `uniform` with factors in front of the losses, which every weighting can have (`scaled`).
 CONSTRUCTORS: dict[str, Callable[..., Weighting]] = {name: getattr(weighting, name) for name in recipe.WEIGHTINGS}
@@ -49,6 +50,8 @@ def named(name: str) -> Callable[..., Weighting]:
 def settings(name: str) -> dict[str, Any]:
     """What can be set of a weighting, with its defaults; `gramian_of` where it reads a Gramian.
 
+    Of one with a `variant`, None stands for what that says (`variants.settled`).
+
     Raises:
         UserError: there is no such weighting, or one of the user's has an argument without a default or makes none.
     """
@@ -61,4 +64,11 @@ def settings(name: str) -> dict[str, Any]:
     made = constructor(**found)
     if not isinstance(made, Weighting):
         raise UserError(f'The weighting {name!r} gives {made!r}; give a `mtkd_jax.Weighting`.')
-    return found | ({'gramian_of': 'parameters'} if made.needs == 'gramian' else {})
+    if made.needs != 'gramian':
+        return found
+    return found | {'gramian_of': None if name in VARIANTS else 'parameters'}
+
+
+def kinds(name: str) -> dict[str, Any]:
+    """The types of `settings`, as they are declared."""
+    return {**get_type_hints(named(name)), 'gramian_of': str | None}

@@ -116,6 +116,23 @@ def test_values_that_cannot_be_are_refused_before_the_data(field, value, message
             "gramian_of` is 'heads'; choose one of parameters, features",
         ),
         ('method=mgda,backbone=mtan', {'weighting_settings__gramian_of': 'features'}, 'mtan has no feature map'),
+        (
+            'method=mgda,variant=kd4mtl,backbone=mtan',
+            {},
+            "variant` is 'kd4mtl', but mtan has no .*; choose 'paper', or",
+        ),
+        ('method=mgda', {'weighting_settings__variant': 'theirs'}, "`variant` is 'theirs'; choose one of 'paper', 'kd"),
+        (
+            'method=mgda,variant=kd4mtl',
+            {'weighting_settings__gramian_of': 'parameters'},
+            "`gramian_of` is 'parameters', but `variant` is 'kd4mtl', which has 'features'; leave one of them out",
+        ),
+        ('method=gradnorm,variant=kd4mtl', {'weighting_settings__alpha': 1.5}, '`alpha` is 1.5, but `variant` is'),
+        (
+            'method=dwa',
+            {'weighting_settings__variant': 'kd4mtl', 'weighting_settings__temperature': 2},
+            'which has 1.0',
+        ),
         ('method=mgda,backbone=unet_sd', {'weighting_settings__gramian_of': 'features'}, 'unet_sd has no feature map'),
         ('method=imtl,halves=loss', {'weighting_settings__gramian_of': 'features'}, 'imtl reads no Gramian with these'),
     ],

@@ -12,6 +12,7 @@ from mtkd_jax.models.backbone import per_image
 from mtkd_jax.training.state import initial_state
 from mtkd_jax.training.step import train_step
 from mtkd_jax.types import UserError
+from mtkd_jax.weighting.variants import VARIANTS
 from tests import small
 from tests.recipes import load, model, stages
 
@@ -143,6 +144,19 @@ def test_weightings_by_name(rooms, tmp_path):
     near = last(rooms, tmp_path, 'method=mgda', weighting_settings__gramian_of='features')
     assert near.name == 'mgda_features'
     assert near.gramian_of == 'features'
+
+
+@pytest.mark.parametrize('weighting', ['mgda', 'gradnorm', 'dwa'])
+def test_a_variant_is_recorded_with_all_that_it_decides(rooms, tmp_path, weighting):
+    plain = last(rooms, tmp_path, f'method={weighting}')
+    theirs = last(rooms, tmp_path, f'method={weighting},variant=kd4mtl')
+    assert theirs.name == f'{weighting}_kd4mtl'
+    assert theirs.gramian_of == ('parameters' if weighting == 'dwa' else 'features')
+    assert theirs.weighting(10).weighs_own == (weighting != 'dwa')
+    for stage, variant in ((plain, 'paper'), (theirs, 'kd4mtl')):
+        named = {} if variant == 'paper' else {'variant': 'kd4mtl'}
+        # Stages from before there were variants have no word of theirs.
+        assert stage.settings['weighting_settings'] == {**VARIANTS[weighting][variant], **named}
 
 
 def test_single_task_stages_have_no_weights(rooms, tmp_path):

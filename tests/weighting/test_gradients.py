@@ -152,6 +152,27 @@ def test_gradnorm():
     np.testing.assert_allclose(weights, [1.5, 0.5], atol=0.1)
 
 
+def test_gradnorm_of_kd_mtl_s_code():
+    """Adam at 1e-4, and α 0.12: rates of 1.2 and 0.8 do not turn what norms of 1 and 0.8 ask for; at 1.5 they would."""
+    weighter = weighting.gradnorm(variant='kd4mtl')
+    assert weighter.weighs_own
+    update = jax.jit(weighter.update)
+    gramian, state, found = jnp.diag(jnp.array([1.0, 0.8**2])), weighter.init(2), []
+    for losses in ([1.0, 1.0], [1.2, 0.8], [1.2, 0.8]):
+        weights, state = update(state, jnp.array(losses), gramian, ALL_LABELLED[:2])
+        found.append(weights)
+    np.testing.assert_allclose(found, [[1, 1], [1 - 1e-4, 1 + 1e-4], [1 - 2e-4, 1 + 2e-4]], atol=2e-6)
+
+
+def test_mgda_of_kd_mtl_s_code_is_exact_and_weighs_the_heads():
+    theirs, jacobian = weighting.mgda(variant='kd4mtl'), random(3)[0]
+    assert theirs.weighs_own
+    assert not weighting.mgda().weighs_own
+    exact = weigh(weighting.mgda(solver='exact'), LOSSES[0], jacobian)
+    np.testing.assert_array_equal(weigh(theirs, LOSSES[0], jacobian), exact)
+    assert np.any(weigh(weighting.mgda(), LOSSES[0], jacobian) != exact)
+
+
 def test_gradnorm_favours_the_slow():
     weighter = weighting.gradnorm(alpha=1.5, learning_rate=0.1)
     update = jax.jit(weighter.update)

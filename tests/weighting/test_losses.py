@@ -44,6 +44,14 @@ def test_dwa():
         np.testing.assert_allclose(found[row], 2 * expected / expected.sum(), rtol=1e-5)
 
 
+def test_dwa_of_kd_mtl_s_code_has_temperature_1():
+    losses = [[4.0, 4.0], [1.0, 2.0], [5.0, 5.0]]
+    found, _ = weights(weighting.dwa(variant='kd4mtl'), losses)
+    expected = np.exp([1 / 4, 2 / 4])
+    np.testing.assert_allclose(found[2], 2 * expected / expected.sum(), rtol=1e-5)
+    np.testing.assert_array_equal(weights(weighting.dwa(), losses)[0], weights(weighting.dwa(2.0), losses)[0])
+
+
 def test_rlw():
     found, _ = weights(weighting.rlw(), [[1.0, 2.0, 3.0]] * 400)
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
