@@ -46,6 +46,10 @@ COMPARED = ('dense', 'cross_stitch', 'split_wide', 'split_deep', 'mtan')
 """The backbones that Jha et al. (2020) compare with."""
 
 
+KD_MTL_DENSE = ('kdmtl_table2_nyuv2', 'kdmtl_table3_cityscapes', 'kdmtl_table4_nyuv2_layers')
+"""The tables of Li & Bilen (2020) whose numbers are of the epoch with the lowest training loss."""
+
+
 class PaperRow(NamedTuple):
     """A row of a paper's table, and the recipe that is its protocol.
 
@@ -65,6 +69,11 @@ class PaperRow(NamedTuple):
         """The recipe, and that of the form which the authors' code has of it, beside which the row stands, too."""
         theirs = self.table.startswith('kdmtl_') and self.method in ('mgda', 'gradnorm') and self.backbone != 'mtan'
         return (self.recipe, f'{self.recipe},variant=kd4mtl') if theirs else (self.recipe,)
+
+    @property
+    def selections(self) -> tuple[str, ...]:
+        """Rules, beside the recipe's, under which the row stands: the authors' code has another (papers.md B7)."""
+        return ('lowest_training_loss',) if self.table in KD_MTL_DENSE else ()
 
     @property
     def place(self) -> dict[str, str]:
@@ -139,7 +148,7 @@ def get_config(
     )
     c.cache_dtype = 'float32'  # in which that is kept; bfloat16 takes half the memory, and rounds
 
-    c.selection = 'last'  # last | last10_mean | last20_median | best_validation (papers.md C)
+    c.selection = 'last'  # last | last10_mean | last20_median | best_validation | lowest_training_loss (papers.md C)
     c.evaluate_every_epochs = 1
     c.log_every_steps = 50
     c.checkpoint_every_steps = 0  # besides the end of every epoch; 0 = only there

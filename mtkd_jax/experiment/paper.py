@@ -67,7 +67,10 @@ def _rows(dataset: str) -> Sequence[Candidate]:
         for plan in plans(config):
             # A recipe's last stage is what the row is about; single-task stages are the rows of `method=stl`.
             if isinstance(plan, Plan) and (plan.kind == config.method):
-                found.append(Candidate(row, _flat(stage_settings(config, plan, {}))))
+                settings = _flat(stage_settings(config, plan, {}))
+                found += [
+                    Candidate(row, settings | {'selection': rule}) for rule in (config.selection, *row.selections)
+                ]
     return found
 
 

@@ -23,7 +23,7 @@ from mtkd_jax.training.evaluate import Evaluator
 from mtkd_jax.training.feed import Chunked, Feed, Streamed, given_batches
 from mtkd_jax.training.folder import load_model, save_model, weights_digest
 from mtkd_jax.training.programs import ONCE, Program, Programs
-from mtkd_jax.training.selection import validation_score
+from mtkd_jax.training.selection import training_score, validation_score
 from mtkd_jax.training.spent import Spent
 from mtkd_jax.training.stage import Stage
 from mtkd_jax.training.state import TrainState, state_maker
@@ -67,7 +67,8 @@ class Loop:
     Args:
         stage: what to train.
         mesh: the devices.
-        folder: keeps `checkpoints/`, and `best/` where the selection rule needs a validation split.
+        folder: keeps `checkpoints/`, and `best/` where the selection rule chooses one epoch; a rule that reads training
+            losses finds them in the stage's records there.
         stop: when it is requested, the loop saves and raises `StoppedError`.
         programs: those of the run; None: its own.
 
@@ -127,6 +128,8 @@ class Loop:
                         first = position.batch if epoch == position.epoch else 0
                         with self.spent.on('training'):
                             state = self._epoch(state, feed, epoch, first)
+                        if self.stage.cadence.selection.chosen_by == 'training':
+                            self._keep_lowest(state.variables, epoch)
                         if self.stage.cadence.evaluates(epoch):
                             with self.spent.on('evaluating'):
                                 self._evaluate(state, epoch)
@@ -363,7 +366,7 @@ class Loop:
                 found = self._evaluator(state.ema, self._unless_stopped(self._ordered(split), step))
                 averaged = {of_average(key): value for key, value in found.items()}
             self._writer.write({'step': step, 'epoch': epoch + 1, 'split': name, **results, **averaged})
-            if self.stage.cadence.selection.keeps_best:
+            if self.stage.cadence.selection.chosen_by == 'validation':
                 self._keep_best(variables, validation_score(results), step)
 
     def _unless_stopped(self, batches: Batches, step: int) -> Batches:
@@ -374,16 +377,23 @@ class Loop:
                     self._stopped(step)
                 yield batch
 
+    def _keep_lowest(self, variables: Variables, epoch: int) -> None:
+        # From the records, because a run may have been resumed within the epoch.
+        first, end = epoch * self.train.steps_per_epoch, (epoch + 1) * self.train.steps_per_epoch
+        tasks = [task.name for task in self.stage.method.tasks]
+        self._keep_best(variables, training_score(self.folder, tasks, first, end), end)
+
     def _keep_best(self, variables: Variables, score: float, step: int) -> None:
+        chosen_by = self.stage.cadence.selection.chosen_by
         if not np.isfinite(score):
             raise UserError(
                 f'Stage {self.stage.name}: the loss on the validation split is {score} after step {step}; a '
                 'task has no defined pixel in it. Set `data.validation_fraction` higher.'
             )
         folder = self.folder / BEST
-        best = load_model(folder)[0]['validation_loss'] if (folder / 'model.json').is_file() else np.inf
+        best = load_model(folder)[0][f'{chosen_by}_loss'] if (folder / 'model.json').is_file() else np.inf
         if score < best:
-            spec = {**self.stage.model_spec, 'validation_loss': score, 'step': step}
+            spec = {**self.stage.model_spec, f'{chosen_by}_loss': score, 'step': step}
             with self.spent.on('saving'):
                 save_model(folder, spec, self.stage.method.network_variables(variables))
 

@@ -33,6 +33,7 @@ from tests.recipes import load, stages
         ({'selection': 'last10_mean'}, 'reads 10 epochs, but `epochs` is 1'),
         ({'selection': 'best_validation'}, '`data.validation_fraction` is 0'),
         ({'selection': 'best_validation', 'data__validation_fraction': 0.5, 'ema_decay': 0.9}, '`ema_decay` 0.9'),
+        ({'selection': 'lowest_training_loss', 'ema_decay': 0.9}, 'which keeps one epoch, but .*`ema_decay` 0.9'),
         ({'devices': 99}, '`devices` is 99'),
         ({'devices': -1}, '`devices` is -1'),
         ({'devices': 8}, '`batch_size` is 4'),

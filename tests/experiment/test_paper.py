@@ -76,6 +76,20 @@ def test_any_field_that_decides_the_outcome_takes_the_row_away(recipe, fields, n
     assert re.search(named, note), note
 
 
+@pytest.mark.parametrize(('name', 'stays'), [('nyuv2', True), ('cityscapes', True), ('svhn_omniglot', False)])
+def test_the_epoch_that_the_authors_code_reports_leaves_its_row(name, stays):
+    """Table 1 says what it reports: the median of the last epochs."""
+    found, note = rows(name, selection='lowest_training_loss')
+    assert all(found.values()) == stays
+    assert ('`selection`' in note) != stays
+
+
+def test_the_forms_of_the_authors_code_have_the_row_too():
+    for recipe in ('method=mgda', 'method=mgda,variant=kd4mtl'):
+        (places,) = rows('nyuv2', recipe)[0].values()
+        assert [place['method'] for place in places] == ['mgda']
+
+
 def test_bam_s_weight_takes_its_row_away():
     assert rows('svhn_omniglot', 'method=bam')[0]['bam']
     assert not rows('svhn_omniglot', 'method=bam', method_settings__weight=5.0)[0]['bam']
