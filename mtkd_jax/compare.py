@@ -8,7 +8,7 @@ WORKDIRS = flags.DEFINE_list(
     'workdirs', None, 'Workdirs of one recipe with different seeds, or patterns of them, separated by commas.'
 )
 PROTOCOL = flags.DEFINE_enum(
-    'protocol', 'accumulated', ['accumulated', 'per_image_legacy'], 'Of segmentation metrics (docs/metrics.md).'
+    'protocol', 'accumulated', ['accumulated', 'legacy'], "Ours, or the papers' (docs/metrics.md)."
 )
 
 ALLOW_MODULES = flags.DEFINE_bool(

@@ -1,22 +1,21 @@
 """Metrics as additive statistics (papers.md C): measured per batch on the device, summed and finished on the host.
 
-`Metrics.measure` returns statistics that add up over batches: floating-point ones hold one number per example, integer
-ones are counts. `Accumulator` sums them in float64 and int64, so a result depends neither on the batch size nor on how
-a split is divided between devices.
+`Metrics.measure` returns statistics that add up over batches, or are of single examples (`accumulate.Accumulator`), so
+a result depends neither on the batch size nor on how a split is divided between devices.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import SupportsFloat
+from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, Num
+from jaxtyping import Array, Bool, Float, Num
 
-Statistics = Mapping[str, ArrayLike]
+from mtkd_jax.accumulate import EACH, Rows, mean_of_batches, ratio
 
 ANGLE_BINS = 180_000  # of 0.001°: the median's error is below what float32 arccos can resolve
-LEGACY = '_per_image_legacy'  # ends the name of a metric in the papers' protocol
+PER_IMAGE, PER_BATCH = '_per_image_legacy', '_per_batch_legacy'  # end the names of metrics in the papers' protocol
+LEGACY = {PER_IMAGE: 'per-image legacy', PER_BATCH: 'per-batch legacy'}  # in words
 
 
 @dataclass(frozen=True)
@@ -38,12 +37,24 @@ class Metric(Quantity):
     Attributes:
         direction: +1 where higher is better, -1 where lower is.
         in_delta: whether it enters Δm; others stand beside those that do.
-        per_image_legacy: whether it exists in the papers' per-image protocol, too (`NAME_per_image_legacy`).
+        per_image_legacy: whether it exists in the papers' protocol, too: per image (`NAME_per_image_legacy`).
+        per_batch_legacy: the same: per batch of two images (`NAME_per_batch_legacy`).
     """
 
     direction: int
     in_delta: bool = True
     per_image_legacy: bool = False
+    per_batch_legacy: bool = False
+
+    @property
+    def legacy(self) -> str:
+        """What ends its name in the papers' protocol; '' where that is ours."""
+        return PER_IMAGE if self.per_image_legacy else PER_BATCH if self.per_batch_legacy else ''
+
+
+def without_legacy(name: str) -> str:
+    """The name of a metric without what says that it is in the papers' protocol."""
+    return name.removesuffix(PER_IMAGE).removesuffix(PER_BATCH)
 
 
 @dataclass(frozen=True)
@@ -51,34 +62,14 @@ class Metrics:
     """A task's metrics.
 
     `measure(prediction [b h w c], target [b h w k], mask [b h w 1])` → statistics; `compute(sums)` → named results;
-    `each`: what every result is, by name, in the order of tables (results in the legacy protocol have no entry).
+    `each`: what every result is, by name, in the order of tables (results in the legacy protocol have no entry);
+    `of_batch`: see `Accumulator`, where there are metrics per batch.
     """
 
     measure: Callable[[Array, Array, Array], dict[str, Array]]
     compute: Callable[[Mapping[str, np.ndarray]], dict[str, float]]
     each: Mapping[str, Metric]
-
-
-@dataclass
-class Accumulator:
-    """Sums of statistics over the batches seen so far."""
-
-    sums: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def add(self, statistics: Statistics) -> None:
-        """Adds one batch's statistics."""
-        for name, value in statistics.items():
-            array = np.asarray(value)
-            if np.issubdtype(array.dtype, np.floating):
-                term = np.sum(array, axis=0, dtype=np.float64)
-            else:
-                term = array.astype(np.int64)
-            self.sums[name] = np.asarray(self.sums[name] + term if name in self.sums else term)
-
-
-def ratio(total: SupportsFloat, count: SupportsFloat) -> float:
-    """`total / count`, and NaN when nothing was counted: a result that does not exist is not zero."""
-    return float(total) / float(count) if float(count) else float('nan')
+    of_batch: Callable[[Rows], Mapping[str, float]] | None = None
 
 
 def per_example_sum(values: Float[Array, 'b h w 1'], mask: Bool[Array, 'b h w 1']) -> Float[Array, 'b']:
@@ -148,8 +139,8 @@ def segmentation_metrics(classes: int) -> Metrics:
         found = {
             'pixel_accuracy': 100 * ratio(correct.sum(), labelled.sum()),
             'miou': 100 * miou,
-            f'pixel_accuracy{LEGACY}': 100 * ratio(sums['accuracy_of_images'], sums['images']),
-            f'miou{LEGACY}': 100 * ratio(sums['iou_of_images'], sums['images']),
+            f'pixel_accuracy{PER_IMAGE}': 100 * ratio(sums['accuracy_of_images'], sums['images']),
+            f'miou{PER_IMAGE}': 100 * ratio(sums['iou_of_images'], sums['images']),
         }
         return {name: value + float(sums['unknown']) for name, value in found.items()}
 
@@ -162,29 +153,40 @@ def depth_metrics(inverse: bool = False) -> Metrics:
     """Mean absolute error in the target's unit and mean relative error over defined pixels (papers.md C).
 
     `depth_abs` in metres and `depth_rel`; of `inverse` depth, `inverse_depth_abs` and `inverse_depth_rel`, the latter
-    in %, as the papers give it for Cityscapes.
+    in %, as the papers give it for Cityscapes. `*_per_batch_legacy`: the papers' code; the mean over batches of two
+    images of the mean over a batch's defined pixels.
     """
     prefix, factor = ('inverse_', 100) if inverse else ('', 1)
-    absolute = Metric('inverse depth error', direction=-1) if inverse else Metric('depth error', 'm', direction=-1)
-    relative = Metric('relative depth error', direction=-1)
+    absolute = Metric('depth error', 'm', direction=-1, per_batch_legacy=True)
+    relative = Metric('relative depth error', direction=-1, per_batch_legacy=True)
     if inverse:
-        relative = Metric('relative inverse depth error', '%', 2, direction=-1)
+        absolute = Metric('inverse depth error', direction=-1, per_batch_legacy=True)
+        relative = Metric('relative inverse depth error', '%', 2, direction=-1, per_batch_legacy=True)
 
     def measure(prediction: Array, target: Array, mask: Array) -> dict[str, Array]:
         error = jnp.abs(prediction - target)
+        absolute, relative = per_example_sum(error, mask), per_example_sum(error / jnp.where(mask, target, 1.0), mask)
+        rows = {'absolute': absolute, 'relative': relative, 'pixels': jnp.sum(mask, axis=(1, 2, 3))}
         return {
-            'absolute': per_example_sum(error, mask),
-            'relative': per_example_sum(error / jnp.where(mask, target, 1.0), mask),
+            'absolute': absolute,
+            'relative': relative,
             'pixels': jnp.sum(mask),
+            **{EACH + name: row for name, row in rows.items()},
         }
+
+    def of_batch(rows: Rows) -> dict[str, float]:
+        pixels = int(rows['pixels'].sum())
+        return {name: rows[name].sum(dtype=np.float64) / pixels for name in ('absolute', 'relative')} if pixels else {}
 
     def compute(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
         return {
             f'{prefix}depth_abs': ratio(sums['absolute'], sums['pixels']),
             f'{prefix}depth_rel': factor * ratio(sums['relative'], sums['pixels']),
+            f'{prefix}depth_abs{PER_BATCH}': mean_of_batches(sums, 'absolute'),
+            f'{prefix}depth_rel{PER_BATCH}': factor * mean_of_batches(sums, 'relative'),
         }
 
-    return Metrics(measure, compute, {f'{prefix}depth_abs': absolute, f'{prefix}depth_rel': relative})
+    return Metrics(measure, compute, {f'{prefix}depth_abs': absolute, f'{prefix}depth_rel': relative}, of_batch)
 
 
 def normals_metrics() -> Metrics:
@@ -192,8 +194,9 @@ def normals_metrics() -> Metrics:
 
     `normal_cosine`, the mean cosine, is Taskonomy's; it is shown beside the others and stays out of Δm.
 
-    Over all defined pixels of the split. The prediction is normalised first; the target is used as it is, as the papers
-    do (resized normals of the preprocessed NYUv2 are not exactly of unit length).
+    Over all defined pixels of the split. `*_per_batch_legacy`: the papers' code; the mean over batches of two images of
+    the mean, median or share over a batch's defined pixels. The prediction is normalised first; the target is used as
+    it is, as the papers do (resized normals of the preprocessed NYUv2 are not exactly of unit length).
     """
     thresholds = (11.25, 22.5, 30.0)
 
@@ -209,7 +212,20 @@ def normals_metrics() -> Metrics:
             'cosine': per_example_sum(cosine, mask),
             'histogram': histogram,
             'pixels': jnp.sum(mask),
+            # -1 is no angle.
+            f'{EACH}angle': jnp.where(mask, angle, -1.0).reshape(len(angle), -1),
             **within,
+        }
+
+    def of_batch(rows: Rows) -> dict[str, float]:
+        angles = rows['angle'][rows['angle'] != -1]
+        if not angles.size:
+            return {}
+        shares = {f'normal_{t:g}': 100 * float(np.mean(angles < t)) for t in thresholds}
+        return {
+            'normal_mean': float(angles.mean(dtype=np.float64)),
+            'normal_median': float(np.median(angles)),
+            **shares,
         }
 
     def compute(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -219,17 +235,18 @@ def normals_metrics() -> Metrics:
             'normal_median': histogram_median(sums['histogram'], 180 / ANGLE_BINS),
             'normal_cosine': ratio(sums['cosine'], sums['pixels']),
             **shares,
+            **{name + PER_BATCH: mean_of_batches(sums, name) for name, metric in each.items() if metric.legacy},
         }
         # The cell of an angle that is NaN, and whether it is small, are numbers.
         return dict.fromkeys(found, float('nan')) if np.isnan(sums['angle']) else found
 
     each = {
-        'normal_mean': Metric('normals, mean', '°', 2, direction=-1),
-        'normal_median': Metric('normals, median', '°', 2, direction=-1),
-        **{f'normal_{t:g}': Metric(f'within {t:g}°', '%', 2, direction=1) for t in thresholds},
+        'normal_mean': Metric('normals, mean', '°', 2, direction=-1, per_batch_legacy=True),
+        'normal_median': Metric('normals, median', '°', 2, direction=-1, per_batch_legacy=True),
+        **{f'normal_{t:g}': Metric(f'within {t:g}°', '%', 2, direction=1, per_batch_legacy=True) for t in thresholds},
         'normal_cosine': Metric('normals, mean cosine', direction=1, in_delta=False),
     }
-    return Metrics(measure, compute, each)
+    return Metrics(measure, compute, each, of_batch)
 
 
 def absolute_metrics(name: str, title: str = '', unit: str = '') -> Metrics:

@@ -39,6 +39,40 @@ def test_depth_by_hand():
     assert found['depth_rel'] == pytest.approx((1 + 0.25) / 3)
 
 
+def test_the_papers_batches_of_depth_by_hand():
+    """Errors of 1 in three pixels and of 4 in one; a batch without any; 3 in a batch of one image."""
+    truth = np.full((5, 2, 2, 1), 2.0)
+    truth[0, 0, 0], truth[1, 0], truth[1, 1, 0], truth[2:4] = 0, 0, 0, 0
+    guess = truth + np.array([1, 4, 7, 7, 3]).reshape(-1, 1, 1, 1)
+    for size in (1, 2, 3, 5):
+        found = score_arrays(tasks.depth(), guess.astype(np.float32), truth, batch_size=size)
+        assert found['depth_abs_per_batch_legacy'] == pytest.approx((7 / 4 + 3) / 2)
+        assert found['depth_rel_per_batch_legacy'] == pytest.approx((7 / 4 + 3) / 2 / 2)
+    assert found['depth_abs'] == pytest.approx(19 / 8)
+    inverse = score_arrays(tasks.depth(inverse=True), guess.astype(np.float32), truth)
+    assert inverse['inverse_depth_rel_per_batch_legacy'] == pytest.approx(100 * (7 / 4 + 3) / 2 / 2)
+
+
+@pytest.mark.parametrize('size', [2, 3])
+def test_the_papers_batches_of_normals_against_numpy(size):
+    rng = np.random.default_rng(0)
+    truth, guess = rng.standard_normal((2, 5, 3, 4, 3))
+    truth[..., :2] *= np.arange(1, 6).reshape(-1, 1, 1, 1)
+    truth /= np.linalg.norm(truth, axis=-1, keepdims=True)
+    guess[..., :2] += 3 * truth[..., :2]
+    truth[0, 0], truth[3, :, 1] = 0, 0
+    unit = guess / np.linalg.norm(guess, axis=-1, keepdims=True)
+    angles = np.degrees(np.arccos(np.clip(np.sum(truth * unit, axis=-1), -1, 1)))
+    batches = [angles[i : i + 2][np.any(truth[i : i + 2] != 0, axis=-1)] for i in (0, 2, 4)]
+    found = score_arrays(tasks.normals(), guess.astype(np.float32), truth.astype(np.float32), batch_size=size)
+    assert found['normal_mean_per_batch_legacy'] == pytest.approx(np.mean([x.mean() for x in batches]), rel=1e-5)
+    assert found['normal_median_per_batch_legacy'] == pytest.approx(np.mean([np.median(x) for x in batches]), rel=1e-5)
+    for threshold in (11.25, 22.5, 30):
+        share = 100 * np.mean([np.mean(x < threshold) for x in batches])
+        assert found[f'normal_{threshold:g}_per_batch_legacy'] == pytest.approx(share)
+    assert 'normal_cosine_per_batch_legacy' not in found
+
+
 @pytest.mark.parametrize('count', [100, 101])
 def test_normals_against_numpy(count):
     rng = np.random.default_rng(count)

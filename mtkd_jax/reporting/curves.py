@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from mtkd_jax.metrics import LEGACY
+from mtkd_jax.metrics import PER_BATCH, without_legacy
 from mtkd_jax.records import KINDS, METRICS, losses_of, read_records, split_branch, stage_folder, stage_folders
 from mtkd_jax.reporting.figures import save_png
 from mtkd_jax.reporting.labels import Labels
@@ -133,14 +133,16 @@ def _shown(name: str, split: str) -> bool:
     """Losses, agreement, weights of training; diagnostics; metrics of evaluations. Not positions or timing."""
     if split == 'train':
         return name.startswith(('loss/', 'distillation/', 'agreement/', 'weight/'))
-    return not name.startswith('loss/') and name not in ('step', 'epoch', 'split')
+    # Per batch, numbers are nearly those over all pixels.
+    return not name.startswith('loss/') and name not in ('step', 'epoch', 'split') and not name.endswith(PER_BATCH)
 
 
 def _order(split: str, name: str, labels: Labels) -> tuple[Any, ...]:
     if split in ('train', 'diagnostics'):
         kind, _, task = name.partition('/')
         return KINDS.index(kind), name == 'loss/total', labels.place(f'loss/{task}'), name
-    return len(KINDS), name.endswith(LEGACY), labels.place(name.removesuffix(LEGACY)), (name, split)
+    plain = without_legacy(name)
+    return len(KINDS), plain != name, labels.place(plain), (name, split)
 
 
 def _title(split: str, name: str, labels: Labels) -> str:

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
-from mtkd_jax.metrics import LEGACY, Metric
+from mtkd_jax.metrics import Metric
 from mtkd_jax.reporting.reported_task import ReportedTask
 from mtkd_jax.reporting.rows import single_task_base
 from mtkd_jax.types import UserError
 
 __all__ = ['PROTOCOLS', 'DeltaM', 'delta_m', 'protocol_name', 'single_task_base']
 
-PROTOCOLS = ('accumulated', 'per_image_legacy')
+PROTOCOLS = ('accumulated', 'legacy')
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,15 @@ class DeltaM:
 def protocol_name(name: str, metric: Metric, protocol: str) -> str:
     """What the metric `name` is called in the results of `protocol`.
 
-    A metric that is not in the legacy protocol is the same in both (papers.md C).
+    The papers' protocol, `legacy`, is per image for some metrics and per batch for others; one that has neither is the
+    same in both (papers.md C).
 
     Raises:
         UserError: there is no such protocol.
     """
     if protocol not in PROTOCOLS:
         raise UserError(f'`protocol` is {protocol!r}; choose one of {", ".join(PROTOCOLS)}.')
-    return name + LEGACY if protocol != 'accumulated' and metric.per_image_legacy else name
+    return name if protocol == 'accumulated' else name + metric.legacy
 
 
 def delta_m(
@@ -52,7 +53,7 @@ def delta_m(
         results: one branch's metrics, named without the branch.
         base: the single-task results (`single_task_base`).
         tasks: which metrics enter, and their directions.
-        protocol: `accumulated` or `per_image_legacy`, for both `results` and `base`.
+        protocol: `accumulated` or `legacy`, for both `results` and `base`.
 
     Raises:
         UserError: a metric is missing or NaN on either side, or its base is 0; or there are no tasks.

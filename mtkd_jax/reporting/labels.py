@@ -6,7 +6,7 @@ Tasks label their own numbers. The others are labelled here: weights, gradients,
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from mtkd_jax.metrics import LEGACY, Quantity
+from mtkd_jax.metrics import LEGACY, Quantity, without_legacy
 from mtkd_jax.reporting.reported_task import ReportedTask
 
 TOTAL = Quantity('total loss, weighted')
@@ -38,9 +38,9 @@ class Labels:
         """The label of a metric or loss; one that no task knows is called by its own name."""
         if name in self.named:
             return self.named[name]
-        if name.endswith(LEGACY):
-            plain = self[name.removesuffix(LEGACY)]
-            return Quantity(f'{plain.title}, per-image legacy', plain.unit, plain.decimals)
+        if (shorter := without_legacy(name)) != name:
+            plain = self[shorter]
+            return Quantity(f'{plain.title}, {LEGACY[name.removeprefix(shorter)]}', plain.unit, plain.decimals)
         kind, _, rest = name.partition('/')
         if kind in OF_TASKS:
             return Quantity(OF_TASKS[kind].format(*rest.split('/'), '').strip())
@@ -63,7 +63,7 @@ class Labels:
 
         The protocol is said above the table.
         """
-        return f'{self[metric.removesuffix(LEGACY)]} {"↑" if direction > 0 else "↓"}'
+        return f'{self[without_legacy(metric)]} {"↑" if direction > 0 else "↓"}'
 
 
 def _of_task(task: ReportedTask) -> Iterator[tuple[str, Quantity]]:

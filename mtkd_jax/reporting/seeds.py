@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from mtkd_jax.reporting.conditions import SEED, ByTask, differences, marks
-from mtkd_jax.reporting.delta import delta_m
+from mtkd_jax.reporting.delta import delta_m, protocol_name
 from mtkd_jax.reporting.labels import Labels
 from mtkd_jax.reporting.reported_task import ReportedTask
 from mtkd_jax.reporting.rows import Row, load_stages, rows
@@ -30,8 +30,9 @@ def seeds_table(workdirs: Sequence[Path], tasks: Sequence[ReportedTask], protoco
     The deviation is that of a sample (n - 1). `seeds` is the number of workdirs that have the row. If fewer have a
     metric (because a single-task network is missing), the cell gives their number: `12.3 ± 0.4 (2)`. Δm (per task) is
     computed within each workdir, against its own single-task networks, and then averaged; a dash where these are
-    missing, of another backbone, budget, seed or data. Rows of another budget or data than the first are marked, and
-    the marks explained below the table; so are seeds, where rows differ in them.
+    missing, of another backbone, budget, seed or data, or were evaluated before a metric was there. Rows of another
+    budget or data than the first are marked, and the marks explained below the table; so are seeds, where rows differ
+    in them.
 
     Raises:
         UserError: two workdirs have the same seed, or stages of one name have different settings.
@@ -84,7 +85,14 @@ def _delta(row: Row, networks: Sequence[Row], tasks: Sequence[ReportedTask], pro
         return {}
     for base in networks:
         fits = base.method == 'stl' and base.network == row.network and set(row.tasks) <= set(base.tasks)
-        if fits and row.method != 'stl' and not differences(row.conditions, base.conditions, row.tasks):
+        names = {
+            protocol_name(name, metric, protocol)
+            for task in own
+            for name, metric in task.metrics.each.items()
+            if metric.in_delta
+        }
+        measured = names <= row.results.keys() & base.results.keys()
+        if fits and measured and row.method != 'stl' and not differences(row.conditions, base.conditions, row.tasks):
             return {'delta_m': delta_m(row.results, base.results, own, protocol).mean_per_task}
     return {}
 

@@ -10,8 +10,8 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
 
+from mtkd_jax.accumulate import Accumulator, ratio
 from mtkd_jax.data.pipeline import Split
-from mtkd_jax.metrics import Accumulator, ratio
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import sharding
 from mtkd_jax.training.programs import Compile, Program, Programs
@@ -61,17 +61,17 @@ class Evaluator:
             measured.append(self._measure(variables, batch))
             # Fetched rarely, because that waits for the device; in time, because batches that wait need memory.
             if len(measured) == FETCH:
-                _add(sums, measured)
+                self._add(sums, measured)
                 measured.clear()
-        _add(sums, measured)
+        self._add(sums, measured)
         return results(sums, self._tasks)
 
-
-def _add(sums: dict[tuple[str, str], Accumulator], measured: list[Any]) -> None:
-    for of_batch in jax.device_get(measured):
-        for branch, by_task in of_batch.items():
-            for task, stats in by_task.items():
-                sums.setdefault((branch, task), Accumulator()).add(stats)
+    def _add(self, sums: dict[tuple[str, str], Accumulator], measured: list[Any]) -> None:
+        of_batch = {task.name: task.metrics.of_batch for task in self._tasks}
+        for of_branches in jax.device_get(measured):
+            for branch, by_task in of_branches.items():
+                for task, stats in by_task.items():
+                    sums.setdefault((branch, task), Accumulator(of_batch[task])).add(stats)
 
 
 def statistics(task: Task, prediction: Array, target: Target) -> dict[str, Array]:
@@ -91,7 +91,7 @@ def results(sums: Mapping[tuple[str, str], Accumulator], tasks: Sequence[Task]) 
     by_name = {task.name: task for task in tasks}
     for (branch, task), accumulator in sums.items():
         prefix = '' if branch == MAIN else f'{branch}/'
-        found = accumulator.sums
+        found = accumulator.totals()
         if 'loss' in found:
             named[f'{prefix}loss/{task}'] = ratio(found['loss'], found['examples'])
         named.update({prefix + name: value for name, value in by_name[task].metrics.compute(found).items()})
@@ -103,13 +103,13 @@ def score_arrays(task: Task, prediction: np.ndarray, target: np.ndarray, batch_s
 
     The arithmetic is float32, whatever the arrays are stored as.
     """
-    accumulator = Accumulator()
+    accumulator = Accumulator(task.metrics.of_batch)
     measure = jax.jit(task.metrics.measure)
     for i in range(0, len(target), batch_size):
         value = target[i : i + batch_size].astype(task.value_dtype)
         predicted = prediction[i : i + batch_size].astype(np.float32)
         accumulator.add(measure(predicted, value, task.validity(value)))
-    return task.metrics.compute(accumulator.sums)
+    return task.metrics.compute(accumulator.totals())
 
 
 def constant_baselines(
@@ -123,7 +123,7 @@ def constant_baselines(
                 term = task.constant.statistic(value, mask)
                 fitted[task.name] = fitted[task.name] + term if task.name in fitted else term
     constants = {task.name: task.constant.value(fitted[task.name]) for task in tasks}
-    sums = {task.name: Accumulator() for task in tasks}
+    sums = {task.name: Accumulator(task.metrics.of_batch) for task in tasks}
     measures = {task.name: Program(jax.jit(task.metrics.measure), compiled) for task in tasks}
     for batch in test:
         for task in tasks:
@@ -134,7 +134,7 @@ def constant_baselines(
     return {
         task.name: {
             'predictor': task.constant.describes,
-            task.constant.metric: task.metrics.compute(sums[task.name].sums)[task.constant.metric],
+            task.constant.metric: task.metrics.compute(sums[task.name].totals())[task.constant.metric],
         }
         for task in tasks
     }

@@ -23,9 +23,11 @@ def test_by_hand():
 
 def test_the_legacy_protocol_reads_legacy_values_on_both_sides():
     results = {**fake.MULTI, 'miou_per_image_legacy': 24.0, 'pixel_accuracy_per_image_legacy': 49.0}
-    delta = delta_m(results, base(), TASKS, protocol='per_image_legacy')
+    results |= {'depth_abs_per_batch_legacy': 0.8, 'depth_rel_per_batch_legacy': 0.5}
+    delta = delta_m(results, base(), TASKS, protocol='legacy')
     assert delta.per_task['segmentation'] == pytest.approx(25.0)
-    assert delta.per_task['depth'] == pytest.approx(3.0)
+    # 1 and 0.5 are the single-task network's.
+    assert delta.per_task['depth'] == pytest.approx(10.0)
 
 
 def test_the_papers_own_delta():
@@ -59,8 +61,8 @@ def test_what_cannot_be_computed_names_the_metric(results, reference, message):
 
 
 def test_an_unknown_protocol_lists_the_protocols():
-    with pytest.raises(UserError, match="`protocol` is 'legacy'; choose one of accumulated, per_image_legacy"):
-        delta_m(fake.MULTI, base(), TASKS, protocol='legacy')
+    with pytest.raises(UserError, match="`protocol` is 'per_image'; choose one of accumulated, legacy"):
+        delta_m(fake.MULTI, base(), TASKS, protocol='per_image')
 
 
 def test_no_tasks():

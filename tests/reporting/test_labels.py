@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from mtkd_jax import metrics, tasks
-from mtkd_jax.metrics import LEGACY, Metric, Metrics, Quantity
+from mtkd_jax.metrics import PER_BATCH, PER_IMAGE, Metric, Metrics, Quantity
 from mtkd_jax.reporting import curves
 from mtkd_jax.reporting.delta import delta_m
 from mtkd_jax.reporting.labels import Labels
@@ -82,10 +82,15 @@ def test_inverse_depth():
     assert (inverse.unit, tasks.depth().unit) == ('', 'm')
 
 
-def test_only_segmentation_has_two_protocols():
-    both = {name for task in map(of_kind, HERE) for name, m in task.metrics.each.items() if m.per_image_legacy}
-    assert both == {'miou', 'pixel_accuracy'}
-    assert str(Labels.of(fake.TASKS.values())['miou' + LEGACY]) == 'mIoU, per-image legacy (%)'
+def test_what_has_two_protocols():
+    ends = {name: m.legacy for task in map(of_kind, HERE) for name, m in task.metrics.each.items() if m.legacy}
+    normals = ('normal_mean', 'normal_median', 'normal_11.25', 'normal_22.5', 'normal_30')
+    per_batch = dict.fromkeys(('depth_abs', 'depth_rel', *normals), PER_BATCH)
+    assert ends == {'miou': PER_IMAGE, 'pixel_accuracy': PER_IMAGE, **per_batch}
+    labels = Labels.of(fake.TASKS.values())
+    assert str(labels['miou' + PER_IMAGE]) == 'mIoU, per-image legacy (%)'
+    assert str(labels['depth_abs' + PER_BATCH]) == 'depth error, per-batch legacy (m)'
+    assert labels.heading('depth_abs' + PER_BATCH, -1) == 'depth error (m) ↓'
 
 
 def test_what_no_task_knows():
@@ -105,12 +110,12 @@ def test_defaults_of_a_short_task():
 
 
 def test_a_task_of_ones_own_in_tables_curves_and_report(tmp_path):
-    results = {'loss/flow': 1.0, 'flow_error': 2.0, f'flow_error{LEGACY}': 4.0, 'flow_share': 30.0}
+    results = {'loss/flow': 1.0, 'flow_error': 2.0, f'flow_error{PER_IMAGE}': 4.0, 'flow_share': 30.0}
     stages = [fake.stage('uniform', 'uniform', ['flow'], results, baselines={'flow': {'flow_error': 8.0}})]
     table = results_table(rows(stages), [flow()])
     assert [cell.strip() for cell in table.splitlines()[0].split('|')[2:4]] == ['flow error (px) ↓', 'flow, near (%) ↑']
     assert table.splitlines()[2].split()[1::2][:3] == ['uniform', '2.0', '30']
-    assert '4.0' in results_table(rows(stages), [flow()], 'per_image_legacy')
+    assert '4.0' in results_table(rows(stages), [flow()], 'legacy')
 
     where = {'step': 1, 'epoch': 1}
     train = {**where, 'split': 'train', 'loss/flow': 1.0, 'agreement/flow': 0.5}
@@ -124,7 +129,7 @@ def test_a_task_of_ones_own_in_tables_curves_and_report(tmp_path):
 
     report = write_report(fake.write(tmp_path, stages), {'flow': flow()}).read_text()
     assert '| flow error (px) ↓ |' in report
-    assert 'Above, flow error follow the **accumulated** protocol' in report
+    assert 'flow error: **per-image legacy**, the mean over images' in report
 
 
 def test_delta_takes_the_metrics_that_enter_it():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mtkd_jax import records
+from mtkd_jax import records, tasks
 from mtkd_jax.reporting.curves import draw_workdir
 from mtkd_jax.reporting.panels import prediction_panel
 from mtkd_jax.reporting.report import write_report
@@ -33,9 +33,9 @@ def test_fragments(tmp_path):
         'One seed (0) was run.',
         'no difference between two rows is shown to be significant',
         '| single-task |      20.00 |                50.00 |            0.5000 |             **0.2500** |',
-        '| kd_mtl      |  **17.60** |            **49.98** |\n',
-        '| kd_mtl  |      accumulated |      +6.00 % | +3.00 % | -0.20 % |     **+2.93 %** | +1.89 % |\n',
-        '| kd_mtl  | per image legacy |',
+        '| kd_mtl      |  **17.60** |            **49.98** |        **0.9000** |                 0.5200 |',
+        '| kd_mtl  | accumulated |      +6.00 % | +3.00 % | -0.20 % |     **+2.93 %** | +1.89 % |\n',
+        '| kd_mtl  |      legacy |',
         '1,234,567 |                    adaptors 45,000 |              50.0 |    160.0 |    1.50 GiB | 1:05 min |',
         '`last`: Metrics of the last epoch; nothing was chosen on it.',
         'kd_mtl, where it differs from stl_segmentation:\n\n```\nmethod                            = "kd_mtl"\n',
@@ -124,8 +124,9 @@ def test_constant_predictors(tmp_path):
 def test_the_papers_row_is_beside_our_legacy_numbers(tmp_path):
     text = report(tmp_path, of_paper())
     section = text.split("## The paper's numbers")[1].split('## ')[0]
-    assert 'per-image legacy' in section
-    assert '| kd_mtl, ours       |      17.60 |                49.98 |            0.4500 |' in section
+    assert 'mIoU; pixel accuracy: **per-image legacy**, the mean over images of each image by itself' in section
+    assert 'normals, median; within 11.25°; within 22.5°; within 30°: **per-batch legacy**, the mean over b' in section
+    assert '| kd_mtl, ours       |      17.60 |                49.98 |            0.9000 |' in section
     assert '| kd_mtl, paper      |      18.75 |                58.02 |            0.5780 |' in section
     assert '| single-task, paper |      17.32 |                55.70 |            0.6577 |' in section
     assert '22.00' not in section
@@ -161,7 +162,7 @@ def test_delta_that_cannot_be_computed_says_so(tmp_path):
     stages = fake.stages()
     del stages[3]['results']['miou_per_image_legacy']
     text = report(tmp_path, stages)
-    assert 'No Δm for kd_mtl (per image legacy protocol): Δm needs `miou_per_image_legacy`' in text
+    assert 'No Δm for kd_mtl (legacy protocol): Δm needs `miou_per_image_legacy`' in text
     assert '| kd_mtl  | accumulated |' in text
 
 
@@ -176,7 +177,7 @@ def test_other_budgets_seeds_and_data_are_not_compared(tmp_path):
     assert f'No Δm for uniform: it and the single-task networks differ ({differ}).' in text
     assert f'[1] Not to be compared with the rows above: {differ}.' in text
     assert '| uniform [1] |      90.00 |' in text
-    (delta,) = [line for line in before.splitlines() if line.startswith('| kd_mtl  |      accumulated')]
+    (delta,) = [line for line in before.splitlines() if line.startswith('| kd_mtl  | accumulated')]
     assert delta in text
     kept = [line for line in before.splitlines() if line.startswith('| kd_mtl ') and '**22.00**' in line]
     assert kept[0].split()[3] in text
@@ -192,7 +193,7 @@ def test_what_a_row_does_not_say_is_no_difference(tmp_path):
     """Given teachers were not trained here, and results of format 1 say less; but data that both describe count."""
     stages = fake.stages()
     stages[1]['epochs'], stages[1]['selection'] = None, {'rule': 'given', 'split': 'test', 'note': 'given'}
-    assert '| kd_mtl  |      accumulated |' in report(tmp_path / 'a', stages)
+    assert '| kd_mtl  | accumulated |' in report(tmp_path / 'a', stages)
     augmented = fake.stages(settings={'data': {'height': 32}})
     augmented[-1]['settings'] = {'data': {'height': 32, 'augment': 'scale_crop_flip'}}
     assert 'differ (data.augment scale_crop_flip and not set)' in report(tmp_path / 'b', augmented)
@@ -205,12 +206,29 @@ def test_no_row_loses_tasks_of_its_change(tmp_path):
     assert 'No Δm for kd_mtl: the command that wrote this report had no segmentation.' in text
 
 
-def test_one_protocol_where_there_is_no_segmentation(tmp_path):
+def test_one_protocol_where_the_papers_is_ours(tmp_path):
+    stages = [fake.stage('uniform', 'uniform', ['edges'], {'loss/edges': 1.0, 'edges_abs': 0.25})]
+    text = report(tmp_path, stages, tasks={'edges': tasks.edges()})
+    assert '0.2500' in text
+    assert 'legacy' not in text
+
+
+def test_only_the_protocols_of_the_tasks_are_explained(tmp_path):
     names = ['depth', 'normals']
     stages = [*fake.stages()[1:3], fake.stage('uniform', 'uniform', names, fake.MULTI)]
     text = report(tmp_path, stages, tasks={name: fake.TASKS[name] for name in names})
-    assert 'legacy' not in text
+    assert 'per-batch legacy' in text
+    assert 'per-image' not in text
     assert 'mIoU' not in text
+
+
+def test_results_of_before_the_papers_batches_have_dashes(tmp_path):
+    stages = fake.stages(dataset='nyuv2')
+    for stage in stages:
+        stage['results'] = {k: v for k, v in stage['results'].items() if not k.endswith('per_batch_legacy')}
+        stage['papers'] = [{'table': 'kdmtl_table2_nyuv2', 'backbone': 'segnet', 'method': 'kdmtl'}]
+    section = report(tmp_path, stages).split("## The paper's numbers")[1].split('## ')[0]
+    assert '| kd_mtl, ours       |      17.60 |                49.98 |                 – |' in section
 
 
 def test_branches_have_rows_of_their_own(tmp_path):
@@ -218,7 +236,7 @@ def test_branches_have_rows_of_their_own(tmp_path):
     stages = [*fake.stages()[:3], fake.stage('sd', 'sd_mtcnn', list(fake.TASKS), results)]
     text = report(tmp_path, stages)
     assert '| sd (teacher) |' in text
-    assert '| sd (student) |      accumulated |      +6.00 %' in text
+    assert '| sd (student) | accumulated |      +6.00 %' in text
 
 
 def test_given_teachers_and_unfinished_stages(tmp_path):

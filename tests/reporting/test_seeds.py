@@ -41,6 +41,18 @@ def test_mean_and_sample_deviation(tmp_path):
     assert cells(table, 'single-task')['Δm ↑'] == '–'
 
 
+def test_results_of_before_the_papers_batches_have_no_delta(tmp_path):
+    paths = [workdir(tmp_path, seed) for seed in (0, 1)]
+    assert cells(seeds_table(paths, TASKS, 'legacy'), 'kd_mtl')['Δm ↑'] != '–'
+    for seed in (2, 3):
+        stages = fake.stages(seed=seed)
+        for stage in stages:
+            stage['results'] = {k: v for k, v in stage['results'].items() if not k.endswith('per_batch_legacy')}
+        paths[seed - 2] = fake.write(tmp_path / f'before{seed}', stages)
+    found = cells(seeds_table(paths, TASKS, 'legacy'), 'kd_mtl')
+    assert (found['Δm ↑'], found['mIoU (%) ↑'], found['depth error (m) ↓']) == ('–', '17.60 ± 0.00', '–')
+
+
 def test_a_cell_says_of_how_many_seeds_it_is(tmp_path):
     """Where a single-task network is not trained yet; a seed without any has no row to count."""
     whole = [workdir(tmp_path, seed) for seed in (0, 1)]

@@ -74,7 +74,7 @@ def test_rows_of_other_tasks_do_not_compete():
 
 
 def test_the_legacy_table_has_legacy_values():
-    table = tables.results_table(rows(fake.stages()), TASKS[:1], 'per_image_legacy')
+    table = tables.results_table(rows(fake.stages()), TASKS[:1], 'legacy')
     assert cells(table, 'kd_mtl') == ['**17.60**', '**49.98**']
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mtkd_jax import distill, methods, models, tasks
-from mtkd_jax.metrics import Accumulator
+from mtkd_jax.accumulate import Accumulator
 from mtkd_jax.training.evaluate import constant_baselines, statistics
 from mtkd_jax.training.programs import Programs
 from mtkd_jax.types import Batch, Target

@@ -6,13 +6,14 @@ from mtkd_jax.reporting.delta import PROTOCOLS, delta_m
 from mtkd_jax.reporting.labels import Labels
 from mtkd_jax.reporting.reported_task import ReportedTask
 from mtkd_jax.reporting.rows import Row
+from mtkd_jax.reporting.sections.numbers import legacy_in_words
 from mtkd_jax.reporting.tables import markdown, metric_columns, paper_results, paper_row, percent
 
 Place = Mapping[str, str]
 
 
 def paper(rows: Sequence[Row], tasks: Sequence[ReportedTask], note: str) -> str:
-    """The paper's row below each of ours that has one; segmentation in the legacy protocol, as the papers'."""
+    """The paper's row below each of ours that has one, ours in the papers' protocol."""
     pointers = [(row, place) for row in rows for place in row.papers]
     if not pointers:
         reason = note or 'No paper reports on this.'
@@ -34,8 +35,8 @@ def paper(rows: Sequence[Row], tasks: Sequence[ReportedTask], note: str) -> str:
     table = markdown(['network', *(labels.heading(name, way) for name, way in columns)], body)
     tables = sorted({place['table'] for _, place in pointers})
     lines = [
-        f'From `{"`, `".join(tables)}`. In this table, ours too are in the **per-image legacy** protocol where there '
-        "are two, because the papers' numbers are.",
+        f'From `{"`, `".join(tables)}`. In this table, ours too are in the **legacy** protocol where there are two, '
+        f"because the papers' numbers are. {legacy_in_words(tasks)}".rstrip(),
         table,
         *missing,
     ]

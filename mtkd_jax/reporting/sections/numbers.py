@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from mtkd_jax.metrics import LEGACY, PER_BATCH, PER_IMAGE
 from mtkd_jax.reporting.conditions import differences
 from mtkd_jax.reporting.delta import PROTOCOLS, DeltaM, delta_m
 from mtkd_jax.reporting.labels import Labels
@@ -40,16 +41,23 @@ def in_protocols(tasks: Tasks, table: Callable[[Tasks, str], str]) -> str:
         return first
     both = [t for t in tasks if metric_columns([t], PROTOCOLS[0]) != metric_columns([t], PROTOCOLS[1])]
     return (
-        f'{first}\n\nAbove, {_metrics_of(both)} follow the **accumulated** protocol: one confusion matrix over the '
-        "whole split, void pixels left out. Below, the same predictions in the papers' **per-image legacy** protocol: "
-        'IoU per image over the classes in prediction or label, averaged over images. Numbers of the two protocols '
-        f'must not be compared with each other.\n\n{table(both, PROTOCOLS[1])}'
+        f'{first}\n\nAbove: the **accumulated** protocol, over the whole split at once, void and undefined pixels left '
+        f"out. Below, the same predictions in the papers' **legacy** protocol. {legacy_in_words(both)} Numbers of the "
+        f'two protocols must not be compared with each other.\n\n{table(both, PROTOCOLS[1])}'
     )
 
 
-def _metrics_of(tasks: Tasks) -> str:
-    """Those that the protocols count differently."""
-    return ' and '.join(m.title for task in tasks for m in task.metrics.each.values() if m.per_image_legacy)
+MEANS = {
+    PER_IMAGE: 'the mean over images of each image by itself (IoU over the classes in prediction or label)',
+    PER_BATCH: 'the mean over batches of two images, in the order of the split, of each batch by itself',
+}
+
+
+def legacy_in_words(tasks: Tasks) -> str:
+    """What the legacy protocol is, and of which metrics; '' where it is ours."""
+    every = [metric for task in tasks for metric in task.metrics.each.values()]
+    titles = {suffix: [metric.title for metric in every if metric.legacy == suffix] for suffix in LEGACY}
+    return ' '.join(f'{"; ".join(own)}: **{LEGACY[end]}**, {MEANS[end]}.' for end, own in titles.items() if own)
 
 
 def verdict(rows: Sequence[Row], tasks: Tasks) -> str:
