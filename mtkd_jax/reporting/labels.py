@@ -10,6 +10,7 @@ from mtkd_jax.metrics import LEGACY, Quantity, without_legacy
 from mtkd_jax.reporting.reported_task import ReportedTask
 
 TOTAL = Quantity('total loss, weighted')
+AVERAGE = 'average'
 # Of one task, of a pair, or of a task and a point.
 OF_TASKS = {
     'weight': 'task weight, {0}',
@@ -38,6 +39,8 @@ class Labels:
         """The label of a metric or loss; one that no task knows is called by its own name."""
         if name in self.named:
             return self.named[name]
+        if name == AVERAGE:
+            return Quantity('average of the tasks', '%', 2)
         if (shorter := without_legacy(name)) != name:
             plain = self[shorter]
             return Quantity(f'{plain.title}, {LEGACY[name.removeprefix(shorter)]}', plain.unit, plain.decimals)

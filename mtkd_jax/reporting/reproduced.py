@@ -13,7 +13,7 @@ from mtkd_jax.reporting.rows import load_stages, rows
 from mtkd_jax.reporting.sections.numbers import in_protocols
 from mtkd_jax.reporting.seeds import PLUS_MINUS
 from mtkd_jax.reporting.statistics import Paired, holm, paired, spread
-from mtkd_jax.reporting.tables import markdown, metric_columns, paper_results, paper_row
+from mtkd_jax.reporting.tables import markdown, metric_columns, paper_results, paper_row, with_average
 from mtkd_jax.types import UserError
 
 Results = Mapping[str, float]
@@ -84,14 +84,15 @@ def results(lines: Sequence[Line], tasks: Tasks) -> str:
 
     def table(tasks: Tasks, protocol: str) -> str:
         columns, labels = metric_columns(tasks, protocol), Labels.of(tasks)
-        body = [[line.title, *(_cell(line, name, labels) for name in columns)] for line in lines]
+        body = [[line.title, *(_cell(line, name, labels, tasks) for name in columns)] for line in lines]
         return markdown(['network', *(labels.heading(name, way) for name, way in columns.items())], body)
 
     return 'Mean ± sample standard deviation over seeds.\n\n' + in_protocols(tasks, table)
 
 
-def _cell(line: Line, name: str, labels: Labels) -> str:
-    values = [found[name] for found in line.by_seed.values() if name in found]
+def _cell(line: Line, name: str, labels: Labels, tasks: Tasks) -> str:
+    results = [with_average(found, tasks) for found in line.by_seed.values()]
+    values = [found[name] for found in results if name in found]
     if not values:
         return '–'
     wide = spread(values)
@@ -105,7 +106,7 @@ def beside_paper(lines: Sequence[Line], tasks: Tasks) -> str:
     legacy = list(metric_columns(tasks, PROTOCOLS[1]))
     body = []
     for line in lines:
-        body.append([f'{line.title}, ours', *(_cell(line, old, labels) for old in legacy)])
+        body.append([f'{line.title}, ours', *(_cell(line, old, labels, tasks) for old in legacy)])
         body.append([f'{line.title}, paper', *(labels.number(name, line.theirs.get(name)) for name, _ in columns)])
     return markdown(['network', *(labels.heading(name, way) for name, way in columns)], body)
 

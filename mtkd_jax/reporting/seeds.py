@@ -10,7 +10,7 @@ from mtkd_jax.reporting.delta import delta_m, protocol_name
 from mtkd_jax.reporting.labels import Labels
 from mtkd_jax.reporting.reported_task import ReportedTask
 from mtkd_jax.reporting.rows import Row, load_stages, rows
-from mtkd_jax.reporting.tables import markdown, metric_columns
+from mtkd_jax.reporting.tables import markdown, metric_columns, with_average
 from mtkd_jax.types import UserError
 
 PLUS_MINUS = ' ± '
@@ -50,7 +50,9 @@ def seeds_rows(workdirs: Sequence[Path], tasks: Sequence[ReportedTask], protocol
     for stages in loaded.values():
         networks = rows(stages)
         for row in networks:
-            by_title.setdefault(row.title, []).append({**row.results, **_delta(row, networks, tasks, protocol)})
+            by_title.setdefault(row.title, []).append(
+                with_average(row.results, tasks) | _delta(row, networks, tasks, protocol)
+            )
             arose.setdefault(row.title, []).append(row.conditions)
     given, notes = marks([found[0] for found in arose.values()], ignored=(SEED,))
     columns, labels = metric_columns(tasks, protocol), Labels.of(tasks)

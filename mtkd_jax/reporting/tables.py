@@ -1,12 +1,14 @@
 """Markdown tables of results, and the papers' own rows."""
 
 import csv
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
+from statistics import fmean
 
 from mtkd_jax.reporting.conditions import marks
 from mtkd_jax.reporting.delta import DeltaM, protocol_name
-from mtkd_jax.reporting.labels import Labels
+from mtkd_jax.reporting.labels import AVERAGE, Labels
 from mtkd_jax.reporting.reported_task import ReportedTask
 from mtkd_jax.reporting.rows import Row
 from mtkd_jax.types import UserError
@@ -29,13 +31,29 @@ def markdown(header: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     return '\n'.join([line(cells[0]), line(rule), *(line(row) for row in cells[1:])])
 
 
-def metric_columns(tasks: Iterable[ReportedTask], protocol: str) -> dict[str, int]:
-    """Metric name in `protocol` → direction, for all tasks in order."""
-    return {
+def metric_columns(tasks: Sequence[ReportedTask], protocol: str) -> dict[str, int]:
+    """Metric name in `protocol` → direction, for all tasks in order; then `AVERAGE`, where they have one."""
+    columns = {
         protocol_name(name, metric, protocol): metric.direction
         for task in tasks
         for name, metric in task.metrics.each.items()
     }
+    return columns | ({AVERAGE: 1} if _averaged(tasks) else {})
+
+
+def with_average(results: Mapping[str, float], tasks: Sequence[ReportedTask]) -> dict[str, float]:
+    """`results` and, as in table 1 of Li & Bilen (2020), the average of the tasks: of their only metrics, all in %."""
+    names = _averaged(tasks)
+    if not names or not names <= results.keys():
+        return dict(results)
+    return {**results, AVERAGE: fmean(results[name] for name in names)}
+
+
+def _averaged(tasks: Sequence[ReportedTask]) -> set[str]:
+    """The metrics that have an average: of several tasks with one answer per image, each with one metric in %."""
+    each = [(name, metric) for task in tasks for name, metric in task.metrics.each.items()]
+    fits = len(tasks) > 1 and all(task.words is not None and len(task.metrics.each) == 1 for task in tasks)
+    return {name for name, _ in each} if fits and all(metric.unit == '%' for _, metric in each) else set()
 
 
 def results_table(rows: Sequence[Row], tasks: Sequence[ReportedTask], protocol: str = 'accumulated') -> str:
@@ -45,6 +63,7 @@ def results_table(rows: Sequence[Row], tasks: Sequence[ReportedTask], protocol: 
     other conditions are marked, and are not among them; below the table the marks are explained.
     """
     columns, labels = metric_columns(tasks, protocol), Labels.of(tasks)
+    rows = [dataclasses.replace(row, results=with_average(row.results, tasks)) for row in rows]
     given, notes = marks([row.conditions for row in rows])
     groups = {mark: [row for row, own in zip(rows, given, strict=True) if own == mark] for mark in given}
     body = [

@@ -8,6 +8,7 @@ from mtkd_jax import records, tasks
 from mtkd_jax.reporting.curves import draw_workdir
 from mtkd_jax.reporting.panels import prediction_panel
 from mtkd_jax.reporting.report import write_report
+from mtkd_jax.reporting.seeds import seeds_table
 from mtkd_jax.reporting.summary import summary
 from mtkd_jax.reporting.writers import MetricWriter
 from mtkd_jax.types import UserError
@@ -325,3 +326,24 @@ def test_where_the_time_went(tmp_path):
 
 def test_results_that_do_not_say_where_the_time_went(tmp_path):
     assert 'Where the time went' not in report(tmp_path, fake.stages())
+
+
+def test_tasks_with_one_answer_have_the_papers_average(tmp_path):
+    """As the last column of table 1, which has none of the single-task networks; ours has, where both are there."""
+    both = (tasks.classification('svhn', 10), tasks.classification('omniglot', 1623))
+    named = {task.name: task for task in both}
+    place = {'table': 'kdmtl_table1_svhn_omniglot', 'prefix': '', 'backbone': 'lenet'}
+    stages = [fake.stage('stl_svhn', 'stl', ['svhn'], {'svhn_accuracy': 80.0}, papers=[{**place, 'method': 'stl'}])]
+    ours = {'svhn_accuracy': 90.0, 'omniglot_accuracy': 71.0}
+    stages.append(fake.stage('kd_mtl', 'kd_mtl', list(named), ours, papers=[{**place, 'method': 'kdmtl'}]))
+    text = report(tmp_path, stages, tasks=named)
+    section = text.split("## The paper's numbers")[1].split('## ')[0].splitlines()
+    lines = [[cell.strip() for cell in line.strip('|').split('|')] for line in section if line.startswith('|')]
+    rows = {first: rest for first, *rest in lines}
+    assert rows['network'][-1] == 'average of the tasks (%) ↑'
+    assert rows['kd_mtl, ours'] == ['90.00', '71.00', '80.50']
+    assert rows['kd_mtl, paper'] == ['88.05', '70.12', '79.09']
+    assert rows['single-task, ours'] == ['80.00', '–', '–']
+    assert 'average of the tasks (%) ↑' in text.split('## Results')[1].split('## ')[0]
+    assert '80.50' in seeds_table([tmp_path], both)
+    assert 'average' not in report(tmp_path / 'dense', fake.stages())

@@ -7,7 +7,7 @@ from mtkd_jax.reporting.labels import Labels
 from mtkd_jax.reporting.reported_task import ReportedTask
 from mtkd_jax.reporting.rows import Row
 from mtkd_jax.reporting.sections.numbers import legacy_in_words
-from mtkd_jax.reporting.tables import markdown, metric_columns, paper_results, paper_row, percent
+from mtkd_jax.reporting.tables import markdown, metric_columns, paper_results, paper_row, percent, with_average
 
 Place = Mapping[str, str]
 
@@ -22,7 +22,8 @@ def paper(rows: Sequence[Row], tasks: Sequence[ReportedTask], note: str) -> str:
     legacy = list(metric_columns(tasks, PROTOCOLS[1]))
     body, missing = [], []
     for row in [row for row in rows if row.papers]:
-        ours = {name: row.results.get(old) for (name, _), old in zip(columns, legacy, strict=True)}
+        results = with_average(row.results, tasks)
+        ours = {name: results.get(old) for (name, _), old in zip(columns, legacy, strict=True)}
         body.append([f'{row.title}, ours', *(labels.number(name, ours[name]) for name, _ in columns)])
         for place in row.papers:
             found = paper_row(place, row.branch)
