@@ -10,7 +10,7 @@ J.-A. Désidéri, "Multiple-gradient descent algorithm (MGDA) for multiobjective
 when a step is below 1e-3, or after 100 steps, up to a few percent short of the minimiser. `residual` says how far: the
 relative gap (wᵀGw − min_t (Gw)_t) / wᵀGw, 0 at the minimiser. `converged` says that it stopped by itself. Gradients of
 very different length, or nearly dependent ones, want `solver='exact'`, an interior point. The authors' own solver
-starts from the best pair of tasks.
+starts from the best pair of tasks; and their code weighs the heads' losses, too, which Algorithm 2 does not.
 
 As in the authors' code, gradients are divided by the normaliser to find w, and w then weighs the losses as they are.
 A task with a zero gradient has weight 0: otherwise it alone would stop all learning.
