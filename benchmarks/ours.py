@@ -114,7 +114,7 @@ class Parts:
             self._weighting,
             self._updates,
             EPOCHS * EPOCH,
-            config.get('weighting_settings', {}).get('gramian_of', 'parameters'),
+            balance.gramian_of(config),
             factors=None if self.plan.balance == 'none' else config.task_weights.to_dict(),
             teach=teach,
         )

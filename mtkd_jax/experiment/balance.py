@@ -22,7 +22,7 @@ UNIFORM = 'uniform'
 def name_of(config: ConfigDict) -> str:
     """The weighting in the words of a stage's name: `uniform`, `mgda`, `mgda_features`, `mgda_kd4mtl`."""
     name = config.get('weighting', UNIFORM)
-    variant = _variant(config)
+    variant = variant_of(config)
     if variant != PAPER:
         return f'{name}_{variant}'
     return f'{name}_features' if gramian_of(config) == 'features' else name
@@ -38,7 +38,7 @@ def gramian_of(config: ConfigDict) -> Any:
     return settings(config).get('gramian_of', 'parameters') if 'weighting' in config else 'parameters'
 
 
-def _variant(config: ConfigDict) -> str:
+def variant_of(config: ConfigDict) -> str:
     """`paper`, too, where the weighting has one form only."""
     given = config.weighting_settings if config.get('weighting') in VARIANTS else {}
     return str(given.get('variant', PAPER))
@@ -54,7 +54,7 @@ def record(config: ConfigDict, balance: str) -> dict[str, Any]:
         'weighting_settings': settings(config) if by_run else {},
         'task_weights': config.task_weights.to_dict(),
     }
-    if by_run and config.weighting in VARIANTS and _variant(config) == PAPER:
+    if by_run and config.weighting in VARIANTS and variant_of(config) == PAPER:
         # As in stages from before there were others.
         del found['weighting_settings']['variant']
     return found
@@ -95,7 +95,7 @@ def check(config: ConfigDict, backbone: Any) -> None:
             "at 'parameters'."
         )
     if features and not backbone.SHARED_FEATURE:
-        variant = _variant(config)
+        variant = variant_of(config)
         field, value, other = ('variant', variant, PAPER) if variant != PAPER else ('gramian_of', over, GRAMIANS[0])
         raise UserError(
             f'`weighting_settings.{field}` is {value!r}, but {config.backbone} has no feature map that all tasks '

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from mtkd_jax import methods, models
 from mtkd_jax.datasets import Progress
+from mtkd_jax.experiment import balance
 from mtkd_jax.experiment.plans import method_settings, run_of, tasks_of
 from mtkd_jax.experiment.run import train_stage
 from mtkd_jax.experiment.stages import Experiment, of_seed
@@ -30,6 +31,7 @@ from mtkd_jax.training.stage import Stage
 from mtkd_jax.training.stop import StopRequest
 from mtkd_jax.types import UserError
 from mtkd_jax.weighting import registry
+from mtkd_jax.weighting.variants import PAPER
 
 FRACTION = 0.1  # of the training set that is held out (papers.md A3)
 SEED = 10_000  # of the trials, so that no seed whose results are reported chose its own settings
@@ -49,6 +51,9 @@ def space(config: ConfigDict) -> dict[str, Sequence[float]]:
         return method
     if config.weighting == 'uniform':
         return {f'task_weights.{task}': registry.TASK_WEIGHTS for task in config.tasks}
+    if balance.variant_of(config) != PAPER:
+        # Which has decided it.
+        return {}
     return {f'weighting_settings.{name}': v for name, v in registry.SPACES.get(config.weighting, {}).items()}
 
 
@@ -62,9 +67,10 @@ def trials(config: ConfigDict, count: int) -> list[Trial]:
         raise UserError(f'`search` is {count}; give at least 2 trials, of which the first is the config as it is.')
     found = space(config)
     if not found:
-        name = config.get('weighting', 'uniform')
+        name = balance.name_of(config)
         raise UserError(f'`search` is given, but {config.method} with {name} has no main setting; leave it out.')
-    flat = flatten_dict(config.to_dict(), sep='.')
+    settings = {'weighting_settings': balance.settings(config)} if 'weighting' in config else {}
+    flat = flatten_dict({**config.to_dict(), **settings}, sep='.')
     own = {name: float(flat[name]) for name in found}
     every = [dict(zip(found, values, strict=True)) for values in itertools.product(*found.values())]
     _, *others = _different([own, *every])

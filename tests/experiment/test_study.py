@@ -139,7 +139,9 @@ def test_spaces_name_fields_that_there_are():
             search.with_fields(config, trial)
     assert space(load('rooms', 'method=kd_mtl,tasks=depth'))['method_settings.weights.depth'] == (1, 2, 3, 4, 5, 6)
     assert space(load('glyphs', 'method=kd_mtl'))['method_settings.weights.digits'] == (1, 5, 10, 20)
-    for recipe in ('method=stl', 'method=mgda', 'method=pcgrad'):
+    # What a variant leaves open has its value, and what it decides is not searched.
+    assert trials(load('rooms', 'method=gradnorm'), 2)[0] == {'weighting_settings.alpha': 1.5}
+    for recipe in ('method=stl', 'method=mgda', 'method=pcgrad', 'method=gradnorm,variant=kd4mtl'):
         with pytest.raises(UserError, match='has no main setting; leave it out'):
             trials(load('rooms', recipe), 4)
 
