@@ -78,10 +78,11 @@ def test_an_adaptor_starts_as_the_convolution_it_is():
         @nn.compact
         def __call__(self, x):
             init = nn.initializers.xavier_normal()
-            return nn.Conv(5, (1, 1), use_bias=False, kernel_init=init, name='depth_last')(x)
+            return nn.Conv(9, (1, 1), use_bias=False, kernel_init=init, name='depth_last')(x)
 
-    x = features(1, 2, 2, 5)
-    own = Adaptors(('depth',), ('last',)).init(KEY, {'last': x}, {'depth': {'last': x}})
+    # Of as many channels out as in, other initialisers are the same.
+    x, taught = features(1, 2, 2, 5), features(1, 2, 2, 9)
+    own = Adaptors(('depth',), ('last',)).init(KEY, {'last': x}, {'depth': {'last': taught}})
     jax.tree.map(np.testing.assert_array_equal, own, Plain().init(KEY, x))
 
 

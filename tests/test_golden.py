@@ -1,5 +1,6 @@
 """Numbers that the published reference implementations gave (papers.md D)."""
 
+import functools
 import json
 
 import jax
@@ -9,12 +10,13 @@ import pytest
 
 from mtkd_jax import distill, methods, models, tasks, weighting
 from mtkd_jax.models import reference
+from mtkd_jax.training import optimizer
 from mtkd_jax.training.evaluate import score_arrays
 from mtkd_jax.training.sharding import make_mesh, replicate
 from mtkd_jax.training.state import TrainState
 from mtkd_jax.training.step import compile_step, train_step
 from mtkd_jax.types import MAIN, Batch, Target
-from tests import golden_weights, small, unchanged
+from tests import golden_weights, unchanged
 
 TASKS = (tasks.segmentation(13), tasks.depth(), tasks.normals())
 NAMES = tuple(task.name for task in TASKS)
@@ -115,14 +117,16 @@ def step(variables, inputs, targets):
         points=('mid', 'last'),
         weights={'segmentation': 1.0, 'depth': 1.0, 'normals': 2.0},
     )
-    optimizer = small.make_optimizer(1e-4, [100.0], 400, 0.1, 5e-4)
+    # The product's own optimisers, with their defaults: the paper's.
+    halved = functools.partial(optimizer.steps, 1e-4, halve_at_epochs=(100.0,))
+    optimisers = optimizer.make_optimizer(optimizer.adam, halved, 400, 80_000, method.optimizers())
     params = jax.tree.map(jnp.asarray, {'network': variables['params'], 'adaptors': adaptors})
-    state = TrainState(jnp.zeros((), jnp.int32), params, variables['batch_stats'], optimizer.init(params), ())
+    state = TrainState(jnp.zeros((), jnp.int32), params, variables['batch_stats'], optimisers.init(params), ())
     batch = Batch(
         jnp.asarray(inputs['image']),
         {t.name: Target(jnp.asarray(targets[t.name]), jnp.asarray(t.validity(targets[t.name]))) for t in TASKS},
     )
-    return method, state, teachers, batch, optimizer
+    return method, state, teachers, batch, optimisers
 
 
 @pytest.fixture(scope='module')
@@ -130,9 +134,9 @@ def stepped(step):
     """(gradient, parameters after, scalars) of one step."""
     method, state, teachers, batch, _ = step
     mesh = make_mesh(1)
-    optimizer = unchanged.recording(step[-1])
-    state = state._replace(opt_state=optimizer.init(state.params))
-    compiled = compile_step(train_step(method, weighting.uniform(), optimizer, 10), mesh)
+    recorded = unchanged.recording(step[-1])
+    state = state._replace(opt_state=recorded.init(state.params))
+    compiled = compile_step(train_step(method, weighting.uniform(), recorded, 10), mesh)
     state, teachers, batch = (jax.tree.map(jnp.copy, tree) for tree in (state, teachers, batch))
     after, scalars = compiled(replicate(state, mesh), replicate(teachers, mesh), replicate(batch, mesh))
     return after.opt_state[0], after.params, scalars

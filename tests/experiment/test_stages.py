@@ -13,7 +13,7 @@ from mtkd_jax.training.state import initial_state
 from mtkd_jax.training.step import train_step
 from mtkd_jax.types import UserError
 from mtkd_jax.weighting.variants import VARIANTS
-from tests import small
+from tests import by_hand, small
 from tests.recipes import load, model, stages
 
 
@@ -101,6 +101,67 @@ def test_a_config_becomes_the_method_it_names(rooms, tmp_path):
     assert changed.method.network.renormalise
     np.testing.assert_allclose(changed.method.distances['segmentation'](p, q).item(), backward, rtol=1e-5)
     np.testing.assert_allclose(changed.method.distances['normals'](vector, 0 * vector).item(), 25)
+
+
+def test_every_setting_of_kd_mtl_arrives_where_it_acts(rooms, tmp_path):
+    changed = last(
+        rooms,
+        tmp_path,
+        'method=kd_mtl,points=last',
+        method_settings__weights__depth=3.0,
+        method_settings__weights__normals=0.5,
+        method_settings__teacher_batch_stats=True,
+        method_settings__adaptor_learning_rate=0.5,
+        method_settings__adaptor_l2=2.0,
+        cache_teachers='off',
+        learning_rate=0.01,
+    )
+    weights = {'segmentation': 1.0, 'depth': 3.0, 'normals': 0.5}
+    assert changed.method.weights == weights
+    assert changed.method.mixture(jnp.asarray(0.5)) == (1.0, weights)
+    assert changed.method.teacher_batch_stats
+    assert changed.method.points == changed.method.adaptors.points == ('last',)
+    # The run's optimiser has the method's own for the adaptors.
+    kernel, gradients = np.array([3.0]), np.array([[-4.0], [1.0], [0.1]])
+    params = {'network': jnp.zeros(1), 'adaptors': jnp.asarray(kernel)}
+    given = [dict.fromkeys(params, jnp.asarray(gradient)) for gradient in gradients]
+    found = by_hand.updates(changed.optimizer(10, 100), given, params)
+    adaptors = np.stack([update['adaptors'] for update in found])
+    np.testing.assert_allclose(adaptors, by_hand.adam(gradients + 2.0 * kernel, 0.5), rtol=1e-4)
+    network = np.stack([update['network'] for update in found])
+    np.testing.assert_allclose(network, by_hand.adam(gradients, 0.01), rtol=1e-4)
+
+
+def test_every_setting_of_bam_arrives_where_it_acts(rooms, tmp_path):
+    fading = last(rooms, tmp_path, 'method=bam', method_settings__weight=0.5).method
+    labels, distillation = fading.mixture(jnp.asarray(0.25))
+    assert labels == 0.25
+    assert distillation == dict.fromkeys(small.NAMES, 0.375)
+    constant = last(rooms, tmp_path, 'method=bam', method_settings__annealing=False, method_settings__weight=0.5).method
+    labels, distillation = constant.mixture(jnp.asarray(0.25))
+    assert labels == 1
+    assert distillation == dict.fromkeys(small.NAMES, 0.5)
+
+
+def test_optimiser_and_schedule_arrive_where_they_act(rooms, tmp_path):
+    """Adam's steps on equal gradients are the rate itself."""
+    schedule = {'halve_at_epochs': (1.0,), 'decay_every_epochs': 1.5, 'decay_factor': 0.8, 'warmup_epochs': 0.0}
+    stage = last(
+        rooms,
+        tmp_path,
+        'method=uniform',
+        learning_rate=0.1,
+        clip_norm=1.0,
+        optimizer_settings__b2=0.5,
+        **{f'schedule_settings__{name}': value for name, value in schedule.items()},
+    )
+    params, chosen = {'network': jnp.zeros(1)}, stage.optimizer(2, 100)
+    found = [u['network'].item() for u in by_hand.updates(chosen, 7 * [{'network': jnp.ones(1)}], params)]
+    np.testing.assert_allclose(found, -0.1 * np.array([1, 1, 0.5, 0.4, 0.4, 0.4, 0.32]), rtol=1e-4)
+    gradients = np.array([[0.5], [5.0], [-0.1]])
+    clipped, rates = np.clip(gradients, -1, 1), np.array([[0.1], [0.1], [0.05]])
+    found = [u['network'] for u in by_hand.updates(chosen, [{'network': jnp.asarray(g)} for g in gradients], params)]
+    np.testing.assert_allclose(found, rates * by_hand.adam(clipped, 1.0, b2=0.5), rtol=1e-4)
 
 
 @pytest.mark.parametrize(

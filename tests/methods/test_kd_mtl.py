@@ -1,5 +1,6 @@
 """KD-MTL: the distance, the teachers' modes, who gets a gradient."""
 
+import dataclasses
 import functools
 
 import jax
@@ -11,7 +12,8 @@ from mtkd_jax import distill, models
 from mtkd_jax.distill import feature_distance
 from mtkd_jax.methods import Supervised
 from mtkd_jax.methods.kd_mtl import KDMTL
-from tests import small
+from tests import by_hand, small
+from tests.methods.test_supervised import unequal
 
 BATCH = jax.tree.map(jnp.asarray, next(small.split(8).ordered()))
 
@@ -74,6 +76,34 @@ def test_teachers_run_with_running_statistics_unless_asked_otherwise():
         0
     ].distillation
     np.testing.assert_allclose(again['depth'], batch['depth'], rtol=1e-6)
+
+
+def test_every_task_is_distilled_on_the_images_that_carry_its_own_label():
+    method, batch = small.kd_mtl(points=('mid', 'last')), unequal(BATCH)
+    start = variables(method)
+    losses, _ = jax.jit(functools.partial(small.losses, method))(start, small.frozen(), batch)
+    outputs, _ = models.train_outputs(method.network, method.network_variables(start), batch.image)
+    for i, name in enumerate(small.NAMES):
+        taught, expected = method.teach(small.frozen(), batch.image)[name], 0.0
+        for point in method.points:
+            own = outputs.features[point] @ start['params']['adaptors'][f'{name}_{point}']['kernel'][0, 0]
+            unit = [np.asarray(x / jnp.sqrt(jnp.sum(x**2, -1, keepdims=True) + 1e-6)) for x in (own, taught[point])]
+            expected += np.delete(np.sum((unit[0] - unit[1]) ** 2, axis=-1), i, axis=0).mean()
+        np.testing.assert_allclose(losses.distillation[name], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize('settings', [(0.1, 5e-4), (0.5, 2.0)])
+def test_adaptors_follow_adam_with_l2_in_the_gradient(settings):
+    rate, l2 = settings
+    method = dataclasses.replace(small.kd_mtl(), adaptor_optimizer=settings)
+    kernel, gradients = np.array([3.0, -1.0]), np.array([[-4.0, 1e-3], [1.0, 2e-3], [1e-3, -1e-3]])
+    found = by_hand.updates(method.optimizers()['adaptors'], jnp.asarray(gradients), jnp.asarray(kernel))
+    # Adam's first step says little: only the sign of the gradient. The later ones weigh their sizes.
+    np.testing.assert_allclose(found, by_hand.adam(gradients + l2 * kernel, rate), rtol=1e-4)
+
+
+def test_the_papers_adaptor_optimizer_is_the_default():
+    assert small.kd_mtl().adaptor_optimizer == (0.1, 5e-4)
 
 
 def test_teachers_get_no_gradient_and_adaptors_only_theirs():

@@ -179,6 +179,26 @@ def test_objectives_as_numbers(supervised, expected):
     assert scalars['loss/total'] == pytest.approx(expected, rel=1e-5)
 
 
+def test_traditional_kd_as_numbers():
+    """KL(student ‖ teacher), in this order: 1/4 log 1/2 + 3/4 log 3/2, and |4 - 2|."""
+    image, mask = jnp.zeros((2, 2, 2, 3)), jnp.ones((2, 2, 2, 1), bool)
+    chosen = methods.traditional_kd.TraditionalKD(
+        network=Constants(),
+        tasks=CONSTANT_TASKS,
+        supervised=(STUDENT,),
+        distances={'segmentation': distances.kl, 'depth': distances.l2},
+        weights={'segmentation': 3.0, 'depth': 3.0},
+        teacher=Constants(),
+    )
+    variables = chosen.init(jax.random.key(0), image)
+    outputs, _ = models.train_outputs(Constants(), chosen.network_variables(variables), image)
+    targets = {'segmentation': Target(jnp.ones((2, 2, 2, 1), jnp.int32), mask), 'depth': Target(image[..., :1], mask)}
+    losses, _ = chosen.losses(variables, outputs.predictions[TEACHER], Batch(image, targets))
+    assert losses.distillation['segmentation'] == pytest.approx(0.130812, rel=1e-5)
+    assert losses.distillation['depth'] == 2
+    assert losses.task['depth'] == 4
+
+
 def test_eq6_is_the_loss_of_the_mean(variables, batch):
     losses, _ = method(EQ6).losses(variables, {}, batch)
     outputs, _ = models.train_outputs(NETWORK, method().network_variables(variables), batch.image)

@@ -10,7 +10,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 from jax.interpreters import partial_eval
 
-from mtkd_jax import convert, models, tasks
+from mtkd_jax import convert, models, ops, tasks
 from mtkd_jax.experiment.models import build_network
 from mtkd_jax.models import BACKBONES, reference
 from mtkd_jax.models.backbone import per_image
@@ -58,6 +58,29 @@ def test_any_number_of_tasks(name, count):
     sizes = {'mid': (2, 32 // network.STRIDE, 64 // network.STRIDE, 12), 'last': (2, 32, 64, 4)}
     for point, found in features.items():
         assert [(x.shape, x.dtype) for x in found] == [(sizes[point], jnp.bfloat16)] * count
+
+
+@pytest.mark.parametrize('name', ['segnet', 'mtan', 'segnet_sd'])
+def test_every_unpooling_has_the_positions_of_its_pooling(name, monkeypatch):
+    kept, read = [], []
+    pool, unpool = ops.max_pool_argmax, ops.max_unpool
+
+    def pooling(x):
+        found = pool(x)
+        kept.append(found[1])
+        return found
+
+    def unpooling(x, index):
+        read.append(index)
+        return unpool(x, index)
+
+    monkeypatch.setattr(ops, 'max_pool_argmax', pooling)
+    monkeypatch.setattr(ops, 'max_unpool', unpooling)
+    network = tiny(name, TWO[:1])
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    jax.eval_shape(lambda x: network.init(jax.random.key(0), x, train=False), image)
+    assert len(read) == len(kept) > 3
+    assert all(a is b for a, b in zip(reversed(kept), read, strict=True))
 
 
 @pytest.mark.parametrize('name', DENSE)

@@ -1,13 +1,17 @@
 """Self-distilled networks: shapes, parameters counted by hand, and a student that does not pay for the teacher."""
 
+import functools
 from itertools import pairwise
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtkd_jax import models, tasks
+from mtkd_jax import models, ops, tasks
+from mtkd_jax.models.blocks import ConvBlock
+from mtkd_jax.models.self_distilled import Attention, StudentBranch, TeacherDecoder
 from mtkd_jax.training.device import inference_cost
 from mtkd_jax.types import ENSEMBLE, MAIN, STUDENT, TEACHER
 from tests import small
@@ -192,6 +196,84 @@ def test_attention_only_scales_down():
     assert (jnp.sign(x) == jnp.sign(y)).all()
     assert (jnp.abs(y) <= jnp.abs(x)).all()
     assert len(variables['params']) == 4
+
+
+def conv_by_hand(params, x, stride=1):
+    """A convolution, transposed where it has a stride."""
+    how = {'padding': 'SAME', 'dimension_numbers': ('NHWC', 'HWIO', 'NHWC'), 'precision': 'highest'}
+    convolve = jax.lax.conv_transpose if stride > 1 else jax.lax.conv_general_dilated
+    return convolve(x, params['kernel'], (stride, stride), **how) + params['bias']
+
+
+def norm_by_hand(variables, name, x):
+    params, statistics = variables['params'][name], variables['batch_stats'][name]
+    return (x - statistics['mean']) / jnp.sqrt(statistics['var'] + 1e-5) * params['scale'] + params['bias']
+
+
+def drawn(module, *inputs, seed=0):
+    """(variables, what the module makes of the inputs in evaluation mode), random."""
+    init = functools.partial(module.init, train=False)
+    variables = small.filled(jax.eval_shape(init, jax.random.key(0), *inputs), seed)
+
+    def alive(path, x):
+        # Of few channels, a ReLU may let nothing through; lower means raise what it sees.
+        return -jnp.abs(x) if path[-1].key == 'mean' else x
+
+    variables = jax.tree_util.tree_map_with_path(alive, variables)
+    return variables, jax.jit(functools.partial(module.apply, train=False))(variables, *inputs)
+
+
+def test_attention_by_hand():
+    """Nothing between the two convolutions but batch normalisation."""
+    x = jax.random.normal(jax.random.key(0), (1, 4, 4, 2))
+    variables, found = drawn(Attention(), x)
+    mask = x
+    for i in range(2):
+        mask = norm_by_hand(variables, f'norm_{i}', conv_by_hand(variables['params'][f'conv_{i}'], mask))
+    np.testing.assert_allclose(found, x * nn.sigmoid(mask), rtol=1e-4, atol=1e-5)
+
+
+def test_the_student_by_hand():
+    x = jax.random.normal(jax.random.key(0), (1, 1, 2, 5))
+    variables, found = drawn(StudentBranch(tasks.depth(), (4, 3, 3, 2)), x)
+    params = variables['params']
+    for i in range(4):
+        x = jnp.maximum(norm_by_hand(variables, f'norm_{i}', conv_by_hand(params[f'up_{i}'], x, stride=2)), 0)
+    assert x.shape == (1, 16, 32, 2)
+    np.testing.assert_allclose(found, conv_by_hand(params['out'], x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_the_teacher_decoder_by_hand(kind):
+    """It unpools to the positions of the encoder's maxima, or joins the encoder's features, block by block."""
+    widths, rng = (2, 3, 2, 3, 4), np.random.default_rng(0)
+    x, *skips = (
+        jnp.asarray(rng.standard_normal((1, 16 >> i, 16 >> i, c)), jnp.float32)
+        for i, c in ((4, 4), *enumerate(widths[:4]))
+    )
+    indices = [jnp.asarray(rng.integers(4, size=(1, 8 >> i, 8 >> i, c)), jnp.int8) for i, c in enumerate(widths[:4])]
+    variables, found = drawn(TeacherDecoder(tasks.depth(), widths, kind.UNPOOLING, True), x, indices, skips)
+
+    def layer(module, name, x):
+        return module.apply({group: tree[name] for group, tree in variables.items()}, x, train=False)
+
+    @jax.jit
+    def expected(x):
+        params = variables['params']
+        if kind.UNPOOLING:
+            x = layer(ConvBlock(3, 2), 'bottleneck', x)
+        for i, convs in ((3, 4), (2, 3), (1, 2), (0, 2)):
+            if kind.UNPOOLING:
+                x = ops.max_unpool(x, indices[i])
+            else:
+                x = jnp.concatenate([skips[i], conv_by_hand(params[f'up_{i}'], x, stride=2)], axis=-1)
+            width = widths[max(i - 1, 0)] if kind.UNPOOLING else widths[i]
+            x = layer(Attention(), f'attention_{i}', layer(ConvBlock(width, convs), f'block_{i}', x))
+        head = params['head']
+        return conv_by_hand(head['out'], conv_by_hand(head['conv'], x))
+
+    assert jnp.std(found) > 0.1
+    np.testing.assert_allclose(found, expected(x), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize('kind', KINDS)

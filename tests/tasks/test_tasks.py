@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mtkd_jax import tasks
+from mtkd_jax.training.evaluate import score_arrays
 from tests import small
 
 
@@ -31,6 +32,27 @@ def test_undefined_pixels_change_nothing(task):
     elsewhere = jnp.where(mask, raw, noise)
     assert loss(elsewhere, target) == loss(raw, target)
     np.testing.assert_array_equal(jnp.where(mask, 0.0, jax.grad(loss)(raw, target)), jnp.zeros_like(raw))
+
+
+def test_pixels_count_alike_whichever_image_they_are_in(task):
+    """Loss and metrics are means over pixels: an image with two defined pixels has not the say of one with sixteen."""
+    raw, target = example(task)
+    undefined = -1 if task.name == 'segmentation' else 0
+    target = jnp.where(task.validity(target), target, target[0, 0, 0]).at[1, 2:].set(undefined)
+    target = target.at[1, 0, :2].set(undefined).at[1, 1, 1:].set(undefined)
+    prediction, mask = task.activate(raw), task.validity(target)
+    counts = mask.sum((1, 2, 3))
+    assert counts.tolist() == [16, 3]
+
+    def found(chosen):
+        scores = score_arrays(task, np.asarray(prediction[chosen]), np.asarray(target[chosen]))
+        means = {n: x for n, x in scores.items() if not n.endswith(('legacy', 'miou', 'median'))}
+        return {**means, 'loss': float(task.loss(prediction[chosen], target[chosen], mask[chosen]))}
+
+    together, first, second = found(slice(0, 2)), found(slice(0, 1)), found(slice(1, 2))
+    for name, value in together.items():
+        assert value == pytest.approx((16 * first[name] + 3 * second[name]) / 19, rel=1e-5, abs=1e-6), name
+    assert abs(together['loss'] - (first['loss'] + second['loss']) / 2) > 1e-2
 
 
 def test_nothing_defined_is_zero_with_zero_gradient(task):

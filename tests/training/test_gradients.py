@@ -273,18 +273,19 @@ def test_a_task_without_labels_never_spoils_the_others(method, name):
 
 @pytest.mark.parametrize('needs', ['losses', 'gramian', 'gradients'])
 def test_masks_say_which_tasks_have_a_label(needs):
-    """Not losses: the segmentation's is below 0 here, that of depth is 0 for want of a label."""
+    """Not losses: the segmentation's is below 0 here, that of normals 0, and that of depth 0 for want of a label."""
     depth = BATCH.targets['depth']
     batch = BATCH._replace(targets={**BATCH.targets, 'depth': depth._replace(mask=np.zeros_like(depth.mask))})
     odd = dataclasses.replace(tiny.TASKS[0], loss=lambda *given: -tiny.TASKS[0].loss(*given))
-    method = methods.Supervised(tiny.Network(), (odd, *tiny.TASKS[1:]))
+    solved = dataclasses.replace(tiny.TASKS[2], loss=lambda *given: 0 * tiny.TASKS[2].loss(*given))
+    method = methods.Supervised(tiny.Network(), (odd, tiny.TASKS[1], solved))
     keeps = recorder(needs)._replace(
         init=lambda *sizes: jnp.zeros(3, bool),
         update=lambda state, losses, shown, labelled: (GIVEN @ shown if needs == 'gradients' else GIVEN, labelled),
     )
     for gramian_of in ('parameters', 'features') if needs == 'gramian' else ('parameters',):
         _, after, scalars = one_step(method, keeps, gramian_of, batch=batch)
-        assert scalars['loss/segmentation'] < 0
+        assert scalars['loss/segmentation'] < 0 == scalars['loss/normals']
         np.testing.assert_array_equal(after.weighting_state, [True, False, True])
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from mtkd_jax.training import optimizer
 from mtkd_jax.types import UserError
+from tests import by_hand
 
 PARAMS = {'network': jnp.asarray([3.0, 4.0])}
 
@@ -60,6 +61,15 @@ def test_weight_decay_is_decoupled_in_adamw_and_part_of_the_gradient_in_sgd():
     np.testing.assert_allclose(decoupled[0], [-0.3, -0.4], rtol=1e-5)
     coupled = taken(functools.partial(optimizer.sgd, momentum=0.0, weight_decay=0.1), constant, 1, (1.0, 0.0))
     np.testing.assert_allclose(coupled[0], [-1.3, -0.4], rtol=1e-6)
+
+
+@pytest.mark.parametrize('options', [{}, {'b1': 0.5, 'b2': 0.6, 'eps': 0.1}])
+def test_adam_by_hand(options):
+    """Gradients of several sizes: of equal ones, Adam's steps are the rate, whatever its settings."""
+    gradients = np.array([[1.0, -2.0], [0.5, 4.0], [-3.0, 0.1]])
+    made = optimizer.adam(lambda count: 0.1, **options)
+    found = by_hand.updates(made, jnp.asarray(gradients), jnp.zeros(2))
+    np.testing.assert_allclose(found, by_hand.adam(gradients, 0.1, **options), rtol=1e-4)
 
 
 def test_momentum_adds_up():
