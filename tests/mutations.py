@@ -1,0 +1,353 @@
+"""The mutants of `tests.mutants`: wrong science, each with the tests that should notice it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+BACKBONES, STAGES = 'tests/models/test_backbones.py', 'tests/experiment/test_stages.py'
+DECODER = 'tests/models/test_self_distilled.py::test_the_teacher_decoder_by_hand'
+POSITIONS = f'{BACKBONES}::test_every_unpooling_has_the_positions_of_its_pooling'
+OWN_MASKS = 'tests/methods/test_supervised.py'
+BAM, SELECTION = 'tests/methods/test_bam.py', 'tests/training/test_selection_rules.py'
+KD_MTL = f'{STAGES}::test_every_setting_of_kd_mtl_arrives_where_it_acts'
+OWN_IMAGES = 'tests/methods/test_kd_mtl.py::test_every_task_is_distilled_on_the_images_that_carry_its_own_label'
+STATISTICS = 'tests/methods/test_kd_mtl.py::test_teachers_run_with_running_statistics_unless_asked_otherwise'
+ADAPTORS = 'tests/methods/test_kd_mtl.py::test_adaptors_follow_adam_with_l2_in_the_gradient'
+SCHEDULE = f'{STAGES}::test_optimiser_and_schedule_arrive_where_they_act'
+ADAM = 'tests/training/test_optimizer.py::test_adam_by_hand'
+PIXELS = 'tests/tasks/test_tasks.py::test_pixels_count_alike_whichever_image_they_are_in'
+GRADNORM = 'tests/weighting/test_gradnorm.py'
+
+
+class Mutant(NamedTuple):
+    """`file`: where `old` occurs once, which `new` replaces; `tests`: files or node ids, one of which should fail."""
+
+    file: str
+    old: str
+    new: str
+    tests: Sequence[str]
+
+
+def mutant(file: str, old: str, new: str, *tests: str) -> Mutant:
+    """A mutant of a file of the package."""
+    return Mutant(f'mtkd_jax/{file}', old, new, tests)
+
+
+NETWORKS = {
+    'unpooling_without_positions': mutant(
+        'models/segnet.py', 'x, indices[i], train=train', 'x, 0 * indices[i], train=train', POSITIONS
+    ),
+    'unpooling_without_positions_sd': mutant(
+        'models/self_distilled.py', 'ops.max_unpool(x, indices[i])', 'ops.max_unpool(x, 0 * indices[i])', DECODER
+    ),
+    'skips_of_zeros': mutant('models/self_distilled.py', '[skips[i], x]', '[0 * skips[i], x]', DECODER),
+    'relu_in_the_attention': mutant(
+        'models/self_distilled.py',
+        "name=f'conv_{i}')(mask)",
+        "name=f'conv_{i}')(nn.relu(mask) if i else mask)",
+        'tests/models/test_self_distilled.py::test_attention_by_hand',
+    ),
+    'student_without_relu': mutant(
+        'models/self_distilled.py',
+        'nn.relu(norm(up(x)))',
+        'norm(up(x))',
+        'tests/models/test_self_distilled.py::test_the_student_by_hand',
+    ),
+    'pooling_keeps_the_last_maximum': mutant('ops.py', 'corner > pooled', 'corner >= pooled', 'tests/test_ops.py'),
+    'batch_norm_epsilon': mutant('models/blocks.py', 'epsilon=1e-5', 'epsilon=1e-3', 'tests/models/test_blocks.py'),
+    'batch_norm_momentum': mutant('models/blocks.py', 'momentum=0.9', 'momentum=0.99', 'tests/models/test_blocks.py'),
+    'batch_norm_of_the_batch_in_evaluation': mutant(
+        'models/apply.py',
+        'network.apply(dict(variables), image, train=False)\n',
+        "network.apply(dict(variables), image, train=True, mutable=['batch_stats'])[0]\n",
+        BAM,
+    ),
+}
+
+LOSSES = {
+    'loss_is_a_mean_of_images': mutant(
+        'ops.py',
+        '    total = jnp.sum(jnp.where(mask, values, 0.0), dtype=jnp.float32)\n'
+        '    return total / jnp.maximum(jnp.sum(mask, dtype=jnp.float32), 1.0)',
+        '    total = jnp.sum(jnp.where(mask, values, 0.0), axis=(1, 2, 3), dtype=jnp.float32)\n'
+        '    return jnp.mean(total / jnp.maximum(jnp.sum(mask, axis=(1, 2, 3), dtype=jnp.float32), 1.0))',
+        PIXELS,
+    ),
+    'undefined_pixels_count_in_the_mean': mutant(
+        'ops.py', 'jnp.maximum(jnp.sum(mask, dtype=jnp.float32), 1.0)', 'values.size', 'tests/test_ops.py'
+    ),
+    'one_mask_for_all_tasks': mutant(
+        'methods/supervised.py',
+        '*batch.targets[t.name])',
+        'batch.targets[t.name].value, batch.targets[self.tasks[0].name].mask)',
+        OWN_MASKS,
+    ),
+    'squared_depth_error': mutant(
+        'tasks/depth.py', 'jnp.abs(prediction - target)', 'jnp.square(prediction - target)', OWN_MASKS
+    ),
+    'void_is_class_0': mutant(
+        'tasks/segmentation.py', 'validity=lambda target: target >= 0', 'validity=lambda target: target >= -1', PIXELS
+    ),
+    'normals_whose_sum_is_0_are_undefined': mutant(
+        'tasks/normals.py',
+        'return (target[..., :1] != 0) | (target[..., 1:2] != 0) | (target[..., 2:] != 0)',
+        'return target.sum(-1, keepdims=True) != 0',
+        'tests/tasks/test_tasks.py::test_a_normal_whose_channels_sum_to_zero_is_a_normal',
+    ),
+    'disparity_is_divided_by_the_scale': mutant(
+        'tasks/depth.py',
+        'Target(value * view.scale',
+        'Target(value / view.scale',
+        'tests/test_views.py::test_what_is_enlarged_comes_nearer',
+    ),
+}
+
+METRICS = {
+    'depth_metrics_are_means_of_images': mutant(
+        'metrics.py',
+        "            'absolute': absolute,\n",
+        "            'absolute': absolute * jnp.mean(mask) / jnp.mean(mask, (1, 2, 3)),\n",
+        PIXELS,
+    ),
+    'mean_angle_is_a_mean_of_images': mutant(
+        'metrics.py',
+        "'angle': per_example_sum(angle, mask)",
+        "'angle': per_example_sum(angle, mask) * jnp.mean(mask) / jnp.mean(mask, (1, 2, 3))",
+        PIXELS,
+    ),
+    'miou_counts_absent_classes': mutant(
+        'metrics.py',
+        'present = union > 0',
+        'union, present = np.maximum(union, 1), union >= 0',
+        'tests/test_metrics.py::test_segmentation_by_hand',
+    ),
+    'angles_up_to_the_double_threshold': mutant(
+        'metrics.py', '(angle < t)', '(angle < 2 * t)', 'tests/test_metrics.py::test_normals_against_numpy'
+    ),
+    'relative_to_the_prediction': mutant(
+        'metrics.py',
+        'error / jnp.where(mask, target, 1.0)',
+        'error / jnp.where(mask, prediction, 1.0)',
+        'tests/test_metrics.py::test_depth_by_hand',
+    ),
+}
+
+DISTILLATION = {
+    'kd_mtl_ignores_weights': mutant(
+        'methods/kd_mtl.py', 'weights=dict(settings.weights)', 'weights=dict.fromkeys(run.names, 1.0)', KD_MTL
+    ),
+    'sd_mtcnn_ignores_its_weight': mutant(
+        'methods/sd_mtcnn.py',
+        'dict.fromkeys(run.names, settings.weight)',
+        'dict.fromkeys(run.names, 1.0)',
+        f'{STAGES}::test_a_config_becomes_the_method_it_names',
+    ),
+    'teacher_batch_stats_ignored_in_settings': mutant(
+        'methods/kd_mtl.py',
+        'teacher_batch_stats=settings.teacher_batch_stats',
+        'teacher_batch_stats=False',
+        KD_MTL,
+    ),
+    'teacher_batch_stats_ignored': mutant(
+        'methods/kd_mtl.py', '        if self.teacher_batch_stats:', '        if False:', STATISTICS
+    ),
+    'adaptor_learning_rate_ignored': mutant('methods/kd_mtl.py', '(settings.adaptor_learning_rate,', '(0.1,', KD_MTL),
+    'adaptor_l2_ignored': mutant('methods/kd_mtl.py', 'settings.adaptor_l2),', '5e-4),', KD_MTL),
+    'adaptor_rate_doubled': mutant('methods/kd_mtl.py', 'optax.adam(rate))', 'optax.adam(2 * rate))', ADAPTORS),
+    'adaptor_l2_ten_times': mutant('methods/kd_mtl.py', 'decayed_weights(l2)', 'decayed_weights(10 * l2)', ADAPTORS),
+    'adaptors_start_elsewhere': mutant(
+        'distill.py',
+        'init = nn.initializers.xavier_normal()',
+        'init = nn.initializers.lecun_normal()',
+        'tests/test_distill.py::test_an_adaptor_starts_as_the_convolution_it_is',
+    ),
+    'features_of_unlabelled_images': mutant(
+        'methods/kd_mtl.py',
+        'labelled = batch.targets[name].labelled',
+        'labelled = None',
+        OWN_IMAGES,
+    ),
+    'features_of_other_tasks_images': mutant(
+        'methods/kd_mtl.py',
+        'labelled = batch.targets[name].labelled',
+        'labelled = batch.targets[self.tasks[0].name].labelled',
+        OWN_IMAGES,
+    ),
+    'features_are_not_normalised': mutant(
+        'distill.py',
+        '    own = ops.unit_normalise(own.astype(jnp.float32), NORM_EPSILON)\n',
+        '',
+        'tests/methods/test_kd_mtl.py::test_distance_by_hand',
+    ),
+    'feature_distance_is_a_mean_of_channels': mutant(
+        'distill.py',
+        'jnp.sum(jnp.square(own - taught)',
+        'jnp.mean(jnp.square(own - taught)',
+        'tests/methods/test_kd_mtl.py::test_distance_by_hand',
+    ),
+    'predictions_of_unlabelled_images': mutant(
+        'methods/predictions.py', 'distill.average(apart, batch.targets[task].labelled)', 'distill.average(apart)', BAM
+    ),
+    'traditional_kd_swapped': mutant(
+        'methods/traditional_kd.py',
+        'self.distillation(student, taught, batch)',
+        'self.distillation(taught, student, batch)',
+        'tests/methods/test_predictions.py::test_traditional_kd_as_numbers',
+    ),
+    'bam_swapped': mutant(
+        'methods/bam.py',
+        'self.distillation(outputs.predictions[MAIN], taught, batch)',
+        'self.distillation(taught, outputs.predictions[MAIN], batch)',
+        BAM,
+    ),
+    'bam_ignores_annealing': mutant(
+        'methods/bam.py',
+        'annealing=settings.annealing',
+        'annealing=True',
+        f'{STAGES}::test_every_setting_of_bam_arrives_where_it_acts',
+    ),
+    'bam_ignores_its_weight': mutant(
+        'methods/bam.py',
+        'dict.fromkeys(run.names, settings.weight)',
+        'dict.fromkeys(run.names, 1.0)',
+        f'{STAGES}::test_every_setting_of_bam_arrives_where_it_acts',
+    ),
+    'bam_anneals_backwards': mutant('methods/bam.py', 'Mixture(progress, ', 'Mixture(1 - progress, ', BAM),
+    'bam_teachers_in_training_mode': mutant(
+        'methods/bam.py',
+        'models.predict(self.teachers[task], frozen[task], image)',
+        'models.train_outputs(self.teachers[task], frozen[task], image)[0]',
+        BAM,
+    ),
+    'mean_of_logarithms': mutant(
+        'tasks/distances.py',
+        'jnp.logaddexp(a, b) - jnp.log(2.0)',
+        '(a + b) / 2',
+        'tests/methods/test_predictions.py::test_blends',
+    ),
+}
+
+TRAINING = {
+    'halving_ignored': mutant('training/optimizer.py', '.get(round(at * epoch), 1.0) / 2', '.get(0, 1.0)', SCHEDULE),
+    'settings_of_the_schedule_ignored': mutant(
+        'experiment/stages.py', '(schedule, **config.schedule_settings.to_dict())', '(schedule)', SCHEDULE
+    ),
+    'decay_factor_ignored': mutant(
+        'training/optimizer.py', 'decay_factor if decay_every_epochs', '1.0 if decay_every_epochs', SCHEDULE
+    ),
+    'decay_interval_ignored': mutant(
+        'training/optimizer.py', 'round(decay_every_epochs * epoch)', 'round(epoch)', SCHEDULE
+    ),
+    'adam_beta2': mutant(
+        'training/optimizer.py', 'optax.adam(rate, b1, b2, eps)', 'optax.adam(rate, b1, 0.9, eps)', ADAM
+    ),
+    'adam_beta2_default': mutant(
+        'training/optimizer.py',
+        'def adam(rate: Rate, *, b1: float = 0.9, b2: float = 0.999',
+        'def adam(rate: Rate, *, b1: float = 0.9, b2: float = 0.9',
+        ADAM,
+    ),
+    'settings_of_the_optimiser_ignored': mutant(
+        'experiment/stages.py', ', **config.optimizer_settings.to_dict())', ')', SCHEDULE
+    ),
+    'cosine_ends_at_zero': mutant(
+        'training/optimizer.py',
+        'max(end, 1), final_share), warmup',
+        'max(end, 1), 0.0), warmup',
+        'tests/training/test_optimizer.py::test_cosine_falls_from_the_rate_to_its_share',
+    ),
+    'median_is_a_mean': mutant(
+        'training/selection.py', "median if rule.name == 'last20_median' else fmean", 'fmean', SELECTION
+    ),
+    'first_epochs_are_selected': mutant(
+        'training/selection.py', 'records[-rule.epochs :]', 'records[: rule.epochs]', SELECTION
+    ),
+    'best_is_worst': mutant(
+        'training/loop.py',
+        'if score < best:',
+        'if score > best or best == np.inf:',
+        'tests/training/test_loop.py::test_the_best_validation_epoch_is_kept',
+    ),
+    'epochs_in_one_order': mutant(
+        'data/pipeline.py',
+        'np.random.SeedSequence([self.seed, epoch])',
+        'np.random.SeedSequence([self.seed])',
+        'tests/data/test_pipeline.py::test_order_follows_seed_and_epoch',
+    ),
+    'seeds_in_one_order': mutant(
+        'data/pipeline.py',
+        'np.random.SeedSequence([self.seed, epoch])',
+        'np.random.SeedSequence([epoch])',
+        'tests/data/test_pipeline.py::test_order_follows_seed_and_epoch',
+    ),
+    'pools_pass_after_pass_alike': mutant(
+        'data/sources.py', 'np.random.default_rng([*key, p])', 'np.random.default_rng(key)', 'tests/data/test_pools.py'
+    ),
+    'held_out_examples_are_trained_on': mutant(
+        'data/sources.py',
+        'np.sort(order[count:])',
+        'np.sort(order)',
+        'tests/data/test_pipeline.py::test_hold_out_is_a_partition',
+    ),
+}
+
+WEIGHTING = {
+    'gradnorm_beta2': mutant(
+        'weighting/gradnorm.py', 'optax.adam(learning_rate)', 'optax.adam(learning_rate, b2=0.9)', GRADNORM
+    ),
+    'gradnorm_of_signs': mutant(
+        'weighting/gradnorm.py', 'norm * jnp.sign(weighted - target)', 'jnp.sign(weighted - target)', GRADNORM
+    ),
+    'gradnorm_without_first_losses': mutant(
+        'weighting/gradnorm.py', 'labelled & (state.initial == 0), losses', 'labelled, losses', GRADNORM
+    ),
+    'gradnorm_weights_do_not_sum_to_t': mutant(
+        'weighting/gradnorm.py', 'moved = moved * left', 'moved = moved * 1.0', GRADNORM
+    ),
+    'uncertainty_without_a_half': mutant(
+        'weighting/uncertainty.py',
+        'return precision / 2,',
+        'return precision,',
+        'tests/weighting/test_losses.py::test_uncertainty',
+    ),
+    'dwa_upside_down': mutant(
+        'weighting/dwa.py',
+        'last / jnp.where(seen, before, 1.0)',
+        'before / jnp.where(seen, last, 1.0)',
+        'tests/weighting/test_losses.py::test_dwa',
+    ),
+    'mgda_towards_the_most_agreeing': mutant(
+        'weighting/mgda.py',
+        'jnp.argmin(agreements(weights))',
+        'jnp.argmax(jnp.where(moves, gramian @ weights, -jnp.inf))',
+        'tests/weighting/test_gradients.py::test_mgda_of_two_tasks',
+    ),
+    'labels_come_from_losses': mutant(
+        'training/step.py',
+        'jnp.any(batch.targets[task.name].mask)',
+        'losses.task[task.name] != 0',
+        'tests/training/test_gradients.py::test_masks_say_which_tasks_have_a_label',
+    ),
+}
+
+REPORTS = {
+    'delta_m_without_directions': mutant(
+        'reporting/delta.py', 'metric.direction * _change(', '_change(', 'tests/reporting/test_delta.py'
+    ),
+    'delta_m_relative_to_the_result': mutant(
+        'reporting/delta.py', '/ abs(base[metric])', '/ abs(results[metric])', 'tests/reporting/test_delta.py'
+    ),
+    'delta_m_flat_per_task': mutant(
+        'reporting/delta.py',
+        'flat = fmean(value for values in changes.values() for value in values)',
+        'flat = fmean(per_task.values())',
+        'tests/reporting/test_delta.py',
+    ),
+    'deviation_of_a_population': mutant(
+        'reporting/seeds.py',
+        'from statistics import fmean, stdev',
+        'from statistics import fmean, pstdev as stdev',
+        'tests/reporting/test_seeds.py',
+    ),
+}
+
+MUTANTS: dict[str, Mutant] = NETWORKS | LOSSES | METRICS | DISTILLATION | TRAINING | WEIGHTING | REPORTS
