@@ -101,7 +101,8 @@ def measure_all(entries: Sequence[Entry], budget: Budget, results: Results, torc
         limit, before = budget.limit(entry), budget.left
         state, why = run(entry, limit, functools.partial(add, results, entry))
         seconds = before - budget.left
-        budget.took(entry, seconds)
+        if state != 'failed':
+            budget.took(entry, seconds)
         if state == 'late':
             # At its own limit, something is wrong with it; at the end of the budget, nothing is.
             state = 'unfinished' if limit >= before else 'failed'

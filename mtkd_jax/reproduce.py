@@ -13,6 +13,7 @@ numbers are `WORKDIR/table.json`.
 """
 
 import ast
+import os
 import signal
 import sys
 from pathlib import Path
@@ -81,6 +82,9 @@ def main() -> None:
         except StoppedError as stopped:
             print(stopped, file=sys.stderr)
             sys.exit(stop.status)
+        except KeyboardInterrupt:
+            # The second one.
+            os._exit(128 + signal.SIGINT)
     for error in failed:
         print(f'error: {error}', file=sys.stderr)
     print(f'Table: {table}')

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from mtkd_jax.data.augment import augmentation
 from mtkd_jax.experiment.study import Job
 from mtkd_jax.methods import Method
 from mtkd_jax.reporting.progress import duration
@@ -78,6 +79,7 @@ def step_seconds(job: Job) -> float:
         optimizer,
         total,
         stage.gramian_of,
+        augmentation(stage.augment, stage.method.tasks, train.seed),
         factors=stage.factors,
         ema_decay=stage.ema_decay,
         accumulate_steps=stage.accumulate_steps,

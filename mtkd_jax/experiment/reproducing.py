@@ -7,14 +7,15 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mtkd_jax.experiment.reproduction import Entry, Part, config_of
-from mtkd_jax.experiment.run import train_stage
-from mtkd_jax.experiment.search import FOLDER, RULE, Search, Trial, space, with_fields
+from mtkd_jax.experiment.run import check_place, train_stage
+from mtkd_jax.experiment.search import FOLDER, Search, Trial, in_words, rule, space, with_fields
 from mtkd_jax.experiment.study import Job, Study
 from mtkd_jax.files import write_json
 from mtkd_jax.reporting import reproduced
 from mtkd_jax.reporting.progress import SplitProgress
 from mtkd_jax.reporting.report import write_document
 from mtkd_jax.reporting.reproduced import Line
+from mtkd_jax.training.lock import locked
 from mtkd_jax.training.programs import Programs
 from mtkd_jax.training.stop import NonFiniteLossError, StopRequest
 
@@ -38,7 +39,8 @@ class Reproduction:
     def __init__(
         self, parts: Sequence[Part], workdir: Path, seeds: Sequence[int], fields: Mapping[str, Any], search: int
     ) -> None:
-        self._parts, self._workdir = parts, workdir
+        check_place(workdir)
+        self._parts, self._workdir, self._fields, self._seeds = parts, workdir, dict(fields), list(seeds)
         self._configs = {
             _name(part, entry, i): config_of(part.dataset, recipe, fields, seeds)
             for part in parts
@@ -71,7 +73,9 @@ class Reproduction:
             train_stage(one, stage, stop, programs, f'{one.workdir.parent.name}, seed {one.config.seed}, ')
 
         failed = self.study.train(train, stop)
-        return self._write(chosen), failed
+        # Several processes may come to the end together.
+        with locked(self._workdir, stop):
+            return self._write(chosen), failed
 
     def _with(self, chosen: Mapping[str, Trial]) -> dict[str, ConfigDict]:
         return {name: with_fields(config, chosen.get(name, {})) for name, config in self._configs.items()}
@@ -87,24 +91,35 @@ class Reproduction:
             found += reproduced.read_lines(entry.label, entry.place, entry.baseline, workdirs)
         return found
 
+    def _choices(self, chosen: Mapping[str, Trial]) -> str:
+        counts = self.search.counts if self.search else {}
+        return '\n'.join(f'- {name}, of {counts[name]} trials: {in_words(trial)}' for name, trial in chosen.items())
+
+    def _what_ran(self) -> str:
+        given = ', '.join(f'`{name}` {value}' for name, value in self._fields.items())
+        return f'Seeds {", ".join(map(str, self._seeds))}; fields that were given: {given or "none"}.'
+
     def _write(self, chosen: Mapping[str, Trial]) -> Path:
         sections: dict[str, str] = {}
         numbers: dict[str, Any] = {}
         for part in self._parts:
             lines = self._lines(part)
             one = self.study.runs[_name(part, part.entries[0], 0)][0]
-            tasks = list({task.name: task for made in self.study.runs.values() for task in made[0].tasks}.values())
-            own = part.dataset == part.own
+            runs = [self.study.runs[_name(part, e, i)][0] for e in part.entries for i in range(len(e.recipes))]
+            tasks = list({task.name: task for run in runs for task in run.tasks}.values())
             compared, content = reproduced.comparison(lines, tasks)
             where = f'{part.table} on {part.dataset}'
             sections[f'Compared: {where}'] = compared
             sections[f'Results: {where}'] = reproduced.results(lines, tasks)
-            if own:
-                sections[f'Beside the paper: {where}'] = reproduced.beside_paper(lines, tasks)
+            sections[f'Beside the paper: {where}'] = reproduced.beside_paper(lines, tasks)
             numbers[part.dataset] = {'table': part.table, 'selection': one.config.selection, 'rows': content}
         if chosen:
-            sections['Search'] = f'{RULE}\n\n{_choices(chosen)}'
-        write_json(self._workdir / NUMBERS, {'parts': numbers, 'searched': dict(chosen)})
+            sections['Search'] = f'{rule()}\n\n{self._choices(chosen)}'
+        write_json(
+            self._workdir / NUMBERS,
+            {'seeds': self._seeds, 'fields': self._fields, 'parts': numbers, 'searched': dict(chosen)},
+        )
+        sections['What ran'] = self._what_ran()
         return write_document(self._workdir / TABLE, sections)
 
 
@@ -112,11 +127,3 @@ def _name(part: Part, entry: Entry, i: int) -> str:
     """What a run is called: `nyuv2_segnet_kdmtl`; of several recipes of an entry, with their number."""
     words = '_'.join([part.dataset, *entry.label.replace('+', ' ').split()])
     return words if len(entry.recipes) == 1 else f'{words}_{i}'
-
-
-def _choices(chosen: Mapping[str, Trial]) -> str:
-    lines = [
-        f'- {name}: ' + ', '.join(f'`{field}` {value:g}' for field, value in trial.items())
-        for name, trial in chosen.items()
-    ]
-    return '\n'.join(lines)

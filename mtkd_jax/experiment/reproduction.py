@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from mtkd_jax import configs, datasets
 from mtkd_jax.configs.base import PaperRow
 from mtkd_jax.experiment.search import with_fields
+from mtkd_jax.recipe import CHOICES
 from mtkd_jax.reporting.tables import paper_rows, paper_tables
 from mtkd_jax.types import UserError
 
@@ -118,6 +119,10 @@ def config_of(dataset: str, recipe: str, fields: Mapping[str, Any], seeds: Seque
     Raises:
         UserError: a recipe or a field does not fit.
     """
+    for name in (name for name in fields if name in (*CHOICES, 'seed', 'seeds', 'data.dataset')):
+        raise UserError(f'--field={name}=...: the table, --dataset and --seeds choose that; leave it out.')
+    if fields.get('selection') == 'held_out':
+        raise UserError('--field=selection=held_out: a table is of the test split; --search holds a part out.')
     config = configs.load(f'{dataset}:{recipe}')
     try:
         return with_fields(config, {**fields, 'seeds': tuple(seeds)})

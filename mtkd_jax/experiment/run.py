@@ -45,8 +45,7 @@ def run(config: ConfigDict | str | Path, workdir: str | Path, stop: StopRequest 
         NonFiniteLossError: a loss or gradient is infinite or NaN.
     """
     config, workdir = config if isinstance(config, ConfigDict) else configs.load(config), Path(workdir)
-    check_one_process()
-    _check_place(workdir)
+    check_place(workdir)
     try:
         if stop is not None:
             return _run(config, workdir, stop)
@@ -62,7 +61,7 @@ def run(config: ConfigDict | str | Path, workdir: str | Path, stop: StopRequest 
 
 
 def _run(config: ConfigDict, workdir: Path, stop: StopRequest) -> Path:
-    _check_kind(workdir, bool(config.seeds))
+    check_kind(workdir, bool(config.seeds))
     starting = Spent()
     with SplitProgress() as rendering:
         made = experiments(config, workdir, rendering)
@@ -82,7 +81,7 @@ def _run(config: ConfigDict, workdir: Path, stop: StopRequest) -> Path:
     return report
 
 
-def _check_kind(workdir: Path, several: bool) -> None:
+def check_kind(workdir: Path, several: bool) -> None:
     """One report stands in a workdir: of a run of one seed, or of those in its folders `seedN`."""
     if several and stage_folders(workdir, SETTINGS):
         raise UserError(f'`workdir` is {workdir}, which holds a run of one seed; give `seeds` another.')
@@ -142,8 +141,14 @@ def _report(one: Experiment, stop: StopRequest, programs: Programs, before: floa
         write_report(one.workdir, {task.name: task for task in one.tasks}, note=one.paper_note)
 
 
-def _check_place(workdir: Path) -> None:
-    """Says now, and not after hours of rendering, that nothing can be written there."""
+def check_place(workdir: Path) -> None:
+    """Says now, and not after hours of rendering, that nothing can be written there, or that this is one of several
+    processes.
+
+    Raises:
+        UserError: so it is.
+    """
+    check_one_process()
     there = next(place for place in (workdir, *workdir.absolute().parents) if os.path.exists(place))
     if not there.is_dir() or not os.access(there, os.W_OK):
         what = 'cannot be written to' if there.is_dir() else 'is no folder'

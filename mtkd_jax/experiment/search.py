@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 import random
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -18,7 +19,7 @@ from mtkd_jax import methods, models
 from mtkd_jax.datasets import Progress
 from mtkd_jax.experiment import balance
 from mtkd_jax.experiment.plans import method_settings, run_of, tasks_of
-from mtkd_jax.experiment.run import train_stage
+from mtkd_jax.experiment.run import check_kind, check_place, train_stage
 from mtkd_jax.experiment.stages import Experiment, of_seed
 from mtkd_jax.experiment.study import Study
 from mtkd_jax.files import write_json
@@ -26,6 +27,7 @@ from mtkd_jax.reporting.delta import delta_m
 from mtkd_jax.reporting.progress import SplitProgress
 from mtkd_jax.reporting.rows import Row, load_stages, rows
 from mtkd_jax.training.given import GivenTeacher
+from mtkd_jax.training.lock import locked
 from mtkd_jax.training.programs import Programs
 from mtkd_jax.training.stage import Stage
 from mtkd_jax.training.stop import StopRequest
@@ -73,15 +75,16 @@ def trials(config: ConfigDict, count: int) -> list[Trial]:
     flat = flatten_dict({**config.to_dict(), **settings}, sep='.')
     own = {name: float(flat[name]) for name in found}
     every = [dict(zip(found, values, strict=True)) for values in itertools.product(*found.values())]
-    _, *others = _different([own, *every])
+    same = config.optimizer in ('adam', 'adamw') and not config.clip_norm
+    _, *others = _different([own, *every], same)
     return [own, *random.Random(SEED).sample(others, min(count - 1, len(others)))]
 
 
-def _different(every: Sequence[Trial]) -> list[Trial]:
-    """Each once; of task weights that only scale all of them together, which is the same to Adam, the first."""
+def _different(every: Sequence[Trial], same: bool) -> list[Trial]:
+    """Each once; where task weights that differ by a common factor are the `same`, as to Adam, of these the first."""
     first: dict[tuple[float, ...], Trial] = {}
     for trial in every:
-        scale = fmean(trial.values()) if all(name.startswith('task_weights.') for name in trial) else 1.0
+        scale = fmean(trial.values()) if same and all(name.startswith('task_weights.') for name in trial) else 1.0
         first.setdefault(tuple(round(value / scale, 6) for value in trial.values()), trial)
     return list(first.values())
 
@@ -127,18 +130,28 @@ class Search:
         def train(one: Experiment, stage: Stage | GivenTeacher) -> None:
             train_stage(one, stage, stop, programs, f'search, {one.workdir.parent.name}, {one.workdir.name}, ')
 
-        self.study.train(train, stop)
+        for error in self.study.train(train, stop):
+            print(f'{error} This trial is passed over.', file=sys.stderr, flush=True)
         chosen, record = {}, {}
         for name, tried in self._trials.items():
             scores = self._scores(name)
             if all(score is None for score in scores):
-                raise UserError(f'No trial of {self._folder} came to its end ({name}); lower `learning_rate`.')
+                raise UserError(
+                    f'No trial of {self._folder} ({name}) has a Δm: they, or their single-task networks, did not '
+                    'come to their end; lower `learning_rate`.'
+                )
             best = max(range(len(tried)), key=lambda i: -math.inf if scores[i] is None else scores[i])
             chosen[name] = tried[best]
             table = [{'fields': trial, 'delta_m': score} for trial, score in zip(tried, scores, strict=True)]
             record[name] = {'chosen': best, 'trials': table}
-        write_json(self._folder / FILE, {'rule': RULE, 'searches': record})
+        with locked(self._folder, stop):
+            write_json(self._folder / FILE, {'rule': rule(), 'searches': record})
         return chosen
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Trials of every config."""
+        return {name: len(tried) for name, tried in self._trials.items()}
 
     def _scores(self, name: str) -> list[Any]:
         """Δm of every trial's last stage; None of one that has not come to its end."""
@@ -153,17 +166,26 @@ def found(config: ConfigDict, workdir: Path, count: int, stop: StopRequest) -> T
     Raises:
         UserError, StoppedError: see `Search`.
     """
+    check_place(workdir)
+    check_kind(workdir, bool(config.seeds))
     with SplitProgress() as rendering:
         search = Search(workdir / FOLDER, {config.method: config}, count, rendering)
     chosen = search(stop, Programs())[config.method]
-    print('Chosen: ' + ', '.join(f'{field} {value:g}' for field, value in chosen.items()), flush=True)
+    print(f'Chosen: {in_words(chosen)}.', flush=True)
     return chosen
 
 
-RULE = (
-    f'Highest Δm (per task, mean over branches) on {FRACTION:.0%} of the training set, held out, after the last epoch; '
-    f'seed {SEED}; of equal trials the first.'
-)
+def in_words(trial: Trial) -> str:
+    """A trial's fields and values."""
+    return ', '.join(f'`{field}` {value:g}' for field, value in trial.items()) or 'the config as it is'
+
+
+def rule() -> str:
+    """How a trial is chosen, in words."""
+    return (
+        f'Highest Δm (per task, mean over branches) on {FRACTION:.0%} of the training set, held out, after the last '
+        f'epoch; seed {SEED}; of equal trials the first.'
+    )
 
 
 def with_fields(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
@@ -195,12 +217,17 @@ def held_out(config: ConfigDict, trial: Mapping[str, float] | None = None) -> Co
 
 
 def _score(one: Experiment, reference: Sequence[Row]) -> float | None:
-    """Δm of the experiment's last stage; None where it has not come to its end."""
+    """Δm of the experiment's last stage; None where something has not come to its end, or is undefined."""
     name, known = one.stages[-1].name, {task.name: task for task in one.tasks}
     found = [row for row in rows(load_stages(one.workdir, known)) if row.name == name]
     single = {row.branch: row for row in reference if row.method == 'stl'}
-    changes = [
-        delta_m(row.results, (single.get('') or single[row.branch]).results, [known[task] for task in row.tasks])
-        for row in found
-    ]
+    bases = [single.get('') or single.get(row.branch) for row in found]
+    try:
+        changes = [
+            delta_m(row.results, base.results if base else {}, [known[task] for task in row.tasks])
+            for row, base in zip(found, bases, strict=True)
+        ]
+    except UserError as error:
+        print(f'{one.workdir}: no Δm, so it is not chosen. {error}', file=sys.stderr, flush=True)
+        return None
     return fmean(change.mean_per_task for change in changes) if changes else None

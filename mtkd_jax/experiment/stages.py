@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -53,6 +53,16 @@ class Experiment:
     paper_note: str
 
 
+class Place(NamedTuple):
+    """Devices that stages train on: what lies there, whether prepared data fit, what seeds share, how many others there
+    are that train at the same time (with these)."""
+
+    residence: Residence
+    small: bool
+    shared: Shared | None
+    sharers: int
+
+
 class Opened:
     """Data that experiments of several configs read: opened once, and once on the devices."""
 
@@ -93,6 +103,11 @@ def experiments(
     tasks, planned = tasks_of(config), plans(config)
     check_cache(config, planned)
     check_dtype(config, planned)
+    if selection.rule_named(config.selection).split != 'test' and any(isinstance(plan, GivenPlan) for plan in planned):
+        raise UserError(
+            f'`selection` is {config.selection!r}, but given teachers are evaluated on the test split, and perhaps '
+            'were trained on what is held out; choose another, or leave `method_settings.teachers` empty.'
+        )
     data, residences = (opened or Opened())(config, tasks, meshes, progress)
     check_pools(config, data, mesh)
     steps = config.epochs * data.train.steps_per_epoch
@@ -101,19 +116,20 @@ def experiments(
             f'`accumulate_steps` is {config.accumulate_steps}, but a stage has {steps} steps, so nothing would be '
             'learned; choose at most that.'
         )
-    small = _small(config, [data.train, data.test, data.validation], mesh)
+    small = _small(config, [data.train, data.test, data.validation], mesh, len(meshes))
+    places = [Place(residence, small, Shared() if len(workdirs) > 1 else None, len(meshes)) for residence in residences]
     last = planned[-1]
     note = difference_from_paper(config, last) if isinstance(last, Plan) else ''
-    found, shared, constants = [], [Shared() for _ in meshes], Constants(tasks, data.train, data.test)
+    found, constants = [], Constants(tasks, data.train, data.test)
     for i, (seed, folder) in enumerate(workdirs.items()):
-        own, read, residence = of_seed(config, seed), seeded(data, seed), residences[i % len(meshes)]
+        own, read, here = of_seed(config, seed), seeded(data, seed), places[i % len(meshes)]
         stages = [
-            _trained(own, plan, read, constants, folder, residence, small, shared[i % len(meshes)])
+            _trained(own, plan, read, constants, folder, here)
             if isinstance(plan, Plan)
             else _given(own, plan, read, constants)
             for plan in planned
         ]
-        found.append(Experiment(own, folder, stages, tasks, residence.mesh, read, note))
+        found.append(Experiment(own, folder, stages, tasks, here.residence.mesh, read, note))
     return found
 
 
@@ -129,11 +145,11 @@ def of_seed(config: ConfigDict, seed: int) -> ConfigDict:
     return own
 
 
-def _small(config: ConfigDict, splits: Sequence[Split | None], mesh: Mesh) -> bool:
+def _small(config: ConfigDict, splits: Sequence[Split | None], mesh: Mesh, sharers: int) -> bool:
     """Whether prepared data fit on the devices. (A data set of one's own may read anything, at any time: never.)"""
     sources = {id(split.source): split for split in splits if split is not None}
     needed = sum(resident.size(split, tuple(config.tasks)) for split in sources.values())
-    return config.data.dataset in datasets.NAMES and resident.fits(needed, mesh)
+    return config.data.dataset in datasets.NAMES and resident.fits(needed, mesh, sharers)
 
 
 def _trained(
@@ -142,14 +158,13 @@ def _trained(
     data: StageData,
     constants: Constants,
     workdir: Path,
-    residence: Residence,
-    small: bool,
-    shared: Shared,
+    here: Place,
 ) -> Stage:
+    residence = here.residence
     placement = config.data.placement
     if placement == 'auto':
         before = read_choices(stage_folder(workdir, plan.name))
-        placement = before.get('placement', 'device' if small else 'host')
+        placement = before.get('placement', 'device' if here.small else 'host')
     teachers = dtype_of(config, plan, read_settings(stage_folder(workdir, plan.name)), residence.mesh)
     plan = with_dtype(config, plan, teachers)
     cache = config.cache_teachers
@@ -186,7 +201,9 @@ def _trained(
         },
         settings=stage_settings(config, plan, data.made, teachers),
         model_spec=spec,
-        facts=_facts(config, plan.kind) | {'papers': paper_rows(config, plan)},
+        facts=_facts(config, plan.kind)
+        | {'papers': paper_rows(config, plan)}
+        | ({'remat': True} if config.remat else {}),
         augment=config.data.get('augment', 'none'),
         ema_decay=config.ema_decay,
         accumulate_steps=config.accumulate_steps,
@@ -195,7 +212,8 @@ def _trained(
         cache_teachers=cache,
         cache_dtype=config.cache_dtype,
         # Teachers that are trained here are other ones for every seed.
-        taught=shared if all(isinstance(place, Path) for place in plan.teachers.values()) else None,
+        taught=here.shared if all(isinstance(place, Path) for place in plan.teachers.values()) else None,
+        sharers=here.sharers,
     )
 
 

@@ -4,6 +4,7 @@ processes that work in the folder at the same time."""
 import hashlib
 import json
 import os
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -137,8 +138,14 @@ def _link(link: Path, place: Path) -> None:
     target = os.path.relpath(place, link.parent)
     if link.is_symlink() and os.readlink(link) == target:
         return
-    fresh = link.with_name(f'{link.name}.{os.getpid()}.tmp')
     if link.is_dir() and not link.is_symlink():
         raise UserError(f'{link} is a stage of a run of its own; give the study another folder, or remove that one.')
+    if link.is_symlink() and link.is_dir() and not free(link.resolve()):
+        raise UserError(
+            f'{link} is being trained with other settings by another process; wait for its end, or give the study '
+            'another folder.'
+        )
+    # Not among the stages, where a folder of any name is one.
+    fresh = link.parent.parent / f'{link.name}.{secrets.token_hex(4)}.tmp'
     fresh.symlink_to(target, target_is_directory=True)
     fresh.replace(link)

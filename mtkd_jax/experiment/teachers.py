@@ -50,6 +50,8 @@ def dtype_of(config: ConfigDict, plan: Plan, before: Mapping[str, Any] | None, m
     `before`: the settings with which the stage was begun; None where it is not. What `auto` meant there, it means now.
     """
     own: str = config.compute_dtype
+    if not plan.teachers:
+        return own
     if config.teacher_dtype != AUTO:
         return config.teacher_dtype
     if before is not None:

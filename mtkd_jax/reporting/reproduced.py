@@ -31,6 +31,7 @@ class Line:
         baseline: whether the others are compared with it.
         by_seed: seed → metrics.
         theirs: the paper's numbers; {} where it has none.
+        same: whether all stages have the protocol of the paper's row (`experiment/paper.py`).
         budget: steps and images of each, in words.
     """
 
@@ -41,6 +42,7 @@ class Line:
     baseline: bool
     by_seed: Mapping[int, Results]
     theirs: Results
+    same: bool
     budget: str
 
     @property
@@ -59,7 +61,7 @@ def read_lines(
     """
     single = place['method'] == 'stl'
     found: dict[str, dict[int, dict[str, float]]] = {}
-    budget = ''
+    budget, same = '', True
     for seed, folders in workdirs.items():
         for folder, about in folders:
             stages = load_stages(folder, ())
@@ -68,8 +70,9 @@ def read_lines(
             for row in rows(stages):
                 if row.method == 'stl' if single else row.name == about:
                     found.setdefault(row.branch, {}).setdefault(seed, {}).update(row.results)
+                    same = same and dict(place) in [dict(other) for other in row.papers]
     return [
-        Line(label, branch, place['backbone'], single, baseline, by_seed, _theirs(place, branch), budget)
+        Line(label, branch, place['backbone'], single, baseline, by_seed, _theirs(place, branch), same, budget)
         for branch, by_seed in found.items()
     ]
 
@@ -101,7 +104,10 @@ def _cell(line: Line, name: str, labels: Labels, tasks: Tasks) -> str:
 
 
 def beside_paper(lines: Sequence[Line], tasks: Tasks) -> str:
-    """Ours above the paper's own row, both in the papers' protocol."""
+    """Ours above the paper's own row, both in the papers' protocol; '' where no row was trained with the paper's."""
+    lines = [line for line in lines if line.same and line.theirs]
+    if not lines:
+        return ''
     columns, labels = list(metric_columns(tasks, PROTOCOLS[0]).items()), Labels.of(tasks)
     legacy = list(metric_columns(tasks, PROTOCOLS[1]))
     body = []
@@ -132,6 +138,7 @@ def comparison(lines: Sequence[Line], tasks: Tasks) -> tuple[str, list[dict[str,
             [
                 line.title,
                 _percent(list(fact['deltas'].values())),
+                '–' if line.single else str(len(fact['deltas'])),
                 '–' if theirs is None else f'{theirs:+.2f} %',
                 _interval(apart),
                 '–' if apart is None or apart.p is None else f'{apart.p:.3g}',
@@ -151,7 +158,17 @@ def comparison(lines: Sequence[Line], tasks: Tasks) -> tuple[str, list[dict[str,
                 'budget': line.budget,
             }
         )
-    heads = ['network', 'Δm', "the paper's Δm", 'Δm - baseline [95 %]', 'p', 'p (Holm)', 'seeds', 'budget']
+    heads = [
+        'network',
+        'Δm',
+        'seeds of Δm',
+        "the paper's Δm",
+        'Δm - baseline [95 %]',
+        'p',
+        'p (Holm)',
+        'seeds',
+        'budget',
+    ]
     return f'{markdown(heads, body)}\n\n{NOTE}', content
 
 
@@ -164,15 +181,18 @@ NOTE = (
 
 
 def _deltas(line: Line, lines: Sequence[Line], tasks: Tasks) -> dict[int, float]:
-    """Δm of every seed that has its single-task networks."""
+    """Δm of every seed in which the line and its single-task networks have all tasks that the line has in any."""
     base = next((other for other in lines if other.single and other.backbone == line.backbone), None)
     if base is None or line.single:
         return {}
+    own = [task for task in tasks if any(set(task.metrics.each) <= set(found) for found in line.by_seed.values())]
     found = {}
     for seed in sorted(set(line.by_seed) & set(base.by_seed)):
-        own = [task for task in tasks if set(task.metrics.each) <= set(line.by_seed[seed]) & set(base.by_seed[seed])]
-        if own:
+        try:
             found[seed] = delta_m(line.by_seed[seed], base.by_seed[seed], own).mean_per_task
+        except UserError:
+            # A task is missing, undefined, or 0 in the single-task network; `seeds of Δm` says how many are left.
+            continue
     return found
 
 

@@ -11,6 +11,7 @@ from mtkd_jax.types import UserError
 
 LEVEL = 0.95
 DRAWS = 9_999  # of the bootstrap
+LEAST = 6  # pairs: below, a bootstrap's interval is far too narrow
 EXACT = 16  # pairs: up to here all 2^n signs are counted
 
 
@@ -18,7 +19,7 @@ EXACT = 16  # pairs: up to here all 2^n signs are counted
 class Paired:
     """A mean paired difference: `count` pairs, its interval at `LEVEL`, and the p-value of no difference.
 
-    `low`, `high` and `p` are None of a single pair, which cannot tell.
+    `low` and `high` are None of fewer than `LEAST` pairs, `p` of a single one: these cannot tell.
     """
 
     count: int
@@ -49,10 +50,7 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Paired:
     apart = np.array([ours[seed] - theirs[seed] for seed in seeds])
     if len(apart) == 1:
         return Paired(1, float(apart[0]), None, None, None)
-    method = 'BCa' if len(apart) > 2 and np.ptp(apart) > 0 else 'percentile'
-    interval = stats.bootstrap(
-        (apart,), np.mean, confidence_level=LEVEL, n_resamples=DRAWS, method=method, rng=np.random.default_rng(0)
-    ).confidence_interval
+    low, high = _interval(apart) if len(apart) >= LEAST else (None, None)
     test = stats.permutation_test(
         (apart,),
         np.mean,
@@ -61,7 +59,15 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Paired:
         n_resamples=np.inf if len(apart) <= EXACT else 10 * DRAWS,
         rng=np.random.default_rng(0),
     )
-    return Paired(len(apart), fmean(apart), float(interval.low), float(interval.high), float(test.pvalue))
+    return Paired(len(apart), fmean(apart), low, high, float(test.pvalue))
+
+
+def _interval(apart: np.ndarray) -> tuple[float, float]:
+    method = 'BCa' if np.ptp(apart) > 0 else 'percentile'
+    found = stats.bootstrap(
+        (apart,), np.mean, confidence_level=LEVEL, n_resamples=DRAWS, method=method, rng=np.random.default_rng(0)
+    ).confidence_interval
+    return float(found.low), float(found.high)
 
 
 def holm(values: Sequence[float]) -> list[float]:

@@ -29,12 +29,12 @@ def peak_memory_bytes(mesh: Mesh) -> int:
     return peak if sys.platform == 'darwin' else peak * 1024
 
 
-def free_bytes(mesh: Mesh) -> int:
+def free_bytes(mesh: Mesh, sharers: int = 1) -> int:
     """Memory that is free on a device: on the fullest accelerator, or a CPU device's share of the host's; 0: not known.
 
-    The host's is never exceeded by all devices together, because data pass through it.
+    The host's is never exceeded by all devices of `sharers` such meshes together, because data pass through it.
     """
-    share = host_free_bytes() // mesh.size
+    share = host_free_bytes() // (mesh.size * sharers)
     stats = [device.memory_stats() or {} for device in mesh.local_devices]
     if all('bytes_limit' in found for found in stats):
         return min(share, *(found['bytes_limit'] - found['bytes_in_use'] for found in stats))

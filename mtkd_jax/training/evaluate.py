@@ -15,6 +15,7 @@ from mtkd_jax.data.pipeline import Split
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import sharding
 from mtkd_jax.training.programs import Compile, Program, Programs
+from mtkd_jax.training.stop import StopRequest
 from mtkd_jax.types import MAIN, Batch, Batches, Outputs, Target, Variables
 
 FETCH = 16  # batches whose statistics are fetched from the device at once
@@ -152,10 +153,10 @@ class Constants:
         self._tasks, self._train, self._test, self._lock = tuple(tasks), train, test, threading.Lock()
         self._found: dict[str, dict[str, Any]] = {}
 
-    def of(self, tasks: Sequence[Task], compiled: Compile) -> dict[str, dict[str, Any]]:
-        """Those of `tasks`, by name."""
+    def of(self, tasks: Sequence[Task], compiled: Compile, stop: StopRequest) -> dict[str, dict[str, Any]]:
+        """Those of `tasks`, by name; a StoppedError where a stop is requested meanwhile."""
         with self._lock:
             if not self._found:
-                splits = self._train.ordered(), self._test.ordered()
+                splits = stop.unless(self._train.ordered()), stop.unless(self._test.ordered())
                 self._found = constant_baselines(self._tasks, *splits, compiled)
         return {task.name: self._found[task.name] for task in tasks}

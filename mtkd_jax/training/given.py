@@ -5,6 +5,7 @@ They are not trained here, but evaluated: their metrics form the single-task row
 
 import functools
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,12 @@ from jax.sharding import Mesh
 
 from mtkd_jax import models, records
 from mtkd_jax.tasks import Task
-from mtkd_jax.training import sharding
+from mtkd_jax.training import machine, sharding
 from mtkd_jax.training.evaluate import Constants, Evaluator
 from mtkd_jax.training.folder import load_model
 from mtkd_jax.training.lock import locked
 from mtkd_jax.training.programs import Programs
-from mtkd_jax.training.run import finished_results
+from mtkd_jax.training.run import finished_in
 from mtkd_jax.training.spent import Spent
 from mtkd_jax.training.stage import StageData
 from mtkd_jax.training.stop import StopRequest
@@ -44,19 +45,22 @@ def evaluate_given(
     teacher: GivenTeacher, mesh: Mesh, workdir: Path, stop: StopRequest, programs: Programs
 ) -> dict[str, Any]:
     """Evaluates `teacher` on the test split once, and keeps the results as those of the stage it stands for."""
-    with locked(records.stage_folder(workdir, teacher.name), stop):
-        done = finished_results(workdir, teacher.name, teacher.settings)
-        return _evaluate(teacher, mesh, workdir, programs) if done is None else done
+    # See `run_stage`.
+    folder = records.stage_folder(workdir, teacher.name).resolve()
+    with locked(folder, stop):
+        done = finished_in(folder, teacher.settings)
+        return _evaluate(teacher, mesh, folder, programs, stop) if done is None else done
 
 
-def _evaluate(teacher: GivenTeacher, mesh: Mesh, workdir: Path, programs: Programs) -> dict[str, Any]:
-    spent = Spent()
+def _evaluate(teacher: GivenTeacher, mesh: Mesh, folder: Path, programs: Programs, stop: StopRequest) -> dict[str, Any]:
+    spent, computed_with = Spent(), machine.describe()
     compiled = spent.during('compiling', programs.compiled)
     variables = sharding.replicate(load_model(teacher.folder)[1], mesh)
     evaluator = Evaluator(functools.partial(models.predict, teacher.network), [teacher.task], mesh, compiled)
     with spent.on('evaluating'):
-        found = evaluator(variables, sharding.on_device(teacher.data.test.ordered(), mesh))
-        baselines = teacher.constants.of([teacher.task], compiled)
+        with closing(sharding.on_device(teacher.data.test.ordered(), mesh)) as batches:
+            found = evaluator(variables, stop.unless(batches))
+        baselines = teacher.constants.of([teacher.task], compiled, stop)
     results = {
         'stage': teacher.name,
         'tasks': [teacher.task.name],
@@ -69,9 +73,9 @@ def _evaluate(teacher: GivenTeacher, mesh: Mesh, workdir: Path, programs: Progra
         'baselines': baselines,
         **teacher.facts,
         'settings': dict(teacher.settings),
+        'machine': computed_with,
         'spent': spent.seconds(),
     }
-    folder = records.stage_folder(workdir, teacher.name)
     records.write_settings(folder, teacher.settings)
     records.write_results(folder, results)
     return results

@@ -16,7 +16,7 @@ from mtkd_jax import records
 from mtkd_jax.data.augment import augmentation
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.records import BEST, CHECKPOINTS, split_branch
-from mtkd_jax.training import resident, sharding, taught
+from mtkd_jax.training import machine, resident, sharding, taught
 from mtkd_jax.training.checkpoint import Checkpointer, Position
 from mtkd_jax.training.diagnostics import diagnosis
 from mtkd_jax.training.evaluate import Evaluator
@@ -74,6 +74,7 @@ class Loop:
 
     Attributes:
         spent: where the time of the stage goes; it begins here.
+        machine: what the stage is computed with.
         compiled: compiles for the stage; see `Programs.compiled`.
     """
 
@@ -82,6 +83,7 @@ class Loop:
     ) -> None:
         self.stage, self.mesh, self.folder, self.stop = stage, mesh, folder, stop
         self.spent = Spent()
+        self.machine = machine.describe()
         self.compiled = self.spent.during('compiling', (programs or Programs()).compiled)
         self.train = stage.data.train
         optimizer = stage.optimizer(self.train.steps_per_epoch, self.total_steps)
@@ -102,7 +104,9 @@ class Loop:
         self._diagnose = Program(diagnosis(stage.method, mesh, augment), self.compiled)
         self._evaluator = Evaluator(stage.method.predict, stage.method.tasks, mesh, self.compiled)
         shape = self.train.image_shape
-        self._make_state = state_maker(stage.method, weighting, optimizer, shape, ema=bool(stage.ema_decay))
+        self._make_state = state_maker(
+            stage.method, weighting, optimizer, shape, bool(stage.ema_decay), sharding.replicated(mesh)
+        )
         self._pending: list[tuple[int, Any]] = []  # (step before, scalars [steps])
         self._logged = 0.0, 0.0  # seconds of training, and of waiting in it, that records account for
 
@@ -143,7 +147,7 @@ class Loop:
     def _start(self) -> tuple[TrainState, Position]:
         options = ONCE if self.mesh.devices.flat[0].platform == 'cpu' else None
         make = Program(self._make_state, functools.partial(self.compiled, options=options))
-        state = sharding.replicate(make(jax.random.key(self.stage.seed)), self.mesh)
+        state = make(jax.random.key(self.stage.seed))
         restored = self._checkpoints.restore(state)
         here = self._position(0)
         if restored is None:
@@ -224,7 +228,9 @@ class Loop:
             return found
         needed = taught.size(taught.types(method, frozen, self.train), self.train, stage.cache_dtype)
         possible = method.teaches_one_by_one and stage.augment == 'none'
-        if wanted == 'auto' and not (possible and stage.cadence.epochs > 1 and resident.fits(needed, self.mesh)):
+        if wanted == 'auto' and not (
+            possible and stage.cadence.epochs > 1 and resident.fits(needed, self.mesh, stage.sharers)
+        ):
             return None
         if not possible:
             raise UserError(
@@ -400,4 +406,6 @@ class Loop:
     def evaluate_test(self, variables: Variables) -> dict[str, float]:
         """Metrics of `variables` on the test split."""
         with self.spent.on('evaluating'):
-            return self._evaluator(variables, self._ordered(self.stage.data.test))
+            return self._evaluator(
+                variables, self._unless_stopped(self._ordered(self.stage.data.test), self.total_steps)
+            )

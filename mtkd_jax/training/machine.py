@@ -1,5 +1,6 @@
 """What results depend on besides their settings: the machine and the versions that computed them."""
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -26,8 +27,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
+@functools.cache
 def describe() -> dict[str, Any]:
-    """`processor`, `cores`, `system`, `python`, `versions` by package, and `commit` where the package is a checkout."""
+    """`processor`, `cores`, `system`, `python`, `versions` by package, and `commit` where the package is a checkout.
+
+    As they were when this was first asked for: a checkout may change while a process runs.
+    """
     named = [line.partition(':')[2].strip() for line in cpu_facts() if line.startswith('model name')]
     return {
         'processor': named[0] if named else platform.processor() or platform.machine(),

@@ -66,9 +66,12 @@ def size(split: Split, names: Sequence[str]) -> int:
     return len(split.source) * sum(x.nbytes for x in stored(split.source[0], names).values())
 
 
-def fits(count: int, mesh: Mesh) -> bool:
-    """Whether `count` bytes, divided among the devices, take no more than `SHARE` of what is free there."""
-    return count / mesh.size <= SHARE * device.free_bytes(mesh)
+def fits(count: int, mesh: Mesh, sharers: int = 1) -> bool:
+    """Whether `count` bytes, divided among the devices, take no more than `SHARE` of what is free there.
+
+    `sharers`: meshes that are filled at the same time, and share the host's memory.
+    """
+    return count / mesh.size <= SHARE * device.free_bytes(mesh, sharers)
 
 
 def gather(arrays: Arrays, index: Int[Array, 'b'], tasks: Sequence[Label]) -> Batch:

@@ -1,5 +1,6 @@
 """Running a stage once: a finished one is skipped, a begun one continued, one with other settings refused."""
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -13,7 +14,7 @@ from jax.sharding import Mesh
 
 from mtkd_jax import records
 from mtkd_jax.records import stage_folder
-from mtkd_jax.training import device, machine, sharding
+from mtkd_jax.training import device, sharding
 from mtkd_jax.training.evaluate import Constants
 from mtkd_jax.training.folder import load_model, save_model
 from mtkd_jax.training.lock import locked
@@ -35,7 +36,11 @@ def finished_results(workdir: Path, name: str, settings: Mapping[str, Any]) -> d
     Raises:
         UserError: the folder holds a stage of that name with other settings, of another version, or a damaged one.
     """
-    folder = stage_folder(workdir, name)
+    return finished_in(stage_folder(workdir, name), settings)
+
+
+def finished_in(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """`finished_results` of the stage in `folder`."""
     before = records.read_settings(folder)
     if before is not None:
         _check_same(folder, before, settings)
@@ -72,9 +77,11 @@ def run_stage(
 
     While another process trains it, this one waits, and takes what the other has finished.
     """
-    folder = stage_folder(workdir, stage.name)
+    # Where the folder is a link, it stays what it is now, whatever becomes of the link.
+    folder = stage_folder(workdir, stage.name).resolve()
+    stage = dataclasses.replace(stage, teachers={key: place.resolve() for key, place in stage.teachers.items()})
     with locked(folder, stop):
-        done = finished_results(workdir, stage.name, stage.settings)
+        done = finished_in(folder, stage.settings)
         return _run(Loop(stage, mesh, folder, stop, programs), make_writer, make_progress) if done is None else done
 
 
@@ -120,7 +127,7 @@ def _results(loop: Loop, state: TrainState) -> dict[str, Any]:
     with loop.spent.on('evaluating'):
         constants = stage.constants or Constants(tasks, data.train, data.test)
         # Constant predictors, too, look at the test split.
-        baselines = constants.of(tasks, loop.compiled) if rule.split == 'test' else {}
+        baselines = constants.of(tasks, loop.compiled, loop.stop) if rule.split == 'test' else {}
     shape = data.test.image_shape[1:]
     return {
         'stage': stage.name,
@@ -135,7 +142,7 @@ def _results(loop: Loop, state: TrainState) -> dict[str, Any]:
         'baselines': baselines,
         **stage.facts,
         'settings': dict(stage.settings),
-        'machine': machine.describe(),
+        'machine': loop.machine,
         'spent': loop.spent.seconds(),
     }
 

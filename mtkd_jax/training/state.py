@@ -43,8 +43,12 @@ def state_maker(
     optimizer: optax.GradientTransformation,
     image_shape: tuple[int, ...],
     ema: bool = False,
+    sharding: Any = None,
 ) -> Callable[[Array], TrainState]:
-    """Key → the state before the first step, jitted; `image_shape` is [b h w 3]; `ema`: with moving averages."""
+    """Key → the state before the first step, jitted; `image_shape` is [b h w 3]; `ema`: with moving averages.
+
+    `sharding`: of the state; None: it lies on the default device.
+    """
     balance = task_gradients(weighting, method.shared)
 
     def create(key: Array) -> TrainState:
@@ -59,7 +63,7 @@ def state_maker(
             ema={'params': params, 'batch_stats': variables['batch_stats']} if ema else (),
         )
 
-    return jax.jit(create)
+    return jax.jit(create, out_shardings=sharding)
 
 
 def initial_state(

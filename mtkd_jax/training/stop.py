@@ -2,9 +2,12 @@
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType, TracebackType
+from typing import TypeVar
+
+T = TypeVar('T')
 
 
 class StoppedError(BaseException):
@@ -34,6 +37,7 @@ class StopRequest:
         """What a shell reports of a process that the signal ended."""
         self._signals = signals
         self._noting = 0
+        self._signalled = False
         self._lock = threading.Lock()
 
     def __enter__(self) -> 'StopRequest':
@@ -60,9 +64,16 @@ class StopRequest:
             with self._lock:
                 self._noting -= 1
 
+    def unless(self, items: Iterable[T]) -> Generator[T, None, None]:
+        """The same items; raises `StoppedError` in front of one where a stop is requested."""
+        for item in items:
+            if self.requested:
+                raise StoppedError('Stopped on request; what is finished is saved. Run the same command to continue.')
+            yield item
+
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.requested and number == signal.SIGINT:
+        if self._signalled and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.requested, self.status = True, 128 + number
+        self.requested, self._signalled, self.status = True, True, 128 + number
         if not self._noting:
             raise StoppedError('Stopped on request; what is finished is saved. Run the same command to continue.')

@@ -94,12 +94,13 @@ def test_a_stage_that_fails_keeps_no_other_from_its_end(rooms, tmp_path):
     assert {('uniform', 0), ('stl_depth', 1), ('kd_mtl', 1), ('uniform', 1)} <= set(order)
 
 
-def test_two_processes_share_a_study(rooms, tmp_path):
+def test_two_workers_share_a_study(rooms, tmp_path, monkeypatch):
     """What one holds, the other leaves, and waits for where nothing else is left."""
     made, order = Study(tmp_path, configs(rooms), silent), []
     made.link()
     first = made.jobs[0]
-    study.POLL_SECONDS, train, stop = 0.01, done(made, order), StopRequest()
+    monkeypatch.setattr(study, 'POLL_SECONDS', 0.01)
+    train, stop = done(made, order), StopRequest()
     held, release = threading.Event(), threading.Event()
 
     def elsewhere():
@@ -120,6 +121,17 @@ def test_two_processes_share_a_study(rooms, tmp_path):
     other.join()
     assert (first.stage.name, 0) not in order
     assert len(order) == len(made.jobs) - 1
+
+
+def test_a_link_leads_where_it_did_while_a_stage_is_trained(rooms, tmp_path):
+    """Another command with other settings is refused; what ended before stays where it is."""
+    made = Study(tmp_path, configs(rooms), silent)
+    made.link()
+    other = Study(tmp_path, configs(rooms, learning_rate=0.5), silent)
+    with locked(made.jobs[0].place, StopRequest()), pytest.raises(UserError, match='trained with other settings'):
+        other.link()
+    other.link()
+    assert not list((tmp_path / 'runs').rglob('*.tmp'))
 
 
 def test_a_folder_with_a_run_of_its_own_is_refused(rooms, tmp_path):
@@ -228,6 +240,11 @@ def test_rows_of_the_tables():
         choose('kdmtl/9', '')
     with pytest.raises(UserError, match=r"`dataset` is 'cityscapes', which has no normals.*nyuv2, rooms, taskonomy"):
         choose('kdmtl/2', 'cityscapes')
+    for name in ('backbone', 'seeds', 'data.dataset'):
+        with pytest.raises(UserError, match=f'--field={name}=...: the table, --dataset and --seeds choose that'):
+            config_of('rooms', 'method=stl', {name: 'mtan'}, (0,))
+    with pytest.raises(UserError, match='a table is of the test split'):
+        config_of('rooms', 'method=stl', {'selection': 'held_out'}, (0,))
     with pytest.raises(UserError, match='`field` does not fit rooms:method=stl'):
         config_of('rooms', 'method=stl', {'nothing': 1}, (0,))
 

@@ -13,6 +13,7 @@ from mtkd_jax.reporting.tables import delta_table, markdown, metric_columns, per
 from mtkd_jax.types import UserError
 
 Tasks = Sequence[ReportedTask]
+HELD_OUT = 'held_out'  # the rule whose results are not of the test split
 
 
 def _protocols(tasks: Tasks) -> list[str]:
@@ -23,7 +24,9 @@ def _protocols(tasks: Tasks) -> list[str]:
 
 def results(rows: Sequence[Row], tasks: Tasks) -> str:
     """Tables of our results: all metrics, and those that the legacy protocol counts differently."""
-    parts = ['On the test split. Bold: the best of a column among networks with the same tasks.']
+    held_out = any(of_task.get('selection') == HELD_OUT for row in rows for of_task in row.conditions.values())
+    where = 'On a part held out of the training set' if held_out else 'On the test split'
+    parts = [f'{where}. Bold: the best of a column among networks with the same tasks.']
     if any(row.method == 'stl' for row in rows):
         parts.append('`single-task`: one network per task, put together in one row.')
 

@@ -45,7 +45,10 @@ def seeds_cost(stages: Sequence[Sequence[Mapping[str, Any]]]) -> str:
 
 
 COLUMNS = (('step_seconds', 1000.0), ('train_seconds', 1.0), ('compile_seconds', 1.0))
-NOTE = 'Mean ± sample standard deviation over the seeds; what one seed compiled, the others need not compile again.'
+NOTE = (
+    'Mean ± sample standard deviation over the seeds. What one seed compiled, others on the same devices need not '
+    'compile again.'
+)
 
 
 def _spread(found: Sequence[Mapping[str, Any]], name: str, scale: float) -> str:
