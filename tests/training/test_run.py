@@ -24,11 +24,13 @@ def test_constant_predictors_are_computed_once_for_all_stages(rooms, tmp_path, m
     stages = recipes.stages(config, tmp_path)
     assert len({id(stage.constants) for stage in stages}) == 1
     compiled = Programs().compiled
-    found = [stage.constants.of(stage.method.tasks, compiled) for stage in stages[:1]]
+    found = [stage.constants.of(stage.method.tasks, compiled, StopRequest()) for stage in stages[:1]]
     monkeypatch.setattr(Split, 'ordered', None)
-    found += [stage.constants.of(stage.method.tasks, compiled) for stage in stages[1:]]
+    found += [stage.constants.of(stage.method.tasks, compiled, StopRequest()) for stage in stages[1:]]
     monkeypatch.undo()
-    alone = [Constants(s.method.tasks, s.data.train, s.data.test).of(s.method.tasks, compiled) for s in stages]
+    alone = [
+        Constants(s.method.tasks, s.data.train, s.data.test).of(s.method.tasks, compiled, StopRequest()) for s in stages
+    ]
     assert found == alone
     assert list(found[2]) == ['depth', 'normals']
 
