@@ -11,7 +11,7 @@ COMMANDS = {
     'prepare': "prepare a data set from the user's files, or render one",
     'evaluate': 'evaluate models, or predictions from any framework',
     'predict': 'predict for images',
-    'compare': 'one table of several seeds',
+    'compare': 'one table of any runs',
     'convert': 'turn a published checkpoint into a model folder',
 }
 

@@ -1,16 +1,28 @@
-"""One table of several seeds: `python -m mtkd_jax.compare --workdirs='runs/rooms/seed*'`."""
+"""One table of any runs: `python -m mtkd_jax.compare --workdirs='runs/rooms/seed*,runs/other'`.
+
+A row is a network with its settings; runs that differ in nothing but their seed are one row, mean ± standard deviation.
+
+    --baseline='kd_mtl, points last'    paired differences to that row
+    --rank                              mean ranks, and which rows the seeds tell apart
+    --format=latex --out=table.tex      markdown, csv, latex or json; csv and json have every digit and every seed
+"""
+
+from pathlib import Path
 
 from absl import flags
 
 from mtkd_jax import command
+from mtkd_jax.errors import UserError
+from mtkd_jax.files import write_text
 
-WORKDIRS = flags.DEFINE_list(
-    'workdirs', None, 'Workdirs of one recipe with different seeds, or patterns of them, separated by commas.'
-)
+WORKDIRS = flags.DEFINE_list('workdirs', None, 'Workdirs of any runs, or patterns of them, separated by commas.')
 PROTOCOL = flags.DEFINE_enum(
     'protocol', 'accumulated', ['accumulated', 'legacy'], "Ours, or the papers' (docs/metrics.md)."
 )
-
+BASELINE = flags.DEFINE_string('baseline', None, 'The row that the others are compared with, seed by seed.')
+RANK = flags.DEFINE_bool('rank', False, 'Rank all rows by Δm, seed by seed.')
+FORMAT = flags.DEFINE_enum('format', 'markdown', ['markdown', 'csv', 'latex', 'json'], 'How the table is written.')
+OUT = flags.DEFINE_string('out', None, 'A file for the table; without it the table is printed.', allow_override=True)
 ALLOW_MODULES = flags.DEFINE_bool(
     'allow_modules',
     False,
@@ -19,31 +31,56 @@ ALLOW_MODULES = flags.DEFINE_bool(
 )
 
 
-def compare(patterns: list[str], protocol: str, allow_modules: bool = False) -> str:
-    """The table of all workdirs that match."""
+def compare(
+    patterns: list[str],
+    protocol: str = 'accumulated',
+    allow_modules: bool = False,
+    baseline: str | None = None,
+    rank: bool = False,
+    form: str = 'markdown',
+) -> str:
+    """The table of all workdirs that match, as `form`; of a run of several seeds, of the workdirs of its seeds.
+
+    Raises:
+        UserError: nothing matches, there is no such row or format, or what is asked for cannot be said.
+    """
     # Here, because --help does without jax and what imports it.
     from mtkd_jax.experiment.models import build_tasks, check_modules
     from mtkd_jax.experiment.results import workdirs
-    from mtkd_jax.records import MODEL, stage_folder
-    from mtkd_jax.reporting.rows import load_stages
-    from mtkd_jax.reporting.seeds import seeds_table
+    from mtkd_jax.names import choice
+    from mtkd_jax.records import MODEL, STAGES, seed_folders
+    from mtkd_jax.reporting.compared import compared
+    from mtkd_jax.reporting.contrasts import against, ranking
+    from mtkd_jax.reporting.formats import FORMATS, Page
+    from mtkd_jax.reporting.rows import stages_by_folder
     from mtkd_jax.tasks import Task
     from mtkd_jax.training.folder import load_model
 
-    found = workdirs(patterns)
+    write = FORMATS[choice('format', form, FORMATS)]
+    found: list[Path] = []
+    for given in workdirs(patterns):
+        seeds = seed_folders(given)
+        found += [*([given] if (given / STAGES).is_dir() or not seeds else []), *seeds]
     tasks: dict[str, Task] = {}
-    for workdir, stage in [(path, stage) for path in found for stage in load_stages(path, ())]:
-        folder = stage_folder(workdir, stage['stage']) / MODEL
-        if set(stage['tasks']) - set(tasks) and (folder / 'model.json').is_file():
-            spec, _ = load_model(folder)
-            check_modules(spec, folder, allow_modules)
+    for folder, stage in [item for path in found for item in stages_by_folder(path, ()).items()]:
+        if set(stage['tasks']) - set(tasks) and (folder / MODEL / 'model.json').is_file():
+            spec, _ = load_model(folder / MODEL)
+            check_modules(spec, folder / MODEL, allow_modules)
             tasks = {task.name: task for task in build_tasks(spec)} | tasks
-    return seeds_table(found, list(tasks.values()), protocol)
+    rows = compared(found, list(tasks.values()), protocol)
+    return write(Page(rows, against(rows, baseline) if baseline else None, ranking(rows) if rank else None))
 
 
 def main() -> None:
-    """Prints the table."""
-    print(compare(command.value(WORKDIRS), PROTOCOL.value, ALLOW_MODULES.value))
+    """Prints the table, or writes it."""
+    patterns, out = command.value(WORKDIRS), Path(OUT.value) if OUT.value else None
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise UserError(f'`out` is {str(out)!r}, which can be no file; give one in a folder that exists.')
+    text = compare(patterns, PROTOCOL.value, ALLOW_MODULES.value, BASELINE.value, RANK.value, FORMAT.value)
+    if out is None:
+        print(text)
+    else:
+        write_text(out, text + '\n')
 
 
 if __name__ == '__main__':

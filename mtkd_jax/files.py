@@ -49,8 +49,13 @@ def read_json(file: Path, remedy: str) -> dict[str, Any]:
 
 def write_json(file: Path, content: Any) -> None:
     """Writes `content` to `file`, whole or not at all."""
+    write_text(file, json.dumps(content, indent=1) + '\n')
+
+
+def write_text(file: Path, text: str) -> None:
+    """Writes `text` to `file`, whole or not at all."""
     partial = file.with_name(file.name + '.tmp')
-    partial.write_text(json.dumps(content, indent=1) + '\n')
+    partial.write_text(text)
     replace(partial, file)
 
 

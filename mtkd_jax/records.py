@@ -144,20 +144,20 @@ def _read(file: Path, remedy: str) -> tuple[int, dict[str, Any]]:
     return written, content
 
 
-def finished_stages(workdir: Path) -> list[dict[str, Any]]:
-    """The results of every finished stage in `workdir`, by the names of their folders.
+def finished_stages(workdir: Path) -> dict[Path, dict[str, Any]]:
+    """The results of every finished stage in `workdir` by its folder, in the order of their names.
 
     Raises:
         UserError: a file is damaged, was written by a later version, or lacks its results.
     """
     found = [(folder, read_results(folder)) for folder in stage_folders(workdir, RESULTS)]
-    stages = [(folder, results) for folder, results in found if results is not None]
-    for folder, results in stages:
+    stages = {folder: results for folder, results in found if results is not None}
+    for folder, results in stages.items():
         missing = [name for name in ('stage', 'method', 'tasks', 'results') if name not in results]
         if missing:
             raise UserError(f'{folder / RESULTS} lacks `{"`, `".join(missing)}`; remove it and run the stage again.')
         _check_entries(folder / RESULTS, results)
-    return [results for _, results in stages]
+    return stages
 
 
 WORDS, NUMBERS, TREES = 'a word', 'a number', 'names with values'

@@ -46,7 +46,7 @@ def workdirs(patterns: Sequence[str | Path]) -> list[Path]:
 
 
 def _rows(workdir: Path) -> Iterator[dict[str, Any]]:
-    for stage in records.finished_stages(workdir):
+    for stage in records.finished_stages(workdir).values():
         about = {name: stage.get(name) for name in ('stage', 'method', 'weighting', 'backbone', 'dataset')}
         about |= {'tasks': '+'.join(stage['tasks']), 'seed': stage.get('seed')}
         about |= {'epochs': stage.get('epochs'), 'steps': stage.get('steps')}

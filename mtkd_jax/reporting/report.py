@@ -1,10 +1,10 @@
 """The report of a run, or of several seeds of it, made from the files in its workdir alone."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtkd_jax.files import write_text
 from mtkd_jax.records import REPORT, read_spent
 from mtkd_jax.reporting import sections
 from mtkd_jax.reporting.reported_task import ReportedTask
@@ -59,9 +59,7 @@ def write_document(report: Path, parts: Mapping[str, str]) -> Path:
 
 
 def _written(report: Path, text: str) -> Path:
-    partial = report.with_name(f'{report.name}.tmp')
-    partial.write_text(text)
-    os.replace(partial, report)
+    write_text(report, text)
     return report
 
 

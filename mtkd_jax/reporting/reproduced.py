@@ -11,9 +11,15 @@ from mtkd_jax.reporting.labels import Labels
 from mtkd_jax.reporting.reported_task import ReportedTask
 from mtkd_jax.reporting.rows import load_stages, rows
 from mtkd_jax.reporting.sections.numbers import in_protocols
-from mtkd_jax.reporting.seeds import PLUS_MINUS
 from mtkd_jax.reporting.statistics import Paired, holm, paired, spread
-from mtkd_jax.reporting.tables import markdown, metric_columns, paper_results, paper_row, with_average
+from mtkd_jax.reporting.tables import (
+    PLUS_MINUS,
+    markdown,
+    metric_columns,
+    paper_results,
+    paper_row,
+    with_average,
+)
 from mtkd_jax.types import UserError
 
 Results = Mapping[str, float]

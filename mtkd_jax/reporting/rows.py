@@ -34,15 +34,28 @@ class Row:
         return f'{self.name} ({self.branch})' if self.branch else self.name
 
 
+SINGLE = 'single-task'
+"""What the row of the single-task networks is called."""
+
+
 def load_stages(workdir: Path, tasks: Iterable[str]) -> list[dict[str, Any]]:
     """The results of every finished stage: single-task stages first, in the order of `tasks`.
 
     Raises:
         UserError: a file is damaged, or lacks its results.
     """
+    return list(stages_by_folder(workdir, tasks).values())
+
+
+def stages_by_folder(workdir: Path, tasks: Iterable[str]) -> dict[Path, dict[str, Any]]:
+    """`load_stages`, each with its folder."""
     order = {f'stl_{task}': i for i, task in enumerate(tasks)}
-    stages = finished_stages(workdir)
-    return sorted(stages, key=lambda s: (s['method'] != 'stl', order.get(s['stage'], len(order)), s['stage']))
+
+    def place(item: tuple[Path, Mapping[str, Any]]) -> tuple[bool, int, str]:
+        stage = item[1]
+        return stage['method'] != 'stl', order.get(stage['stage'], len(order)), stage['stage']
+
+    return dict(sorted(finished_stages(workdir).items(), key=place))
 
 
 def rows(stages: Sequence[Mapping[str, Any]]) -> list[Row]:
@@ -78,7 +91,7 @@ def _row(stage: Mapping[str, Any], branch: str) -> Row:
     tasks, baselines = tuple(stage['tasks']), stage.get('baselines') or {}
     arose = dict.fromkeys(tasks, conditions.of_stage(stage))
     return Row(
-        stage['stage'], stage['method'], branch, _network(stage), tasks, results, _papers(stage), baselines, arose
+        stage['stage'], stage['method'], branch, network_of(stage), tasks, results, _papers(stage), baselines, arose
     )
 
 
@@ -87,7 +100,8 @@ def _papers(stage: Mapping[str, Any]) -> list[Mapping[str, str]]:
     return list(stage['papers']) if 'papers' in stage else [stage['paper']] if stage.get('paper') else []
 
 
-def _network(stage: Mapping[str, Any]) -> str:
+def network_of(stage: Mapping[str, Any]) -> str:
+    """The backbone of a stage in words."""
     settings = stage.get('settings') or {}
     without = settings.get('backbone_settings', settings).get('attention') is False
     return str(stage.get('backbone', 'a network')) + (' without attention' if without else '')
@@ -98,6 +112,6 @@ def _single_row(stages: Sequence[Mapping[str, Any]], branch: str, results: Mappi
     baselines = {task: found for stage in stages for task, found in (stage.get('baselines') or {}).items()}
     # A given teacher was not trained like the paper's, so the paper's row does not correspond to ours.
     papers = [place for place in _papers(stages[0]) if all(place in _papers(stage) for stage in stages)]
-    network = ' and '.join(sorted({_network(stage) for stage in stages}))
+    network = ' and '.join(sorted({network_of(stage) for stage in stages}))
     arose = {task: conditions.of_stage(stage) for stage in stages for task in stage['tasks']}
-    return Row('single-task', 'stl', branch, network, tasks, results, papers, baselines, arose)
+    return Row(SINGLE, 'stl', branch, network, tasks, results, papers, baselines, arose)

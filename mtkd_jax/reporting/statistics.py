@@ -51,15 +51,20 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Paired:
     if len(apart) == 1:
         return Paired(1, float(apart[0]), None, None, None)
     low, high = _interval(apart) if len(apart) >= LEAST else (None, None)
+    return Paired(len(apart), fmean(apart), low, high, sign_flip(apart))
+
+
+def sign_flip(apart: Sequence[float] | np.ndarray) -> float:
+    """The two-sided p-value of at least two paired differences being nothing but chance, as in `paired`."""
     test = stats.permutation_test(
-        (apart,),
+        (np.asarray(apart),),
         np.mean,
         permutation_type='samples',
         vectorized=True,
         n_resamples=np.inf if len(apart) <= EXACT else 10 * DRAWS,
         rng=np.random.default_rng(0),
     )
-    return Paired(len(apart), fmean(apart), low, high, float(test.pvalue))
+    return float(test.pvalue)
 
 
 def _interval(apart: np.ndarray) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from mtkd_jax.reporting.reported_task import ReportedTask
 from mtkd_jax.reporting.rows import Row
 from mtkd_jax.types import UserError
 
+PLUS_MINUS = ' ± '
 KEYS = ('backbone', 'method', 'branch', 'distilled_layers')
 PaperRow = dict[str, str | float | None]
 

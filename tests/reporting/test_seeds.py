@@ -122,9 +122,6 @@ def test_runs_that_cannot_be_averaged(tmp_path):
     one = workdir(tmp_path / 'a', 0)
     with pytest.raises(UserError, match='both have seed 0 of stl_segmentation'):
         seeds_table([one, workdir(tmp_path / 'b', 0)], TASKS)
-    other = workdir(tmp_path / 'c', 1, settings={'epochs': 3})
-    with pytest.raises(UserError, match=r'differs from the one in .* in more than its seed \(.*epochs'):
-        seeds_table([one, other], TASKS)
     (tmp_path / 'empty').mkdir()
     with pytest.raises(UserError, match='has no finished stage'):
         seeds_table([tmp_path / 'empty'], TASKS)

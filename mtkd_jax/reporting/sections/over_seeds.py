@@ -8,8 +8,8 @@ from typing import Any
 from mtkd_jax.records import REPORT
 from mtkd_jax.reporting.reported_task import ReportedTask
 from mtkd_jax.reporting.sections.numbers import in_protocols
-from mtkd_jax.reporting.seeds import PLUS_MINUS, seeds_table
-from mtkd_jax.reporting.tables import markdown
+from mtkd_jax.reporting.seeds import seeds_table
+from mtkd_jax.reporting.tables import PLUS_MINUS, markdown
 
 
 def seeds(finished: Sequence[Path], planned: Sequence[Path]) -> str:
