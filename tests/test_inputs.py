@@ -83,7 +83,8 @@ def test_names_travel_with_predictions(tmp_path):
         np.testing.assert_array_equal(saved['depth'], predictions)
     np.savez(tmp_path / 't.npz', depth=predictions, names=names)
     found = evaluate.score(tmp_path / 'out/predictions.npz', tmp_path / 't.npz', classes=13)
-    assert found == {'depth_abs': 0, 'depth_rel': 0}
+    assert {'depth_abs', 'depth_rel'} <= set(found)
+    assert set(found.values()) == {0}
 
 
 def scored(tmp_path, targets, **predictions):
