@@ -194,7 +194,7 @@ def test_the_cache_is_kept_where_it_fits_and_pays(tmp_path, monkeypatch):
     assert loop._cache({}, START) is None
     # 3 tasks, 32 images: features of 32 x 32 x 4 and, after five poolings, 1 x 1 x 4.
     assert loop._progress.messages == ['kd_mtl: keeps what its teachers say of 32 images in memory (0.00 GB)']
-    monkeypatch.setattr(resident.device, 'free_bytes', lambda mesh: 1000)
+    monkeypatch.setattr(resident.device, 'free_bytes', lambda mesh, sharers: 1000)
     assert loop._cache(small.frozen(), START) is None
 
 
@@ -218,7 +218,7 @@ def test_a_run_that_continues_does_what_auto_meant_before(tmp_path, monkeypatch)
     # Asked by four batches of the fill, four steps, two batches of an evaluation, and two steps.
     with pytest.raises(StoppedError, match='at step 6 of 8'):
         small.train(Loop(parts, small.mesh(), tmp_path / 'parts', StopAfter(11)))
-    monkeypatch.setattr(resident.device, 'free_bytes', lambda mesh: 0)
+    monkeypatch.setattr(resident.device, 'free_bytes', lambda mesh, sharers: 0)
     again = Loop(parts, small.mesh(), tmp_path / 'parts', StopRequest())
     assert_identical(small.train(again), whole)
 
