@@ -11,8 +11,8 @@ from typing import Any
 from mtkd_jax.reporting.compared import DELTA, Compared, Comparison
 from mtkd_jax.reporting.contrasts import Baseline, Contrast, Ranking
 from mtkd_jax.reporting.labels import Labels
-from mtkd_jax.reporting.statistics import LEAST, spread
-from mtkd_jax.reporting.tables import PLUS_MINUS, markdown
+from mtkd_jax.reporting.statistics import LEAST, PLUS_MINUS, mean_and_spread, spread
+from mtkd_jax.reporting.tables import markdown
 
 LATEX = {
     '\\': r'\textbackslash{}',
@@ -111,20 +111,14 @@ def cells(page: Page) -> tuple[list[str], list[list[str]]]:
 
 
 def _cell(row: Compared, name: str, decimals: int, unit: str = '') -> str:
-    values = list(row.numbers[name].values())
-    if not values:
-        return '–'
-    wide = spread(values)
-    text = f'{fmean(values):.{decimals}f}' + ('' if wide is None else f'{PLUS_MINUS}{wide:.{decimals}f}') + unit
-    return text + (f' ({len(values)})' if len(values) < len(row.seeds) else '')
+    return mean_and_spread(list(row.numbers[name].values()), decimals, unit, of=len(row.seeds))
 
 
 def _difference(contrast: Contrast | None) -> list[str]:
     if contrast is None:
         return ['–'] * 3
     pair = contrast.paired
-    inside = '' if pair.low is None else f' [{pair.low:+.2f}, {pair.high:+.2f}]'
-    return [f'{pair.mean:+.2f}{inside}', *('–' if p is None else f'{p:.3g}' for p in (pair.p, contrast.p_holm))]
+    return [pair.words, *('–' if p is None else f'{p:.3g}' for p in (pair.p, contrast.p_holm))]
 
 
 def json_page(page: Page) -> str:

@@ -1,9 +1,9 @@
 """A paper's table, reproduced: ours over seeds, the paper's row, Δm, paired differences to multi-task learning."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from mtkd_jax.reporting.delta import PROTOCOLS, delta_m
@@ -11,9 +11,8 @@ from mtkd_jax.reporting.labels import Labels
 from mtkd_jax.reporting.reported_task import ReportedTask
 from mtkd_jax.reporting.rows import load_stages, rows
 from mtkd_jax.reporting.sections.numbers import in_protocols
-from mtkd_jax.reporting.statistics import Paired, holm, paired, spread
+from mtkd_jax.reporting.statistics import holm, mean_and_spread, paired
 from mtkd_jax.reporting.tables import (
-    PLUS_MINUS,
     markdown,
     metric_columns,
     paper_results,
@@ -101,12 +100,8 @@ def results(lines: Sequence[Line], tasks: Tasks) -> str:
 
 def _cell(line: Line, name: str, labels: Labels, tasks: Tasks) -> str:
     results = [with_average(found, tasks) for found in line.by_seed.values()]
-    values = [found[name] for found in results if name in found]
-    if not values:
-        return '–'
-    wide = spread(values)
-    text = labels.number(name, fmean(values)) + ('' if wide is None else PLUS_MINUS + labels.number(name, wide))
-    return text + (f' ({len(values)})' if len(values) < len(line.by_seed) else '')
+    values = [found[name] for found in results if name in found and math.isfinite(found[name])]
+    return mean_and_spread(values, labels[name].decimals, of=len(line.by_seed))
 
 
 def beside_paper(lines: Sequence[Line], tasks: Tasks) -> str:
@@ -143,10 +138,10 @@ def comparison(lines: Sequence[Line], tasks: Tasks) -> tuple[str, list[dict[str,
         body.append(
             [
                 line.title,
-                _percent(list(fact['deltas'].values())),
+                mean_and_spread(list(fact['deltas'].values()), 2, ' %', sign='+'),
                 '–' if line.single else str(len(fact['deltas'])),
                 '–' if theirs is None else f'{theirs:+.2f} %',
-                _interval(apart),
+                '–' if apart is None else apart.words,
                 '–' if apart is None or apart.p is None else f'{apart.p:.3g}',
                 '–' if p is None else f'{p:.3g}',
                 str(len(line.by_seed)),
@@ -180,9 +175,9 @@ def comparison(lines: Sequence[Line], tasks: Tasks) -> tuple[str, list[dict[str,
 
 NOTE = (
     'Δm per task against the single-task networks of the same backbone and seed, accumulated protocol. The baseline is '
-    'plain multi-task learning (`uniform`, `vanilla`) on the same backbone; differences are paired by seed, with a '
-    "bootstrap interval and an exact sign-flip test; p (Holm) is corrected for the number of rows. The paper's Δm is "
-    'of its own numbers, data and protocol.'
+    'multi-task learning with constant task weights (`uniform`, `vanilla`) on the same backbone. Differences are '
+    'paired by seed, with a bootstrap interval and an exact sign-flip test; p (Holm) is corrected for the number of '
+    "rows. The paper's Δm is of its own numbers, data and protocol."
 )
 
 
@@ -213,17 +208,3 @@ def _paper_delta(line: Line, lines: Sequence[Line], tasks: Tasks) -> float | Non
     except UserError:
         # It leaves out a metric that we count.
         return None
-
-
-def _percent(values: Sequence[float]) -> str:
-    if not values:
-        return '–'
-    wide = spread(values)
-    return f'{fmean(values):+.2f}' + ('' if wide is None else f'{PLUS_MINUS}{wide:.2f}') + ' %'
-
-
-def _interval(apart: Paired | None) -> str:
-    if apart is None:
-        return '–'
-    inside = '' if apart.low is None else f' [{apart.low:+.2f}, {apart.high:+.2f}]'
-    return f'{apart.mean:+.2f}{inside}'

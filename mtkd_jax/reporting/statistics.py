@@ -9,6 +9,7 @@ from scipy import stats
 
 from mtkd_jax.types import UserError
 
+PLUS_MINUS = ' ± '
 LEVEL = 0.95
 DRAWS = 9_999  # of the bootstrap
 LEAST = 6  # pairs: below, a bootstrap's interval is far too narrow
@@ -28,10 +29,28 @@ class Paired:
     high: float | None
     p: float | None
 
+    @property
+    def words(self) -> str:
+        """The difference, and its interval where there is one: `+1.20 [+0.30, +2.10]`."""
+        inside = '' if self.low is None else f' [{self.low:+.2f}, {self.high:+.2f}]'
+        return f'{self.mean:+.2f}{inside}'
+
 
 def spread(values: Sequence[float]) -> float | None:
     """The sample standard deviation; None of fewer than two."""
     return stdev(values) if len(values) > 1 else None
+
+
+def mean_and_spread(values: Sequence[float], decimals: int, unit: str = '', of: int = 0, sign: str = '') -> str:
+    """`12.3 ± 0.4`: mean and sample standard deviation; a dash where there is no value.
+
+    `of`: how many values there should be; fewer are counted: `12.3 ± 0.4 (2)`. `sign`: `+` gives the mean one always.
+    """
+    if not values:
+        return '–'
+    wide = spread(values)
+    text = f'{fmean(values):{sign}.{decimals}f}' + ('' if wide is None else f'{PLUS_MINUS}{wide:.{decimals}f}') + unit
+    return text + (f' ({len(values)})' if len(values) < of else '')
 
 
 def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Paired:

@@ -6,8 +6,8 @@ from pathlib import Path
 from mtkd_jax.reporting import sections
 from mtkd_jax.reporting.reported_task import ReportedTask
 from mtkd_jax.reporting.rows import load_stages, rows
-from mtkd_jax.reporting.seeds import seeds_table
-from mtkd_jax.reporting.tables import markdown, results_table
+from mtkd_jax.reporting.seeds import seeds_rows
+from mtkd_jax.reporting.tables import markdown, results_cells
 
 
 def summary(workdirs: Sequence[Path], tasks: Sequence[ReportedTask]) -> str:
@@ -17,16 +17,14 @@ def summary(workdirs: Sequence[Path], tasks: Sequence[ReportedTask]) -> str:
         UserError: a results file is damaged.
     """
     if len(workdirs) > 1:
-        return turned(seeds_table(workdirs, tasks))
+        return turned(*seeds_rows(workdirs, tasks)[:2])
     names = {task.name for task in tasks}
     networks = [row for row in rows(load_stages(workdirs[0], names)) if names & set(row.tasks)]
-    plain = sections.verdict(networks, tasks).replace('**', '')
-    return f'{turned(results_table(networks, tasks))}\n\n{plain}'
+    heads, body, _ = results_cells(networks, tasks)
+    return f'{turned(heads, body)}\n\n{sections.verdict(networks, tasks)}'.replace('**', '')
 
 
-def turned(text: str) -> str:
-    """A Markdown table with rows and columns exchanged, and without bold type; what stands below it is left out."""
-    lines = text.partition('\n\n')[0].replace('**', '').splitlines()
-    cells = [[cell.strip() for cell in line.strip().strip('|').split('|')] for line in lines]
-    header, *body = [list(column) for column in zip(cells[0], *cells[2:], strict=True)]
-    return markdown(['', *header[1:]], body)
+def turned(heads: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A Markdown table with rows and columns exchanged."""
+    header, *lines = [list(column) for column in zip(heads, *body, strict=True)]
+    return markdown(['', *header[1:]], lines)

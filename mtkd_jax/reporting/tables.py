@@ -13,7 +13,6 @@ from mtkd_jax.reporting.reported_task import ReportedTask
 from mtkd_jax.reporting.rows import Row
 from mtkd_jax.types import UserError
 
-PLUS_MINUS = ' ± '
 KEYS = ('backbone', 'method', 'branch', 'distilled_layers')
 PaperRow = dict[str, str | float | None]
 
@@ -58,7 +57,15 @@ def _averaged(tasks: Sequence[ReportedTask]) -> set[str]:
 
 
 def results_table(rows: Sequence[Row], tasks: Sequence[ReportedTask], protocol: str = 'accumulated') -> str:
-    """A row per network, a column per metric; a dash where a row has no such task.
+    """`results_cells` as Markdown."""
+    heads, body, notes = results_cells(rows, tasks, protocol)
+    return '\n\n'.join([markdown(heads, body), *notes])
+
+
+def results_cells(
+    rows: Sequence[Row], tasks: Sequence[ReportedTask], protocol: str = 'accumulated'
+) -> tuple[list[str], list[list[str]], list[str]]:
+    """(heads, body, notes): a row per network, a column per metric; a dash where a row has no such task.
 
     The best value of a column is bold among rows of the same tasks, where there is more than one. Rows that arose under
     other conditions are marked, and are not among them; below the table the marks are explained.
@@ -71,8 +78,7 @@ def results_table(rows: Sequence[Row], tasks: Sequence[ReportedTask], protocol: 
         [row.title + mark, *(_cell(groups[mark], row, metric, way, labels) for metric, way in columns.items())]
         for row, mark in zip(rows, given, strict=True)
     ]
-    table = markdown(['network', *(labels.heading(metric, way) for metric, way in columns.items())], body)
-    return '\n\n'.join([table, *notes])
+    return ['network', *(labels.heading(metric, way) for metric, way in columns.items())], body, notes
 
 
 def _cell(rows: Sequence[Row], row: Row, metric: str, direction: int, labels: Labels) -> str:

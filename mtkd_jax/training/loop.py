@@ -16,14 +16,16 @@ from mtkd_jax import records
 from mtkd_jax.data.augment import augmentation
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.records import BEST, CHECKPOINTS, split_branch
-from mtkd_jax.training import machine, resident, sharding, taught
+from mtkd_jax.training import machine, sharding
+from mtkd_jax.training.best import keep_best, keep_lowest
+from mtkd_jax.training.caching import cache_of
 from mtkd_jax.training.checkpoint import Checkpointer, Position
 from mtkd_jax.training.diagnostics import diagnosis
 from mtkd_jax.training.evaluate import Evaluator
 from mtkd_jax.training.feed import Chunked, Feed, Streamed, given_batches
-from mtkd_jax.training.folder import load_model, save_model, weights_digest
+from mtkd_jax.training.folder import load_model
 from mtkd_jax.training.programs import ONCE, Program, Programs
-from mtkd_jax.training.selection import training_score, validation_score
+from mtkd_jax.training.selection import validation_score
 from mtkd_jax.training.spent import Spent
 from mtkd_jax.training.stage import Stage
 from mtkd_jax.training.state import TrainState, state_maker
@@ -133,7 +135,8 @@ class Loop:
                         with self.spent.on('training'):
                             state = self._epoch(state, feed, epoch, first)
                         if self.stage.cadence.selection.chosen_by == 'training':
-                            self._keep_lowest(state.variables, epoch)
+                            with self.spent.on('saving'):
+                                keep_lowest(self.stage, self.folder, state.variables, epoch)
                         if self.stage.cadence.evaluates(epoch):
                             with self.spent.on('evaluating'):
                                 self._evaluate(state, epoch)
@@ -218,57 +221,18 @@ class Loop:
 
     def _cache(self, frozen: Variables, start: Position) -> Cache | None:
         """What the teachers say of every image, where it is worth keeping: None elsewhere."""
-        stage, method = self.stage, self.stage.method
-        before = records.read_choices(self.folder).get('cache_teachers', 'auto')
-        wanted = before if stage.cache_teachers == 'auto' else stage.cache_teachers
-        if not frozen or wanted == 'off':
-            return None
-        key = self._teachers_key()
-        if stage.taught is not None and (found := stage.taught.of(key)) is not None:
-            return found
-        needed = taught.size(taught.types(method, frozen, self.train), self.train, stage.cache_dtype)
-        possible = method.teaches_one_by_one and stage.augment == 'none'
-        if wanted == 'auto' and not (
-            possible and stage.cadence.epochs > 1 and resident.fits(needed, self.mesh, stage.sharers)
-        ):
-            return None
-        if not possible:
-            raise UserError(
-                f'Stage {stage.name}: `cache_teachers` is {wanted!r}, but what its teachers say of an '
-                "image depends on the step (`data.augment`) or on the batch (`teacher_batch_stats`); set it to 'off'."
-            )
-        where = 'on disk' if wanted == 'disk' else 'in memory'
-        self._progress.message(
-            f'{stage.name}: keeps what its teachers say of {len(self.train.source)} images {where} '
-            f'({needed / 1e9:.2f} GB)'
-        )
+        step = start.epoch * self.train.steps_per_epoch + start.batch
         asked = dataclasses.replace(self.train, batch_size=self.train.train_batch_size)
-        cache = taught.fill(
-            method,
+        return cache_of(
+            self.stage,
             frozen,
             asked,
-            self._unless_stopped(self._ordered(asked), start.epoch * self.train.steps_per_epoch + start.batch),
+            lambda: self._unless_stopped(self._ordered(asked), step),
             self.mesh,
             self.compiled,
-            dtype=stage.cache_dtype,
-            folder=self.folder / taught.FOLDER if wanted == 'disk' else None,
-            key=key,
+            self.folder,
+            lambda text: self._progress.message(text),
         )
-        if stage.taught is not None:
-            stage.taught.keep(cache)
-        return cache
-
-    def _teachers_key(self) -> dict[str, Any]:
-        """What all that the teachers say depends on."""
-        stage = self.stage
-        return {
-            'teachers': {name: weights_digest(path) for name, path in sorted(stage.teachers.items())},
-            'method': stage.settings.get('method_settings', {}),
-            'data': stage.settings.get('data', {}),
-            'count': len(self.train.source),
-            'dtype': stage.cache_dtype,
-            'teacher_dtype': stage.settings.get('teacher_dtype', stage.settings.get('compute_dtype')),
-        }
 
     def _ordered(self, split: Split) -> Batches:
         """The batches of `Split.ordered`, on the devices."""
@@ -373,7 +337,8 @@ class Loop:
                 averaged = {of_average(key): value for key, value in found.items()}
             self._writer.write({'step': step, 'epoch': epoch + 1, 'split': name, **results, **averaged})
             if self.stage.cadence.selection.chosen_by == 'validation':
-                self._keep_best(variables, validation_score(results), step)
+                with self.spent.on('saving'):
+                    keep_best(self.stage, self.folder, variables, validation_score(results), step)
 
     def _unless_stopped(self, batches: Batches, step: int) -> Batches:
         """The state is saved where an epoch ends, so an evaluation can be aborted and repeated."""
@@ -383,29 +348,8 @@ class Loop:
                     self._stopped(step)
                 yield batch
 
-    def _keep_lowest(self, variables: Variables, epoch: int) -> None:
-        # From the records, because a run may have been resumed within the epoch.
-        first, end = epoch * self.train.steps_per_epoch, (epoch + 1) * self.train.steps_per_epoch
-        tasks = [task.name for task in self.stage.method.tasks]
-        self._keep_best(variables, training_score(self.folder, tasks, first, end), end)
-
-    def _keep_best(self, variables: Variables, score: float, step: int) -> None:
-        chosen_by = self.stage.cadence.selection.chosen_by
-        if not np.isfinite(score):
-            raise UserError(
-                f'Stage {self.stage.name}: the loss on the validation split is {score} after step {step}; a '
-                'task has no defined pixel in it. Set `data.validation_fraction` higher.'
-            )
-        folder = self.folder / BEST
-        best = load_model(folder)[0][f'{chosen_by}_loss'] if (folder / 'model.json').is_file() else np.inf
-        if score < best:
-            spec = {**self.stage.model_spec, f'{chosen_by}_loss': score, 'step': step}
-            with self.spent.on('saving'):
-                save_model(folder, spec, self.stage.method.network_variables(variables))
-
     def evaluate_test(self, variables: Variables) -> dict[str, float]:
         """Metrics of `variables` on the test split."""
-        with self.spent.on('evaluating'):
-            return self._evaluator(
-                variables, self._unless_stopped(self._ordered(self.stage.data.test), self.total_steps)
-            )
+        # Training is over, so there is nothing left to save before a stop.
+        with self.spent.on('evaluating'), closing(self._ordered(self.stage.data.test)) as batches:
+            return self._evaluator(variables, self.stop.unless(batches))

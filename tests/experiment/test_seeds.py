@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 
 import numpy as np
 import pytest
@@ -182,3 +183,24 @@ def test_a_signal_stops_all_seeds():
             list(trained(made, train, stop))
     assert set(stopped) == set(made)
     assert stop.status == 143
+
+
+def test_an_interrupt_of_who_reports_stops_all_seeds():
+    """As Ctrl-C where a library call leaves SIGINT as it is: the threads save, and end."""
+    stop, made, ended = StopRequest(), [One('a'), One('b')], []
+
+    def train(one):
+        if one is made[1]:
+            for _ in iter(lambda: stop.requested, True):
+                pass
+            ended.append(one)
+            raise StoppedError('saved')
+
+    reported = trained(made, train, stop)
+    assert next(reported) is made[0]
+    with pytest.raises(KeyboardInterrupt):
+        reported.throw(KeyboardInterrupt)
+    assert stop.requested
+    for thread in [thread for thread in threading.enumerate() if thread.name == 'seeds']:
+        thread.join()
+    assert ended == [made[1]]

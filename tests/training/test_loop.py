@@ -120,6 +120,16 @@ def test_a_finished_loop_trains_no_further(unbroken, tmp_path):
     assert not [record for record in records if record['split'] == 'train']
 
 
+def test_a_stop_ends_the_last_evaluation_too(tmp_path):
+    """When the checkpoints are closed already."""
+    stop = StopRequest()
+    loop = Loop(small.stage(tmp_path), small.mesh(), tmp_path, stop)
+    state = small.train(loop)
+    stop.requested = True
+    with pytest.raises(StoppedError, match='what is finished is saved'):
+        loop.evaluate_test(state.variables)
+
+
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(unbroken, tmp_path):
     stage = small.stage(tmp_path)
     small.train(Loop(stage, small.mesh(), tmp_path, StopRequest()))

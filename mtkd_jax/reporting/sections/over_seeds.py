@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 from mtkd_jax.records import REPORT
 from mtkd_jax.reporting.reported_task import ReportedTask
 from mtkd_jax.reporting.sections.numbers import in_protocols
 from mtkd_jax.reporting.seeds import seeds_table
-from mtkd_jax.reporting.tables import PLUS_MINUS, markdown
+from mtkd_jax.reporting.statistics import mean_and_spread
+from mtkd_jax.reporting.tables import markdown
 
 
 def seeds(finished: Sequence[Path], planned: Sequence[Path]) -> str:
@@ -52,7 +52,4 @@ NOTE = (
 
 
 def _spread(found: Sequence[Mapping[str, Any]], name: str, scale: float) -> str:
-    values = [timing[name] * scale for timing in found if timing.get(name) is not None]
-    if not values:
-        return '–'
-    return f'{fmean(values):,.1f}' + (f'{PLUS_MINUS}{stdev(values):,.1f}' if len(values) > 1 else '')
+    return mean_and_spread([timing[name] * scale for timing in found if timing.get(name) is not None], 1)

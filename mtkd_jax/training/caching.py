@@ -1,0 +1,87 @@
+"""Whether and where a stage keeps what its teachers say of the training images."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jax.sharding import Mesh
+
+from mtkd_jax import records
+from mtkd_jax.data.pipeline import Split
+from mtkd_jax.training import resident, taught
+from mtkd_jax.training.folder import weights_digest
+from mtkd_jax.training.programs import Compile
+from mtkd_jax.training.stage import Stage
+from mtkd_jax.training.taught import Cache
+from mtkd_jax.types import Batches, UserError, Variables
+
+
+def cache_of(
+    stage: Stage,
+    frozen: Variables,
+    asked: Split,
+    batches: Callable[[], Batches],
+    mesh: Mesh,
+    compiled: Compile,
+    folder: Path,
+    say: Callable[[str], None],
+) -> Cache | None:
+    """What the teachers say of every image, where it is worth keeping: None elsewhere.
+
+    Args:
+        stage: whose teachers; `cache_teachers` decides, or what `auto` meant when it was begun.
+        frozen: the teachers' variables.
+        asked: the training split, in the batches of `batches`.
+        batches: makes those of `asked.ordered()`, on the devices, where the teachers are asked.
+        mesh, compiled, folder: the stage's devices, what compiles for it, its folder.
+        say: is told what is kept, and how large that is.
+
+    Raises:
+        UserError: a cache is wanted, but what the teachers say of an image is not always the same.
+    """
+    method = stage.method
+    before = records.read_choices(folder).get('cache_teachers', 'auto')
+    wanted = before if stage.cache_teachers == 'auto' else stage.cache_teachers
+    if not frozen or wanted == 'off':
+        return None
+    key = _key(stage, len(asked.source))
+    if stage.taught is not None and (found := stage.taught.of(key)) is not None:
+        return found
+    needed = taught.size(taught.types(method, frozen, asked), asked, stage.cache_dtype)
+    possible = method.teaches_one_by_one and stage.augment == 'none'
+    pays = possible and stage.cadence.epochs > 1 and resident.fits(needed, mesh, stage.sharers)
+    if wanted == 'auto' and not pays:
+        return None
+    if not possible:
+        raise UserError(
+            f'Stage {stage.name}: `cache_teachers` is {wanted!r}, but what its teachers say of an '
+            "image depends on the step (`data.augment`) or on the batch (`teacher_batch_stats`); set it to 'off'."
+        )
+    where = 'on disk' if wanted == 'disk' else 'in memory'
+    say(f'{stage.name}: keeps what its teachers say of {len(asked.source)} images {where} ({needed / 1e9:.2f} GB)')
+    cache = taught.fill(
+        method,
+        frozen,
+        asked,
+        batches(),
+        mesh,
+        compiled,
+        dtype=stage.cache_dtype,
+        folder=folder / taught.FOLDER if wanted == 'disk' else None,
+        key=key,
+    )
+    if stage.taught is not None:
+        stage.taught.keep(cache)
+    return cache
+
+
+def _key(stage: Stage, count: int) -> dict[str, Any]:
+    """What all that the teachers say depends on."""
+    return {
+        'teachers': {name: weights_digest(path) for name, path in sorted(stage.teachers.items())},
+        'method': stage.settings.get('method_settings', {}),
+        'data': stage.settings.get('data', {}),
+        'count': count,
+        'dtype': stage.cache_dtype,
+        'teacher_dtype': stage.settings.get('teacher_dtype', stage.settings.get('compute_dtype')),
+    }
