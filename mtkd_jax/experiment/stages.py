@@ -186,14 +186,7 @@ def _trained(
         },
         data=only(data, plan.method.tasks),
         constants=constants,
-        cadence=Cadence(
-            config.epochs,
-            config.evaluate_every_epochs,
-            config.log_every_steps,
-            config.checkpoint_every_steps,
-            selection.rule_named(config.selection),
-            config.diagnose_every_steps,
-        ),
+        cadence=_cadence(config),
         seed=_seed(config.seed, plan.name if plan.kind == 'stl' else 'multi_task'),
         teachers={
             key: place if isinstance(place, Path) else stage_folder(workdir, place) / MODEL
@@ -214,6 +207,17 @@ def _trained(
         # Teachers that are trained here are other ones for every seed.
         taught=here.shared if all(isinstance(place, Path) for place in plan.teachers.values()) else None,
         sharers=here.sharers,
+    )
+
+
+def _cadence(config: ConfigDict) -> Cadence:
+    return Cadence(
+        config.epochs,
+        config.evaluate_every_epochs,
+        config.log_every_steps,
+        config.checkpoint_every_steps,
+        selection.rule_named(config.selection),
+        config.diagnose_every_steps,
     )
 
 
