@@ -262,7 +262,7 @@ TRAINING = {
         'training/selection.py', 'records[-rule.epochs :]', 'records[: rule.epochs]', SELECTION
     ),
     'best_is_worst': mutant(
-        'training/loop.py',
+        'training/best.py',
         'if score < best:',
         'if score > best or best == np.inf:',
         'tests/training/test_loop.py::test_the_best_validation_epoch_is_kept',
@@ -343,7 +343,7 @@ REPORTS = {
         'tests/reporting/test_delta.py',
     ),
     'deviation_of_a_population': mutant(
-        'reporting/seeds.py',
+        'reporting/statistics.py',
         'from statistics import fmean, stdev',
         'from statistics import fmean, pstdev as stdev',
         'tests/reporting/test_seeds.py',
