@@ -45,16 +45,15 @@ def compare(
         UserError: nothing matches, there is no such row or format, or what is asked for cannot be said.
     """
     # Here, because --help does without jax and what imports it.
-    from mtkd_jax.experiment.models import build_tasks, check_modules
+    from mtkd_jax.experiment.models import tasks_of_stage
     from mtkd_jax.experiment.results import workdirs
     from mtkd_jax.names import choice
-    from mtkd_jax.records import MODEL, STAGES, seed_folders
+    from mtkd_jax.records import STAGES, seed_folders
     from mtkd_jax.reporting.compared import compared
     from mtkd_jax.reporting.contrasts import against, ranking
     from mtkd_jax.reporting.formats import FORMATS, Page
     from mtkd_jax.reporting.rows import stages_by_folder
     from mtkd_jax.tasks import Task
-    from mtkd_jax.training.folder import load_model
 
     write = FORMATS[choice('format', form, FORMATS)]
     found: list[Path] = []
@@ -63,10 +62,8 @@ def compare(
         found += [*([given] if (given / STAGES).is_dir() or not seeds else []), *seeds]
     tasks: dict[str, Task] = {}
     for folder, stage in [item for path in found for item in stages_by_folder(path, ()).items()]:
-        if set(stage['tasks']) - set(tasks) and (folder / MODEL / 'model.json').is_file():
-            spec, _ = load_model(folder / MODEL)
-            check_modules(spec, folder / MODEL, allow_modules)
-            tasks = {task.name: task for task in build_tasks(spec)} | tasks
+        if set(stage['tasks']) - set(tasks):
+            tasks = {task.name: task for task in tasks_of_stage(folder, stage, allow_modules)} | tasks
     rows = compared(found, list(tasks.values()), protocol)
     return write(Page(rows, against(rows, baseline) if baseline else None, ranking(rows) if rank else None))
 

@@ -1,9 +1,11 @@
 """Plans, runs and writes a table of the papers: `python -m mtkd_jax.reproduce --table=kdmtl/2 --workdir=runs/kdmtl2`.
 
     --table=kdmtl/1 ... kdmtl/4, sdmtcnn/1 ... sdmtcnn/5
+    --row=method=kd_mtl,points=last    in place of --table a row of your own, by its recipe; may be given several times
     --dataset=rooms    the table's rows on another data set; by default on its own, with the paper's protocol
     --seeds=5          seeds 0 to 4, paired
     --search=8         the main setting of every method that has one is searched first, with so many trials
+    --keep_defaults    what was searched stands beside the row of the defaults, not in its place
     --field=epochs=20  a field of all configs; may be given several times
     --dry_run          says what would be trained, and how long that takes
 
@@ -26,6 +28,9 @@ from mtkd_jax.errors import UserError
 from mtkd_jax.training.stop import StoppedError, StopRequest
 
 TABLE = flags.DEFINE_string('table', None, 'The table: kdmtl/2, sdmtcnn/5, ...')
+ROWS = flags.DEFINE_multi_string(
+    'row', [], 'The recipe of a row of your own, in place of --table.', allow_override=True
+)
 WORKDIR = flags.DEFINE_string(
     'workdir', None, 'Where the study keeps everything; the same command continues it.', allow_override=True
 )
@@ -34,6 +39,9 @@ DATASET = flags.DEFINE_string(
 )
 SEEDS = flags.DEFINE_integer('seeds', 5, 'How many seeds, from 0.', allow_override=True)
 SEARCH = flags.DEFINE_integer('search', 0, 'Trials of the search before; 0: none.', allow_override=True)
+KEEP_DEFAULTS = flags.DEFINE_bool(
+    'keep_defaults', False, 'Searched rows stand beside those of the defaults.', allow_override=True
+)
 FIELDS = flags.DEFINE_multi_string('field', [], 'NAME=VALUE, a field of all configs.', allow_override=True)
 DRY_RUN = flags.DEFINE_bool(
     'dry_run', False, 'Say what would be trained, and how long that takes.', allow_override=True
@@ -60,7 +68,11 @@ def fields(given: list[str]) -> dict[str, Any]:
 
 def main() -> None:
     """Plans; then says what there is to do, or does it and writes the table."""
-    name, given = command.value(TABLE), fields(FIELDS.value)
+    given = fields(FIELDS.value)
+    if bool(TABLE.value) == bool(ROWS.value):
+        raise UserError('Give a table of the papers, --table=kdmtl/2, or rows of your own, --row=method=kd_mtl.')
+    if KEEP_DEFAULTS.value and not SEARCH.value:
+        raise UserError('--keep_defaults is given without --search=N; leave it out.')
     if SEEDS.value < 1:
         raise UserError(f'`seeds` is {SEEDS.value}; give at least 1.')
     # Here, because --help does without jax.
@@ -69,12 +81,16 @@ def main() -> None:
     from mtkd_jax.experiment.reproducing import Reproduction
     from mtkd_jax.training.compiled import keep_compiled
 
-    wanted = reproduction.choose(name, DATASET.value)
+    wanted = (
+        reproduction.own_rows(ROWS.value, command.value(DATASET))
+        if ROWS.value
+        else reproduction.choose(command.value(TABLE), DATASET.value)
+    )
     keep_compiled()
     workdir = Path(command.value(WORKDIR))
     with StopRequest((signal.SIGTERM, signal.SIGINT)) as stop:
         try:
-            made = Reproduction(wanted, workdir, range(SEEDS.value), given, SEARCH.value)
+            made = Reproduction(wanted, workdir, range(SEEDS.value), given, SEARCH.value, KEEP_DEFAULTS.value)
             if DRY_RUN.value:
                 print(plan(made.jobs))
                 return

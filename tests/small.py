@@ -100,7 +100,7 @@ def stage(
         optimizer=lambda epoch, end: make_optimizer(1e-3, [1.0], epoch, 1e-2, 5e-4),
         networks={'main': method.network},
         data=StageData(train or split(32), split(10, seed=1), validation),
-        cadence=Cadence(epochs, 1, 2, checkpoint_every, rule_named(selection), diagnose_every),
+        cadence=Cadence(epochs, 1, 2, 1, checkpoint_every, rule_named(selection), diagnose_every),
         seed=3,
         teachers=teachers,
         settings={'epochs': epochs, 'method': 'kd_mtl'},

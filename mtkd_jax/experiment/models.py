@@ -11,6 +11,7 @@ from absl import logging
 
 from mtkd_jax import datasets, models
 from mtkd_jax.names import choice
+from mtkd_jax.records import MODEL
 from mtkd_jax.tasks import Task
 from mtkd_jax.training.folder import load_model
 from mtkd_jax.types import MAIN, UserError, Variables
@@ -68,6 +69,30 @@ def build_tasks(spec: Mapping[str, Any], names: Sequence[str] | None = None) -> 
     offered = datasets.named(spec['data']['dataset']).tasks(spec['data'])
     wanted = spec['tasks'] if names is None else names
     return [offered[choice('tasks', name, tuple(offered))] for name in wanted]
+
+
+def tasks_of_stage(folder: Path, stage: Mapping[str, Any], allow_modules: bool = False) -> list[Task]:
+    """The tasks of a finished stage: from its model, or, where only its results were kept, from the settings in them.
+
+    [] where they have none: those of a given teacher, or of the first versions.
+
+    Args:
+        folder: of the stage.
+        stage: its results.
+        allow_modules: see `open_model`.
+
+    Raises:
+        UserError: see `open_model`.
+    """
+    model, settings = folder / MODEL, stage.get('settings') or {}
+    if (model / 'model.json').is_file():
+        spec, _ = load_model(model)
+        check_modules(spec, model, allow_modules)
+        return build_tasks(spec)
+    if not {'backbone', 'data'} <= settings.keys():
+        return []
+    check_modules(settings, folder, allow_modules)
+    return build_tasks(settings, stage['tasks'])
 
 
 def build_network(

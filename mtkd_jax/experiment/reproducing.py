@@ -1,4 +1,4 @@
-"""Running a table of the papers: its study, the search before it, and the table that it ends with."""
+"""Running a table: its study, the search before it, and the table that it ends with."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mtkd_jax.experiment.reproduction import Entry, Part, config_of
+from mtkd_jax.experiment.reproduction import Entry, Part, beside_defaults, config_of
 from mtkd_jax.experiment.run import check_place, train_stage
 from mtkd_jax.experiment.search import FOLDER, Search, Trial, in_words, rule, space, with_fields
 from mtkd_jax.experiment.study import Job, Study
@@ -23,7 +23,7 @@ TABLE, NUMBERS = 'table.md', 'table.json'
 
 
 class Reproduction:
-    """A table of the papers in a workdir.
+    """A table in a workdir.
 
     Args:
         parts: what the table consists of.
@@ -31,15 +31,24 @@ class Reproduction:
         seeds: of every row.
         fields: set in all configs.
         search: trials of the search; 0: none.
+        keep_defaults: searched rows stand beside those of the defaults, not in their place.
 
     Raises:
         UserError: a recipe, a field or the data do not fit.
     """
 
     def __init__(
-        self, parts: Sequence[Part], workdir: Path, seeds: Sequence[int], fields: Mapping[str, Any], search: int
+        self,
+        parts: Sequence[Part],
+        workdir: Path,
+        seeds: Sequence[int],
+        fields: Mapping[str, Any],
+        search: int,
+        keep_defaults: bool = False,
     ) -> None:
         check_place(workdir)
+        if search and keep_defaults:
+            parts = [beside_defaults(part, fields) for part in parts]
         self._parts, self._workdir, self._fields, self._seeds = parts, workdir, dict(fields), list(seeds)
         self._configs = {
             _name(part, entry, i): config_of(part.dataset, recipe, fields, seeds)
@@ -47,7 +56,8 @@ class Reproduction:
             for entry in part.entries
             for i, recipe in enumerate(entry.recipes)
         }
-        searched = {name: config for name, config in self._configs.items() if search and space(config)}
+        open_to_it = [_name(p, e, i) for p in parts for e in p.entries if e.searched for i in range(len(e.recipes))]
+        searched = {name: self._configs[name] for name in open_to_it if search and space(self._configs[name])}
         with SplitProgress() as rendering:
             self.search = Search(workdir / FOLDER, searched, search, rendering) if searched else None
             self.study = Study(workdir, self._configs, rendering)

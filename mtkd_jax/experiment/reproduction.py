@@ -1,14 +1,16 @@
-"""The tables of the papers as studies: which recipes their rows are, on their data set or on another."""
+"""Tables as studies: which recipes the rows of the papers' tables are, and tables of rows of one's own."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from mtkd_jax import configs, datasets
 from mtkd_jax.configs.base import PaperRow
-from mtkd_jax.experiment.search import with_fields
+from mtkd_jax.experiment import balance
+from mtkd_jax.experiment.search import space, with_fields
+from mtkd_jax.names import choice
 from mtkd_jax.recipe import CHOICES
 from mtkd_jax.reporting.tables import paper_rows, paper_tables
 from mtkd_jax.types import UserError
@@ -17,13 +19,24 @@ NAMED_TASKS = {'svhn': 'digits', 'omniglot': 'characters'}
 """Tasks that another data set calls differently."""
 
 
+OWN = 'rows of your own'
+
+
 @dataclass(frozen=True)
 class Entry:
-    """A row of a paper's table: what the table calls it, where it is, and the recipes whose stages give it."""
+    """A row of a table.
+
+    Attributes:
+        label: what the table calls it.
+        place: where it is in the paper's table; of a row of one's own its `method` and `backbone` alone.
+        recipes: whose stages give it.
+        searched: whether a search, where there is one, chooses its main setting.
+    """
 
     label: str
     place: Mapping[str, str]
     recipes: tuple[str, ...]
+    searched: bool = True
 
     @property
     def baseline(self) -> bool:
@@ -33,7 +46,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of a table that are about one data set: its own config, the config they are run with, the rows."""
+    """The rows of a table that are about one data set: its own config, the config they are run with, the rows.
+
+    `table`: the file of a paper's table, or `OWN`.
+    """
 
     table: str
     own: str
@@ -55,6 +71,34 @@ def choose(name: str, dataset: str) -> list[Part]:
         raise UserError(f'`dataset` is {dataset!r}; choose one of {", ".join(configs.NAMES)}.')
     # Of two data sets, the first one's rows: the other's are the same methods.
     return [Part(table, own[0], dataset, entries(table, own[0], dataset))]
+
+
+def own_rows(recipes: Sequence[str], dataset: str) -> list[Part]:
+    """A table of these recipes on `dataset`; a row is called by the parts of its recipe that not all have.
+
+    Raises:
+        UserError: there is no such data set, or a recipe does not fit.
+    """
+    choice('dataset', dataset, configs.NAMES)
+    made, parts = [], {recipe: recipe.split(',') for recipe in recipes}
+    for recipe, own in parts.items():
+        config = configs.load(f'{dataset}:{recipe}')
+        method = config.method if config.method != 'mtl' else balance.name_of(config)
+        told = [part for part in own if not all(part in others for others in parts.values())] or own
+        label = ','.join(told).removeprefix('method=')
+        made.append(Entry(label, {'method': method, 'backbone': config.backbone}, (recipe,)))
+    return [Part(OWN, dataset, dataset, made)]
+
+
+def beside_defaults(part: Part, fields: Mapping[str, Any]) -> Part:
+    """The same with two rows for every one that a search can choose something for: as it is, and searched."""
+    made: list[Entry] = []
+    for entry in part.entries:
+        if any(space(config_of(part.dataset, recipe, fields, (0,))) for recipe in entry.recipes):
+            made += [replace(entry, searched=False), replace(entry, label=f'{entry.label} searched')]
+        else:
+            made.append(entry)
+    return replace(part, entries=made)
 
 
 def table_named(name: str) -> str:

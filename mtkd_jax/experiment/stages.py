@@ -215,6 +215,7 @@ def _cadence(config: ConfigDict) -> Cadence:
         config.epochs,
         config.evaluate_every_epochs,
         config.log_every_steps,
+        config.checkpoint_every_epochs,
         config.checkpoint_every_steps,
         selection.rule_named(config.selection),
         config.diagnose_every_steps,

@@ -1,4 +1,4 @@
-"""A paper's table, reproduced: ours over seeds, the paper's row, Δm, paired differences to multi-task learning."""
+"""A table over seeds: ours, the paper's row where there is one, Δm, paired differences to multi-task learning."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -83,7 +83,7 @@ def read_lines(
 
 
 def _theirs(place: Mapping[str, str], branch: str) -> Results:
-    row = paper_row(place, branch)
+    row = paper_row(place, branch) if 'table' in place else None
     return paper_results(row, place.get('prefix', '')) if row else {}
 
 

@@ -186,9 +186,10 @@ class Loop:
             due = cadence.checkpoint_every_steps and step % cadence.checkpoint_every_steps == 0
             # Read once: a signal may come at any time.
             stopping = self.stop.requested
-            if step == end or due or stopping or step % cadence.log_every_steps == 0:
+            saves = due or stopping or (step == end and cadence.saves(epoch))
+            if step == end or saves or step % cadence.log_every_steps == 0:
                 self._log()
-            if step == end or due or stopping:
+            if saves:
                 # Only after `_log` has found every loss up to here finite.
                 with self.spent.on('saving'):
                     self._checkpoints.save(state, self._position(step))

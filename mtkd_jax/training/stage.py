@@ -34,12 +34,13 @@ class StageData:
 class Cadence:
     """How long a stage trains, and how often it does what.
 
-    `checkpoint_every_steps` 0: only where an epoch ends; `diagnose_every_steps` 0: never.
+    `checkpoint_every_steps` 0: only where epochs end; `diagnose_every_steps` 0: never.
     """
 
     epochs: int
     evaluate_every_epochs: int
     log_every_steps: int
+    checkpoint_every_epochs: int
     checkpoint_every_steps: int
     selection: Rule
     diagnose_every_steps: int = 0
@@ -53,6 +54,10 @@ class Cadence:
         """Whether epoch `epoch` (from 0) ends with an evaluation: every n-th, and those the selection rule reads."""
         needed = epoch >= self.epochs - self.selection.epochs
         return needed or (epoch + 1) % self.evaluate_every_epochs == 0
+
+    def saves(self, epoch: int) -> bool:
+        """Whether epoch `epoch` (from 0) ends with a checkpoint: every n-th, and the last."""
+        return epoch == self.epochs - 1 or (epoch + 1) % self.checkpoint_every_epochs == 0
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 from mtkd_jax.experiment import reproducing, search, study
 from mtkd_jax.experiment.checks import check
 from mtkd_jax.experiment.reproducing import Reproduction
-from mtkd_jax.experiment.reproduction import Entry, Part, choose, config_of, entries
+from mtkd_jax.experiment.reproduction import Entry, Part, beside_defaults, choose, config_of, entries, own_rows
 from mtkd_jax.experiment.search import Search, held_out, single_task, space, trials
 from mtkd_jax.experiment.stages import of_seed
 from mtkd_jax.experiment.study import Study
@@ -275,3 +275,46 @@ def test_a_table_is_run_written_and_found_again(rooms, tmp_path, monkeypatch):
     monkeypatch.setattr(reproducing, 'train_stage', lambda *given: pytest.fail('all is finished'))
     again = Reproduction([Part(place['table'], 'nyuv2', 'rooms', rows)], tmp_path, (0, 1), fields, 0)
     assert again.run(StopRequest())[0].read_text() == text
+
+
+def test_rows_of_ones_own():
+    recipes = ['method=stl', 'method=uniform', 'method=kd_mtl,points=last', 'method=stl']
+    (part,) = own_rows([f'{recipe},schedule=cosine' for recipe in recipes], 'rooms')
+    assert part.entries[0].recipes == ('method=stl,schedule=cosine',)
+    assert [entry.label for entry in own_rows(['method=stl,schedule=cosine'], 'rooms')[0].entries] == [
+        'stl,schedule=cosine'
+    ]
+    assert [entry.label for entry in part.entries] == ['stl', 'uniform', 'kd_mtl,points=last']
+    assert [entry.baseline for entry in part.entries] == [False, True, False]
+    with pytest.raises(UserError, match="`dataset` is 'room'"):
+        own_rows(['method=stl'], 'room')
+    both = beside_defaults(part, {})
+    assert [(entry.label, entry.searched) for entry in both.entries] == [
+        ('stl', True),
+        ('uniform', False),
+        ('uniform searched', True),
+        ('kd_mtl,points=last', False),
+        ('kd_mtl,points=last searched', True),
+    ]
+
+
+def test_searched_rows_beside_those_of_the_defaults(rooms, tmp_path, monkeypatch):
+    """The search chooses for the one, and the other stays as its config is; both are compared with the default."""
+    better = {'task_weights.depth': 4.0}
+    monkeypatch.setattr(search.Search, '__call__', lambda self, *given: dict.fromkeys(self.counts, better))
+    parts = own_rows([f'method={name},{SHALLOW}' for name in ('stl', 'uniform')], 'rooms')
+    fields = {**TINY, 'data.data_dir': rooms, 'data.train_images': 8, 'data.test_images': 4}
+    made = Reproduction(parts, tmp_path, (0,), fields, 2, keep_defaults=True)
+    assert list(made.search.counts) == ['rooms_uniform_searched']
+    table, failed = made.run(StopRequest())
+    assert failed == []
+    assert 'uniform searched' in table.read_text()
+    found = json.loads((tmp_path / reproducing.NUMBERS).read_text())
+    assert found['searched'] == {'rooms_uniform_searched': better}
+    rows = {row['row']: row for row in found['parts']['rooms']['rows']}
+    assert list(rows) == ['stl', 'uniform', 'uniform searched']
+    assert [row['baseline'] for row in rows.values()] == ['uniform'] * 3
+    assert rows['uniform searched']['difference']['count'] == 1
+    stages = [tmp_path / 'runs' / f'rooms_{row}' / 'seed0/stages/uniform' for row in ('uniform', 'uniform_searched')]
+    weights = [read_results(folder)['settings']['task_weights'] for folder in stages]
+    assert weights == [{'depth': 1.0}, {'depth': 4.0}]

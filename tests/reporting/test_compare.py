@@ -471,3 +471,17 @@ def test_the_command_writes_a_file_or_prints(tmp_path, capsys):
         compare.compare([str(tmp_path / 'run')], form='md')
     with pytest.raises(UserError, match='matches no folder'):
         command(f'--workdirs={tmp_path / "absent"}')
+
+
+def test_results_alone_are_enough(tmp_path, monkeypatch):
+    """Of a run, small files can be kept: the table is the same without models and checkpoints."""
+    data = {'dataset': 'rooms', 'classes': 5, 'depth_maximum': 8.0}
+    stages = [*single(0, data=data), network('uniform', 0, data=data)]
+    fake.write(tmp_path / 'kept', stages)
+    text = compare.compare([str(tmp_path / 'kept')])
+    assert 'mIoU' in text
+    assert '| uniform ' in text
+    elsewhere = [network('uniform', 0, data={'dataset': 'some.module'})]
+    fake.write(tmp_path / 'other', elsewhere)
+    with pytest.raises(UserError, match=r"names the Python module 'some\.module'"):
+        compare.compare([str(tmp_path / 'other')])

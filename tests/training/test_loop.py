@@ -61,6 +61,24 @@ def test_a_stopped_run_continues_bit_identically(unbroken, tmp_path, questions, 
     assert_identical(state, unbroken[0])
 
 
+def test_short_epochs_need_not_end_with_a_checkpoint(tmp_path):
+    """Every second does, and the last; a stop inside another is saved, and evaluations stand where they stood."""
+    stage = small.stage(tmp_path, epochs=5, method=Supervised(network=tiny.Network(), tasks=tiny.TASKS))
+    stage = dataclasses.replace(stage, cadence=dataclasses.replace(stage.cadence, checkpoint_every_epochs=2))
+    assert [stage.cadence.saves(epoch) for epoch in range(5)] == [False, True, False, True, True]
+    saved, records = [], small.Records()
+    loop = Loop(stage, small.mesh(), tmp_path, StopRequest())
+    save = checkpoint.Checkpointer.save
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint.Checkpointer, 'save', lambda *given: [saved.append(int(given[1].step)), save(*given)])
+        whole = small.train(loop, records)
+    assert saved == [8, 16, 20]
+    assert [record['epoch'] for record in records if record['split'] == 'test'] == [1, 2, 3, 4, 5]
+    with pytest.raises(StoppedError, match='stopped on request at step 6 of 20'):
+        small.train(Loop(stage, small.mesh(), tmp_path / 'other', StopAfter(7)))
+    assert_identical(small.train(Loop(stage, small.mesh(), tmp_path / 'other', StopRequest())), whole)
+
+
 def test_augmentation_is_resumed_too(tmp_path):
     """Views depend on the step, so a run that is stopped after three of eight sees the same ones."""
     states = {}
