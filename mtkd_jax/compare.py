@@ -5,8 +5,11 @@ A row is a network with its settings; runs that differ in nothing but their seed
     --baseline='kd_mtl, points last'    paired differences to that row
     --rank                              mean ranks, and which rows the seeds tell apart
     --format=latex --out=table.tex      markdown, csv, latex or json; csv and json have every digit and every seed
+    --pictures=DIR                      predictions and errors of all networks side by side, a picture for each task
+    --networks=traditional_kd,kd_mtl    only these stages in the pictures, in this order
 """
 
+import sys
 from pathlib import Path
 
 from absl import flags
@@ -23,6 +26,16 @@ BASELINE = flags.DEFINE_string('baseline', None, 'The row that the others are co
 RANK = flags.DEFINE_bool('rank', False, 'Rank all rows by Δm, seed by seed.')
 FORMAT = flags.DEFINE_enum('format', 'markdown', ['markdown', 'csv', 'latex', 'json'], 'How the table is written.')
 OUT = flags.DEFINE_string('out', None, 'A file for the table; without it the table is printed.', allow_override=True)
+PICTURES = flags.DEFINE_string('pictures', None, 'A folder for pictures of the networks side by side.')
+NETWORKS = flags.DEFINE_list(
+    'networks', [], 'Stages that the pictures show, in this order; single-task: those together; none given: all.'
+)
+DATA_DIR = flags.DEFINE_string(
+    'data_dir',
+    None,
+    'Where prepared data lie, for the pictures; default $TFDS_DATA_DIR or ~/tensorflow_datasets.',
+    allow_override=True,
+)
 ALLOW_MODULES = flags.DEFINE_bool(
     'allow_modules',
     False,
@@ -73,11 +86,23 @@ def main() -> None:
     patterns, out = command.value(WORKDIRS), Path(OUT.value) if OUT.value else None
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise UserError(f'`out` is {str(out)!r}, which can be no file; give one in a folder that exists.')
+    if NETWORKS.value and not PICTURES.value:
+        raise UserError('`networks` chooses what pictures show; give --pictures=DIR, too.')
+    pictures = Path(PICTURES.value) if PICTURES.value else None
+    if pictures is not None and pictures.exists() and not pictures.is_dir():
+        raise UserError(f'`pictures` is {str(pictures)!r}, which is no folder; give another.')
     text = compare(patterns, PROTOCOL.value, ALLOW_MODULES.value, BASELINE.value, RANK.value, FORMAT.value)
     if out is None:
         print(text)
     else:
         write_text(out, text + '\n')
+    if pictures is not None:
+        from mtkd_jax.experiment.comparing import workdirs_compared  # here, because --help does without
+        from mtkd_jax.experiment.results import workdirs
+
+        drawn = workdirs_compared(workdirs(patterns), NETWORKS.value, pictures, DATA_DIR.value, ALLOW_MODULES.value)
+        # The table may be read from standard output by a program.
+        print(*drawn, sep='\n', file=sys.stderr)
 
 
 if __name__ == '__main__':

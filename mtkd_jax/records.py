@@ -16,6 +16,7 @@ FORMAT = 2  # of settings and results; those written before they had a number ar
 SETTINGS, RESULTS, METRICS = 'settings.json', 'results.json', 'metrics.jsonl'
 CHOICES, SPENT = 'choices.json', 'spent.json'
 REPORT = 'report.md'  # of a workdir
+COMPARED = 'compared'  # begins the names of the pictures of all its networks side by side
 # Folders.
 STAGES = 'stages'
 MODEL, MODEL_EMA, BEST, CHECKPOINTS, TENSORBOARD = 'model', 'model_ema', 'best', 'checkpoints', 'tensorboard'

@@ -342,6 +342,24 @@ REPORTS = {
         'flat = fmean(per_task.values())',
         'tests/reporting/test_delta.py',
     ),
+    'images_by_their_mean_loss': mutant(
+        'experiment/comparing.py',
+        'rankdata(np.nan_to_num(losses[task][numbers], nan=np.inf))',
+        'np.nan_to_num(losses[task][numbers], nan=np.inf)',
+        'tests/experiment/test_comparing.py::test_images_are_chosen_by_their_mean_rank',
+    ),
+    'undefined_pixels_boxed': mutant(
+        'reporting/regions.py',
+        'mask & (task.error.of(',
+        '(task.error.of(',
+        'tests/reporting/test_side_by_side.py::test_what_is_wrong',
+    ),
+    'errors_on_scales_of_their_own': mutant(
+        'reporting/side_by_side.py',
+        '_colours(_thin(error) / scale)',
+        '_colours(_thin(error) / max(error.max(), 1e-9))',
+        'tests/reporting/test_side_by_side.py::test_errors_of_all_networks_have_one_scale',
+    ),
     'deviation_of_a_population': mutant(
         'reporting/statistics.py',
         'from statistics import fmean, stdev',

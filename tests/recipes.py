@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from mtkd_jax import configs
+from mtkd_jax.experiment import comparing
 from mtkd_jax.experiment.models import build_network
 from mtkd_jax.experiment.stages import experiment
 from mtkd_jax.training.folder import save_model
@@ -52,3 +53,15 @@ def model(folder, names, widths=small.WIDTHS, seed=0, classes=13, backbone='segn
     shapes = jax.eval_shape(lambda key: network.init(key, jnp.zeros((1, 32, 64, 3)), train=False), jax.random.key(seed))
     save_model(folder, spec, small.filled(shapes, seed))
     return str(folder)
+
+
+def watch(patched):
+    """What pictures of networks side by side are drawn from, from now on: task → (what is given, the note)."""
+    shown, real = {}, comparing.side_by_side
+
+    def kept(task, given, note, path):
+        shown[task.name] = given, note
+        return real(task, given, note, path)
+
+    patched.setattr(comparing, 'side_by_side', kept)
+    return shown

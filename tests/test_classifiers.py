@@ -97,6 +97,8 @@ def test_every_method_runs_on_glyphs(glyphs):
     assert results(glyphs, 'stl_digits')['baselines']['digits']['digits_accuracy'] == 10
     assert results(glyphs, 'stl_characters')['baselines']['characters']['characters_accuracy'] == 50
     report = (glyphs / 'report.md').read_text()
+    for task in ('digits', 'characters'):
+        assert f'![compared_{task}](figures/compared_{task}.png)' in report
     for text in ('digits accuracy (%) ↑', 'characters accuracy (%) ↑', 'majority class of the training set'):
         assert text in report
     records = [json.loads(line) for line in (glyphs / 'stages/kd_mtl/metrics.jsonl').read_text().splitlines()]

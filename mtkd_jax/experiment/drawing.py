@@ -5,17 +5,23 @@ from typing import Any
 import numpy as np
 
 from mtkd_jax.data.pipeline import first_examples
+from mtkd_jax.experiment.columns import columns, places
+from mtkd_jax.experiment.comparing import Drawn
+from mtkd_jax.experiment.comparing import draw as compare
 from mtkd_jax.experiment.models import open_model
+from mtkd_jax.experiment.plans import model_spec
 from mtkd_jax.experiment.stages import Experiment
+from mtkd_jax.files import read_json, write_json
 from mtkd_jax.inference import make_predictor
-from mtkd_jax.records import MODEL, RESULTS, stage_folder
+from mtkd_jax.records import COMPARED, MODEL, RESULTS, stage_folder
 from mtkd_jax.reporting.curves import draw_losses, draw_workdir
 from mtkd_jax.reporting.panels import prediction_panel
 from mtkd_jax.training.given import GivenTeacher
 from mtkd_jax.training.programs import Compile, Program
+from mtkd_jax.training.stop import StopRequest
 
 
-def draw(made: Experiment, compiled: Compile) -> None:
+def draw(made: Experiment, compiled: Compile, stop: StopRequest) -> None:
     """Draws all there is to draw of a workdir whose stages are finished."""
     for stage in made.stages:
         if not isinstance(stage, GivenTeacher):
@@ -24,6 +30,26 @@ def draw(made: Experiment, compiled: Compile) -> None:
     last = made.stages[-1]
     if not isinstance(last, GivenTeacher):
         draw_losses(made.workdir, last.name, last.method.tasks)
+    if made.config.panel_images:
+        _draw_compared(made, compiled, stop)
+
+
+def _draw_compared(made: Experiment, compiled: Compile, stop: StopRequest) -> None:
+    """Draws all networks of the workdir side by side, where there is one that has several tasks and is newer."""
+    given = {stage.name: stage.folder for stage in made.stages if isinstance(stage, GivenTeacher)}
+    names = [task.name for task in made.tasks]
+    found = places(made.workdir, names, given)
+    if all(place.method == 'stl' for place in found):
+        return
+    results = {place.stage: stage_folder(made.workdir, place.stage) / RESULTS for place in found}
+    state = {'tasks': names, 'results': {stage: file.stat().st_mtime_ns for stage, file in results.items()}}
+    file = made.workdir / 'figures' / f'{COMPARED}.json'
+    if file.is_file() and read_json(file, f'remove {file}') == state:
+        return
+    own: Any = made.config.backbone, made.config.data.dataset
+    shown = columns(found, model_spec(made.config, names, {})['data'], own)
+    compare(shown, Drawn(made.data.test, made.tasks, compiled, stop, own), file.parent)
+    write_json(file, state)
 
 
 def _draw_panel(stage: str, made: Experiment, compiled: Compile) -> None:

@@ -135,7 +135,7 @@ def _report(one: Experiment, stop: StopRequest, programs: Programs, before: floa
         # Imported here, because matplotlib is not needed before.
         from mtkd_jax.experiment.drawing import draw
 
-        draw(one, programs.compiled)
+        draw(one, programs.compiled, stop)
         if before is not None:
             write_spent(one.workdir, {'starting': before, 'drawing': drawing.of(REST)})
         write_report(one.workdir, {task.name: task for task in one.tasks}, note=one.paper_note)

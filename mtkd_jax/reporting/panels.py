@@ -9,10 +9,9 @@ from matplotlib.figure import Figure
 from mtkd_jax.reporting import legend
 from mtkd_jax.reporting.figures import save_png
 from mtkd_jax.reporting.reported_task import ReportedTask
-from mtkd_jax.reporting.tiles import STRIPE, Column, Tile, answers, font_size, hatch
+from mtkd_jax.reporting.tiles import Column, Tile, answers, as_bytes, enlarge, font_size, hatch, marked
 from mtkd_jax.types import MAIN, STUDENT, TEACHER, UserError
 
-TILE = 240  # width in pixels that small pictures are enlarged to
 GAP = 8  # pixels between pictures
 MARGIN = 14
 HEAD = 78  # pixels for the labels above
@@ -48,18 +47,18 @@ def prediction_panel(
         UserError: a task lacks its truth, mask or prediction, or sizes differ.
     """
     _check(images, truths, masks, predictions, tasks)
-    columns: list[Column] = [('image', [Tile(_enlarge(_as_bytes(image))) for image in images])]
+    columns: list[Column] = [('image', [Tile(enlarge(as_bytes(image))) for image in images])]
     for task in tasks:
         if task.words is not None:
             height, width, _ = columns[0][1][0].picture.shape
             columns += answers(task, (height, width), truths[task.name], masks[task.name], _by_place(predictions, task))
             continue
         truth = [task.render(value, None) for value in truths[task.name]]
-        hatched = [hatch(_enlarge(p), m) for p, m in zip(truth, masks[task.name], strict=True)]
+        hatched = [hatch(enlarge(p), m) for p, m in zip(truth, masks[task.name], strict=True)]
         columns.append((f'{task.name}\ntruth', [Tile(picture) for picture in hatched]))
         for source, predicted in _by_place(predictions, task).items():
             rendered = [
-                Tile(_mark(task, value, truth, mask))
+                Tile(marked(task, value, truth, mask))
                 for value, truth, mask in zip(predicted, truths[task.name], masks[task.name], strict=True)
             ]
             columns.append((f'{task.name}\n{source}', rendered))
@@ -85,17 +84,6 @@ def _place(branch: str) -> tuple[int, str]:
     return order.index(branch) if branch in order else len(order), branch
 
 
-def _mark(task: ReportedTask, prediction: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The picture of a prediction, enlarged; black stripes where it is wrong, so that its class can still be seen."""
-    picture = _enlarge(task.render(prediction, None))
-    if task.mistakes is None:
-        return picture
-    wrong = _enlarge(mask & task.mistakes(prediction, truth))
-    row, column = np.indices(wrong.shape[:2])
-    stripe = np.asarray((row - column) % STRIPE < STRIPE // 2)[..., None]
-    return np.where(wrong & stripe, np.uint8(0), picture)
-
-
 def _check(
     images: np.ndarray,
     truths: ByTask,
@@ -115,18 +103,6 @@ def _check(
                 raise UserError(
                     f'`{name}` of {task.name!r} is {shape}, the images {images.shape}; n, h and w must agree.'
                 )
-
-
-def _as_bytes(image: np.ndarray) -> np.ndarray:
-    if image.dtype == np.uint8:
-        return image
-    return (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
-
-
-def _enlarge(picture: np.ndarray) -> np.ndarray:
-    """Whole-number enlargement to about `TILE` pixels wide: every pixel of the data stays a sharp square."""
-    factor = max(1, round(TILE / picture.shape[1]))
-    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def _draw(

@@ -48,6 +48,7 @@ def write_seeds_report(
         'What ran': sections.seeds(finished, planned),
         'Results': sections.seeds_results(finished, tasks),
         'Cost': sections.seeds_cost(stages),
+        f'Networks side by side, {finished[0].name}': sections.side_by_side(finished[0], tasks, f'{finished[0].name}/'),
         f'Settings of {finished[0].name}': sections.settings(stages[0]),
     }
     return write_document(report, parts)
@@ -85,6 +86,7 @@ def _text(workdir: Path, stages: Sequence[Mapping[str, Any]], tasks: Sequence[Re
         'Cost': '\n\n'.join(filter(None, (sections.cost(stages), sections.time(stages, read_spent(workdir))))),
         'How the numbers were chosen': sections.selection(stages),
         'Curves': sections.curves(workdir),
+        'Networks side by side': sections.side_by_side(workdir, tasks),
         'Predictions': sections.panels(workdir, stages),
         'Settings': sections.settings(stages),
     }

@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from mtkd_jax.metrics import Metrics, Quantity
+from mtkd_jax.tasks.base import ErrorMap
 
 
 @runtime_checkable
@@ -40,6 +41,11 @@ class ReportedTask(Protocol):
     @property
     def mistakes(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray] | None:
         """(prediction [h w c], target [h w k]) → bool [h w 1], where it is wrong; or None."""
+        ...
+
+    @property
+    def error(self) -> ErrorMap | None:
+        """How far off a prediction is at every pixel; None where there is no such map."""
         ...
 
     @property

@@ -7,6 +7,7 @@ import numpy as np
 
 from mtkd_jax.reporting.reported_task import ReportedTask
 
+TILE = 240  # width in pixels that small pictures are enlarged to
 STRIPE = 6  # pixels
 DARK, LIGHT = np.uint8(120), np.uint8(190)
 PLAIN, RIGHT, WRONG = (240, 240, 240), (205, 235, 205), (250, 205, 205)
@@ -54,6 +55,30 @@ def answers(
         column = [judged(p, t, m) for p, t, m in zip(predicted, truth, mask, strict=True)]
         columns.append((f'{task.name}\n{source}', column))
     return columns
+
+
+def as_bytes(image: np.ndarray) -> np.ndarray:
+    """An image of floats in [0, 1], or of uint8, as uint8."""
+    if image.dtype == np.uint8:
+        return image
+    return (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
+
+
+def enlarge(picture: np.ndarray) -> np.ndarray:
+    """Whole-number enlargement to about `TILE` pixels wide: every pixel of the data stays a sharp square."""
+    factor = max(1, round(TILE / picture.shape[1]))
+    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def marked(task: ReportedTask, prediction: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The picture of a prediction, enlarged; black stripes where it is wrong, so that its class can still be seen."""
+    picture = enlarge(task.render(prediction, None))
+    if task.mistakes is None:
+        return picture
+    wrong = enlarge(mask & task.mistakes(prediction, truth))
+    row, column = np.indices(wrong.shape[:2])
+    stripe = np.asarray((row - column) % STRIPE < STRIPE // 2)[..., None]
+    return np.where(wrong & stripe, np.uint8(0), picture)
 
 
 def hatch(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -5,14 +5,24 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from mtkd_jax.tasks.base import Task
+from mtkd_jax.tasks.base import ErrorMap, Task
 from mtkd_jax.tasks.classification import classification
 from mtkd_jax.tasks.depth import depth
 from mtkd_jax.tasks.normals import normals
 from mtkd_jax.tasks.segmentation import segmentation
 from mtkd_jax.tasks.strength import edges, keypoints
 
-__all__ = ['Task', 'classification', 'depth', 'edges', 'keypoints', 'normals', 'segmentation', 'validity_by_name']
+__all__ = [
+    'ErrorMap',
+    'Task',
+    'classification',
+    'depth',
+    'edges',
+    'keypoints',
+    'normals',
+    'segmentation',
+    'validity_by_name',
+]
 
 
 @functools.cache

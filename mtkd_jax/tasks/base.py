@@ -16,6 +16,21 @@ Legend = tuple[tuple[str, tuple[int, int, int]], ...]
 
 
 @dataclass(frozen=True)
+class ErrorMap:
+    """How far off a prediction is at every pixel, for pictures.
+
+    Attributes:
+        quantity: what it is called, its unit and decimals.
+        of: (prediction [h w c], target [h w k]) → error [h w 1], 0 where it is right; read where the target is defined.
+        large: errors above it are boxed.
+    """
+
+    quantity: Quantity
+    of: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    large: float
+
+
+@dataclass(frozen=True)
 class Task:
     """One prediction task: dense, or one answer per image (then h = w = 1 below).
 
@@ -33,6 +48,7 @@ class Task:
         render: (array [h w c], mask [h w 1] or None) → uint8 picture [h w 3], of a prediction or a target.
         mistakes: (prediction [h w c], target [h w k]) → bool [h w 1], true where it is wrong; None for tasks that
             are never simply right or wrong.
+        error: how far off a prediction is at every pixel; None for tasks that draw no such map.
         words: a prediction [1 1 channels] or a target [1 1 1] of an image in words; None for dense tasks.
         legend: what colours in such a picture mean: (words, (red, green, blue) in 0..255).
         constant: sums a training set's targets into a constant prediction (see `Constant`).
@@ -58,6 +74,7 @@ class Task:
     legend: Legend
     constant: 'Constant'
     mistakes: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    error: ErrorMap | None = None
     words: Callable[[np.ndarray], str] | None = None
     move: Callable[[Target, View], Target] | None = None
     check: Check = typed

@@ -7,10 +7,11 @@ from jaxtyping import Array, Bool, Float
 from mtkd_jax import metrics, ops
 from mtkd_jax.metrics import Quantity
 from mtkd_jax.tasks import distances, gate
-from mtkd_jax.tasks.base import Constant, Task, carried, legend
+from mtkd_jax.tasks.base import Constant, ErrorMap, Task, carried, legend
 from mtkd_jax.types import Target
 from mtkd_jax.views import View
 
+LARGE = 20  # an error of more than one `LARGE`-th of `maximum` is boxed in pictures
 BINS = 100_000  # of the training median's histogram; ten times `maximum` fit in
 # Of the legend, from the nearest to the farthest: what `render` gives, without matplotlib, which takes long to import.
 COLOURS = bytes.fromhex('7a0402 fb8022 a1fc3d 2ab9ed 30123b')
@@ -22,6 +23,11 @@ def absolute_error(
 ) -> Float[Array, '']:
     """Mean absolute error over defined pixels, in the target's unit."""
     return ops.masked_mean(jnp.abs(prediction - target), mask)
+
+
+def absolute_difference(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """How far off every pixel is, in the target's unit."""
+    return np.abs(prediction - target)
 
 
 def nearer(target: Target, view: View) -> Target:
@@ -46,8 +52,9 @@ def depth(maximum: float = 10.0, inverse: bool = False) -> Task:
     """The depth task; targets in metres along the optical axis, 0 where undefined.
 
     `inverse`: targets are inverse depth or disparity instead, in the data's own unit, 0 where undefined. `maximum`, in
-    the target's unit, scales pictures, and the training median is found to a ten-thousandth of it. Targets in metres
-    whose median is above 100 m, or `maximum` where that is more, are refused: they are probably in millimetres.
+    the target's unit, scales pictures (in which errors above a twentieth of it are boxed), and the training median is
+    found to a ten-thousandth of it. Targets in metres whose median is above 100 m, or `maximum` where that is more, are
+    refused: they are probably in millimetres.
     """
 
     def render(array: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
@@ -84,6 +91,11 @@ def depth(maximum: float = 10.0, inverse: bool = False) -> Task:
             'inverse_depth_rel' if inverse else 'depth_rel',
             histogram,
             lambda total: np.array([metrics.histogram_median(total, width)], np.float32),
+        ),
+        error=ErrorMap(
+            Quantity('inverse depth error' if inverse else 'depth error', '' if inverse else 'm', 3),
+            absolute_difference,
+            maximum / LARGE,
         ),
         move=nearer_inverse if inverse else nearer,
         check=gate.depths(np.inf if inverse else max(gate.FARTHEST, maximum)),

@@ -10,12 +10,14 @@ from jaxtyping import Array, Bool, Float
 from mtkd_jax import metrics, ops
 from mtkd_jax.metrics import Quantity
 from mtkd_jax.tasks import distances, gate
-from mtkd_jax.tasks.base import Constant, Task, legend
+from mtkd_jax.tasks.base import Constant, ErrorMap, Task, legend
 from mtkd_jax.types import Target
 from mtkd_jax.views import View
 
 PLAIN_AXES = {'+x': (1, 0, 0), '-x': (-1, 0, 0), '+y': (0, 1, 0), '-y': (0, -1, 0), '+z': (0, 0, 1), '-z': (0, 0, -1)}
 AXES = {'right': (1, 0, 0), 'left': (-1, 0, 0), 'towards the viewer': (0, -1, 0), 'up': (0, 0, 1), 'down': (0, 0, -1)}
+
+LARGE = 30.0  # degrees, the widest angle of the metrics; errors above it are boxed in pictures
 
 
 def cosine_loss(
@@ -38,6 +40,13 @@ def moved(target: Target, view: View) -> Target:
     value = jnp.where(view.flip[:, None, None, None], mirrored, value)
     mask = (view.bilinear(target.mask.astype(value.dtype)) > 0.5) & defined(value)
     return Target(jnp.where(mask, value, 0.0), mask)
+
+
+def angle(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Degrees between normals of any length [h w 3] → [h w 1]; 90 where one of them is 0."""
+    lengths = np.linalg.norm(prediction, axis=-1) * np.linalg.norm(target, axis=-1)
+    cosine = np.sum(prediction * target, axis=-1) / np.maximum(lengths, 1e-12)
+    return np.degrees(np.arccos(np.clip(cosine, -1, 1)))[..., None]
 
 
 def defined(target: Any) -> Any:
@@ -80,6 +89,7 @@ def normals(renormalise_blend: bool = False, axes: Mapping[str, tuple[int, int, 
             total,
             lambda total: (total / max(float(np.linalg.norm(total)), 1e-12)).astype(np.float32),
         ),
+        error=ErrorMap(Quantity('angle to the true normal', '°', 1), angle, LARGE),
         move=moved,
         check=gate.directions,
         loss_label=Quantity('normals loss: 1 - cosine'),

@@ -6,11 +6,12 @@ import numpy as np
 from mtkd_jax import metrics
 from mtkd_jax.metrics import Quantity
 from mtkd_jax.tasks import distances, gate
-from mtkd_jax.tasks.base import Constant, Task, carried, legend
-from mtkd_jax.tasks.depth import absolute_error
+from mtkd_jax.tasks.base import Constant, ErrorMap, Task, carried, legend
+from mtkd_jax.tasks.depth import absolute_difference, absolute_error
 
 BIN = 0.001  # resolution of the training median
 BINS = 1001
+LARGE = 0.25  # errors above it are boxed in pictures
 
 
 def strength(name: str, of: str) -> Task:
@@ -44,6 +45,7 @@ def strength(name: str, of: str) -> Task:
         render=render,
         legend=legend([f'{s:g}' for s in marks], render(marks[:, None, None], None)[:, 0]),
         constant=Constant('median of the training set', f'{name}_abs', histogram, median),
+        error=ErrorMap(Quantity(f'{of} error', decimals=3), absolute_difference, LARGE),
         move=carried,
         check=gate.strengths,
         loss_label=Quantity(f'{of} loss: absolute error'),

@@ -137,8 +137,9 @@ def test_the_best_epoch_is_chosen_on_a_split_of_its_own(rooms, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, chosen, saved)
 
 
-def test_self_distillation(rooms, tmp_path):
-    """Every branch in results, report, pictures and predictions."""
+def test_self_distillation(rooms, tmp_path, monkeypatch):
+    """Every branch in results, report, pictures and predictions; side by side only those that can be deployed."""
+    shown = recipes.watch(monkeypatch)
     names = 'normals+edges'
     config = load(
         'rooms', f'method=sd_mtcnn,backbone=segnet_sd,objective=eq6,tasks={names}', data__data_dir=rooms, panel_images=1
@@ -160,6 +161,10 @@ def test_self_distillation(rooms, tmp_path):
     assert {f'agreement/{name}' for name in names.split('+')} <= set(records[0])
     assert not [name for name in records[0] if name.endswith('/loss/edges')]  # eq. 6 has one loss, the ensemble's
     assert (tmp_path / 'figures' / 'sd_mtcnn_eq6.png').is_file()
+    assert list(shown) == ['normals', 'edges']
+    for given, note in shown.values():
+        assert list(given.predictions) == ['sd_mtcnn_eq6\nteacher', 'sd_mtcnn_eq6\nstudent']
+        assert 'under sd_mtcnn_eq6 student, of 4 test images' in note
 
     spec, variables = load_model(stage / 'model')
     images = np.random.default_rng(0).uniform(size=(2, 32, 64, 3))

@@ -1,6 +1,6 @@
 """The sections of a report; each is Markdown made from results."""
 
-from mtkd_jax.reporting.sections.account import cost, curves, panels, selection, settings, what_ran
+from mtkd_jax.reporting.sections.account import cost, curves, panels, selection, settings, side_by_side, what_ran
 from mtkd_jax.reporting.sections.beside_paper import paper
 from mtkd_jax.reporting.sections.ends import ends
 from mtkd_jax.reporting.sections.numbers import constants, delta, results, verdict
@@ -21,6 +21,7 @@ __all__ = [
     'seeds_results',
     'selection',
     'settings',
+    'side_by_side',
     'time',
     'verdict',
     'what_ran',

@@ -7,8 +7,9 @@ from typing import Any
 
 from flax.traverse_util import flatten_dict
 
-from mtkd_jax.records import SETTINGS, stage_folders
+from mtkd_jax.records import COMPARED, SETTINGS, stage_folders
 from mtkd_jax.reporting.progress import duration
+from mtkd_jax.reporting.reported_task import ReportedTask
 from mtkd_jax.reporting.tables import markdown
 from mtkd_jax.types import MAIN
 
@@ -184,9 +185,21 @@ def panels(workdir: Path, stages: Stages) -> str:
     return '\n\n'.join(found) or 'No predictions were drawn.'
 
 
-def picture(workdir: Path, name: str) -> str:
-    """A link to the picture of that name in `figures/`; '' where there is none."""
-    return f'![{name}](figures/{name}.png)' if (workdir / 'figures' / f'{name}.png').is_file() else ''
+def side_by_side(workdir: Path, tasks: Sequence[ReportedTask], place: str = '') -> str:
+    """The pictures of all networks side by side, a task each; `place`: from the report's folder to `workdir`."""
+    found = [picture(workdir, f'{COMPARED}_{task.name}', place) for task in tasks]
+    return '\n\n'.join([SIDE_BY_SIDE, *filter(None, found)]) if any(found) else ''
+
+
+SIDE_BY_SIDE = (
+    'The images are chosen by a rule, which stands below each picture: the best, the median and the worst of the test '
+    'split for one of the networks. What holds for three images need not hold for the split; that is in the tables.'
+)
+
+
+def picture(workdir: Path, name: str, place: str = '') -> str:
+    """A link to the picture of that name in `figures/`; '' where there is none. `place`: see `side_by_side`."""
+    return f'![{name}]({place}figures/{name}.png)' if (workdir / 'figures' / f'{name}.png').is_file() else ''
 
 
 def settings(stages: Stages) -> str:
