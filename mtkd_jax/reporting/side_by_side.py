@@ -80,10 +80,11 @@ def side_by_side(task: ReportedTask, given: Given, note: str, path: Path) -> Pat
 
 def _scale(task: ReportedTask, given: Given) -> float:
     """The error that has the last colour; 1 where there is nothing to show."""
-    if task.error is None or not given.mask.any():
+    if task.error is None:
         return 1.0
-    found = [task.error.of(p, given.truth)[given.mask] for p in given.predictions.values()]
-    top = float(np.percentile(np.concatenate(found), TOP)) if found else 0.0
+    found = np.concatenate([task.error.of(p, given.truth)[given.mask] for p in given.predictions.values()])
+    known = found[np.isfinite(found)]
+    top = float(np.percentile(known, TOP)) if known.size else 0.0
     return float(f'{top:.2g}') or 1.0
 
 

@@ -129,6 +129,9 @@ def test_tasks_without_a_map_of_errors(tmp_path):
     assert without.shape[0] < with_map.shape[0] - 2 * 32 * 5
     nothing = shown._replace(mask=np.zeros_like(shown.mask), predictions={'exact': shown.truth})
     assert side_by_side.side_by_side(depth, nothing, '', tmp_path / 'c.png').is_file()
+    unknown = shown._replace(predictions={'unknown': np.full_like(shown.truth, np.nan), 'half': shown.truth + 0.5})
+    assert side_by_side._scale(depth, unknown) == 0.5
+    assert side_by_side.side_by_side(depth, unknown, '', tmp_path / 'd.png').is_file()
     words = Given(
         np.zeros((2, 16, 16, 3)),
         ['best', 'worst'],
@@ -136,7 +139,7 @@ def test_tasks_without_a_map_of_errors(tmp_path):
         np.ones((2, 1, 1, 1), bool),
         {'right': np.eye(3)[[1, 2]][:, None, None], 'wrong': np.eye(3)[[0, 0]][:, None, None]},
     )
-    path = side_by_side.side_by_side(tasks.classification('digits', 3), words, '', tmp_path / 'd.png')
+    path = side_by_side.side_by_side(tasks.classification('digits', 3), words, '', tmp_path / 'e.png')
     side, drawn = 15 * 16, pixels(path)
     for column, colour in ((2, RIGHT), (3, WRONG)):
         assert colour in colours(drawn[:, MARGIN + column * (side + GAP) :][:, :side])
