@@ -8,6 +8,8 @@
     --keep_defaults    what was searched stands beside the row of the defaults, not in its place
     --field=epochs=20  a field of all configs; may be given several times
     --dry_run          says what would be trained, and how long that takes
+    --tflops=40        with --dry_run: by arithmetic, for a device that does so many 10¹² operations a second; data need
+                       not be there (--images=N training images, where their papers do not say)
 
 Stages that several rows need are trained once. What is finished is kept: the same command continues, and several
 processes (or the tasks of a Slurm array) may work in one workdir at the same time. The table is `WORKDIR/table.md`, its
@@ -46,6 +48,10 @@ FIELDS = flags.DEFINE_multi_string('field', [], 'NAME=VALUE, a field of all conf
 DRY_RUN = flags.DEFINE_bool(
     'dry_run', False, 'Say what would be trained, and how long that takes.', allow_override=True
 )
+TFLOPS = flags.DEFINE_float(
+    'tflops', 0.0, "With --dry_run: the device's sustained 10¹² operations a second; 0: steps are timed here."
+)
+IMAGES = flags.DEFINE_integer('images', 0, 'With --tflops: training images, where the data set does not say.')
 
 
 def fields(given: list[str]) -> dict[str, Any]:
@@ -73,11 +79,15 @@ def main() -> None:
         raise UserError('Give a table of the papers, --table=kdmtl/2, or rows of your own, --row=method=kd_mtl.')
     if KEEP_DEFAULTS.value and not SEARCH.value:
         raise UserError('--keep_defaults is given without --search=N; leave it out.')
+    if TFLOPS.value < 0 or IMAGES.value < 0:
+        raise UserError(f'`tflops` is {TFLOPS.value:g} and `images` {IMAGES.value}; give numbers above 0.')
+    if (TFLOPS.value and not DRY_RUN.value) or (IMAGES.value and not TFLOPS.value):
+        raise UserError('--tflops=... goes with --dry_run, and --images=... with --tflops.')
     if SEEDS.value < 1:
         raise UserError(f'`seeds` is {SEEDS.value}; give at least 1.')
     # Here, because --help does without jax.
     from mtkd_jax.experiment import reproduction
-    from mtkd_jax.experiment.estimates import plan
+    from mtkd_jax.experiment.estimates import Unopened, counted, measured, plan
     from mtkd_jax.experiment.reproducing import Reproduction
     from mtkd_jax.training.compiled import keep_compiled
 
@@ -90,9 +100,12 @@ def main() -> None:
     workdir = Path(command.value(WORKDIR))
     with StopRequest((signal.SIGTERM, signal.SIGINT)) as stop:
         try:
-            made = Reproduction(wanted, workdir, range(SEEDS.value), given, SEARCH.value, KEEP_DEFAULTS.value)
+            opened = Unopened(IMAGES.value) if TFLOPS.value else None
+            made = Reproduction(wanted, workdir, range(SEEDS.value), given, SEARCH.value, KEEP_DEFAULTS.value, opened)
             if DRY_RUN.value:
-                print(plan(made.jobs))
+                rate = f'a device of {TFLOPS.value:g}·10¹² operations a second'
+                estimate = (counted(TFLOPS.value), rate) if TFLOPS.value else (measured, 'this machine')
+                print(plan(made.jobs, *estimate))
                 return
             table, failed = made.run(stop)
         except StoppedError as stopped:

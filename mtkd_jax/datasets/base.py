@@ -111,6 +111,7 @@ class DataSet:
         own_validation: whether it may have a validation split of its own.
         per_image: whether its tasks have one answer per image.
         free: its own fields of `data` that do not change what is learned.
+        training: how many images its papers train on, of each task where it has a pool per task; 0: not fixed.
     """
 
     name: str
@@ -125,6 +126,7 @@ class DataSet:
     own_validation: bool = False
     per_image: bool = False
     free: tuple[str, ...] = ()
+    training: Mapping[str, int] | int = 0
 
 
 def from_files(package: str) -> dict[str, Any]:

@@ -1,16 +1,21 @@
-"""How long the stages of a study take, from measured steps."""
+"""How long the stages of a study take: by steps that are timed here, or by the operations of a step."""
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
+from mtkd_jax import datasets
 from mtkd_jax.data.augment import augmentation
+from mtkd_jax.data.examples import first_examples
+from mtkd_jax.datasets import Prepared, Progress
+from mtkd_jax.datasets.blank import blank
+from mtkd_jax.experiment.stages import Opened
 from mtkd_jax.experiment.study import Job
 from mtkd_jax.methods import Method
 from mtkd_jax.reporting.progress import duration
@@ -19,17 +24,53 @@ from mtkd_jax.training import sharding
 from mtkd_jax.training.folder import load_model
 from mtkd_jax.training.given import GivenTeacher
 from mtkd_jax.training.stage import Stage
-from mtkd_jax.training.state import initial_state
+from mtkd_jax.training.state import state_maker
 from mtkd_jax.training.step import compile_step, train_step
+from mtkd_jax.types import UserError
 
 STEPS = 5  # of which the median counts
+TERA = 1e12
+
+Estimate = Callable[[Job], tuple[str, float]]
+"""Of a job: what its step costs, in words, and the seconds that the step takes."""
 
 
-def plan(jobs: Sequence[Job]) -> str:
-    """A table of what is to be trained: stages of one kind together, with seconds per step measured on this machine.
+class Unopened(Opened):
+    """Blank data of the size that the papers train on, in place of data that may not be at hand.
+
+    Args:
+        images: of the training set, where the data set's papers do not fix it; 0: not known.
+    """
+
+    def __init__(self, images: int) -> None:
+        super().__init__()
+        self._images = images
+
+    def prepared(self, config: ConfigDict, progress: Progress) -> Prepared:
+        """See `Opened.prepared`.
+
+        Raises:
+            UserError: nobody says how many images there are.
+        """
+        counts = datasets.named(config.data.dataset).training or config.data.get('train_images', 0) or self._images
+        if not counts:
+            raise UserError(
+                f'How many training images {config.data.dataset} has is not fixed; give it with --images=N.'
+            )
+        data = config.data.to_dict()
+        return blank(data, list(datasets.named(config.data.dataset).tasks(data).values()), counts)
+
+
+def plan(jobs: Sequence[Job], estimate: Estimate, where: str) -> str:
+    """A table of what is to be trained: stages of one kind together, with the seconds of a step and the time left.
 
     Kinds differ in more than their seed. Teachers' answers are asked for in every step here, so a run that keeps them
     takes less. Evaluations and compilation are not in it.
+
+    Args:
+        jobs: the stages.
+        estimate: `measured` or `counted`.
+        where: on which device, in words.
     """
     kinds: dict[str, list[Job]] = {}
     for job in jobs:
@@ -40,9 +81,9 @@ def plan(jobs: Sequence[Job]) -> str:
         stage, open_ = same[0].stage, [job for job in same if not job.finished]
         assert isinstance(stage, Stage)
         steps = stage.cadence.epochs * stage.data.train.steps_per_epoch
-        each = step_seconds(same[0]) if open_ else None
-        hours = each * steps * len(open_) if each is not None else 0.0
-        left += hours
+        cost, each = estimate(same[0]) if open_ else ('–', 0.0)
+        seconds = each * steps * len(open_)
+        left += seconds
         body.append(
             [
                 stage.name,
@@ -50,29 +91,57 @@ def plan(jobs: Sequence[Job]) -> str:
                 str(len(same)),
                 str(len(open_)),
                 f'{steps:,}',
-                '–' if each is None else f'{each:.3g}',
-                duration(hours),
+                cost,
+                duration(seconds),
             ]
         )
-    heads = ['stage', 'backbone', 'runs', 'to train', 'steps of each', 'step (s)', 'time left']
-    return f'{markdown(heads, body)}\n\n{len(jobs)} stages; {duration(left)} of training steps left on this machine.'
+    heads = ['stage', 'backbone', 'runs', 'to train', 'steps of each', 'step', 'time left']
+    return f'{markdown(heads, body)}\n\n{len(jobs)} stages; {duration(left)} of training steps left on {where}.'
 
 
 def _kind(stage: Stage) -> str:
     settings = {name: value for name, value in stage.settings.items() if name != 'seed'}
-    return json.dumps([stage.name, settings], sort_keys=True)
+    return json.dumps([stage.name, settings, len(stage.data.train.source)], sort_keys=True)
 
 
-def step_seconds(job: Job) -> float:
-    """The median of some steps of a job's stage; teachers that are not trained yet are zeros of their shapes."""
+def counted(tera: float) -> Estimate:
+    """By arithmetic: the operations of a step, as XLA counts them, on a device that sustains `tera` · 10¹² a second."""
+
+    def estimate(job: Job) -> tuple[str, float]:
+        program, maker, batch = _program(job)
+        state = jax.eval_shape(maker, jax.random.key(0))
+        analysis: Any = program.lower(state, jax.eval_shape(lambda: _frozen(job)), batch).cost_analysis()
+        operations = float(analysis['flops'])
+        return f'{operations / TERA:.3g}·10¹² operations', operations / (tera * TERA)
+
+    return estimate
+
+
+def measured(job: Job) -> tuple[str, float]:
+    """The median of some steps here; teachers that are not trained yet are zeros of their shapes."""
+    mesh = job.experiment.mesh
+    program, maker, batch = _program(job)
+    state = sharding.replicate(maker(jax.random.key(0)), mesh)
+    frozen = sharding.replicate(_frozen(job), mesh)
+    compiled = program.lower(state, frozen, batch).compile()
+    seconds = []
+    for _ in range(STEPS + 1):
+        began = time.monotonic()
+        state, scalars = compiled(state, frozen, batch)
+        jax.block_until_ready((state, scalars))
+        seconds.append(time.monotonic() - began)
+    each = median(seconds[1:])
+    return f'{each:.3g} s', each
+
+
+def _program(job: Job) -> tuple[Any, Any, Any]:
+    """(step, jitted; key → its first state; a batch on the devices)."""
     stage, mesh = job.stage, job.experiment.mesh
     assert isinstance(stage, Stage)
     train = stage.data.train
     total = stage.cadence.epochs * train.steps_per_epoch
     weighting, optimizer = stage.weighting(train.steps_per_epoch), stage.optimizer(train.steps_per_epoch, total)
-    state = initial_state(
-        stage.method, weighting, optimizer, jax.random.key(0), train.image_shape, ema=bool(stage.ema_decay)
-    )
+    maker = state_maker(stage.method, weighting, optimizer, train.image_shape, bool(stage.ema_decay))
     step = train_step(
         stage.method,
         weighting,
@@ -84,18 +153,8 @@ def step_seconds(job: Job) -> float:
         ema_decay=stage.ema_decay,
         accumulate_steps=stage.accumulate_steps,
     )
-    state = sharding.replicate(state, mesh)
-    frozen = sharding.replicate(_frozen(job), mesh)
-    with closing(sharding.on_device(train.epochs(0, 1), mesh)) as batches:
-        batch = next(batches)
-    compiled = compile_step(step, mesh).lower(state, frozen, batch).compile()
-    seconds = []
-    for _ in range(STEPS + 1):
-        began = time.monotonic()
-        state, scalars = compiled(state, frozen, batch)
-        jax.block_until_ready((state, scalars))
-        seconds.append(time.monotonic() - began)
-    return median(seconds[1:])
+    few = first_examples(train.source, stage.method.tasks, train.train_batch_size)
+    return compile_step(step, mesh), maker, jax.device_put(few, sharding.batched(mesh))
 
 
 def _frozen(job: Job) -> Mapping[str, Any]:

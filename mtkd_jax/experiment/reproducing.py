@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from mtkd_jax.experiment.reproduction import Entry, Part, beside_defaults, config_of
 from mtkd_jax.experiment.run import check_place, train_stage
 from mtkd_jax.experiment.search import FOLDER, Search, Trial, in_words, rule, space, with_fields
+from mtkd_jax.experiment.stages import Opened
 from mtkd_jax.experiment.study import Job, Study
 from mtkd_jax.files import write_json
 from mtkd_jax.reporting import reproduced
@@ -32,6 +33,7 @@ class Reproduction:
         fields: set in all configs.
         search: trials of the search; 0: none.
         keep_defaults: searched rows stand beside those of the defaults, not in their place.
+        opened: has the data.
 
     Raises:
         UserError: a recipe, a field or the data do not fit.
@@ -45,6 +47,7 @@ class Reproduction:
         fields: Mapping[str, Any],
         search: int,
         keep_defaults: bool = False,
+        opened: Opened | None = None,
     ) -> None:
         check_place(workdir)
         if search and keep_defaults:
@@ -59,8 +62,8 @@ class Reproduction:
         open_to_it = [_name(p, e, i) for p in parts for e in p.entries if e.searched for i in range(len(e.recipes))]
         searched = {name: self._configs[name] for name in open_to_it if search and space(self._configs[name])}
         with SplitProgress() as rendering:
-            self.search = Search(workdir / FOLDER, searched, search, rendering) if searched else None
-            self.study = Study(workdir, self._configs, rendering)
+            self.search = Search(workdir / FOLDER, searched, search, rendering, opened) if searched else None
+            self.study = Study(workdir, self._configs, rendering, opened)
 
     @property
     def jobs(self) -> list[Job]:

@@ -20,7 +20,7 @@ from mtkd_jax.datasets import Progress
 from mtkd_jax.experiment import balance
 from mtkd_jax.experiment.plans import method_settings, run_of, tasks_of
 from mtkd_jax.experiment.run import check_kind, check_place, train_stage
-from mtkd_jax.experiment.stages import Experiment, of_seed
+from mtkd_jax.experiment.stages import Experiment, Opened, of_seed
 from mtkd_jax.experiment.study import Study
 from mtkd_jax.files import write_json
 from mtkd_jax.reporting.delta import delta_m
@@ -100,12 +100,20 @@ class Search:
         configs: name → a config whose method or weighting has a main setting.
         count: trials of each.
         progress: is told of examples that are rendered first.
+        opened: has the data.
 
     Raises:
         UserError: see `trials`; or a config has teachers that were trained before.
     """
 
-    def __init__(self, folder: Path, configs: Mapping[str, ConfigDict], count: int, progress: Progress) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        configs: Mapping[str, ConfigDict],
+        count: int,
+        progress: Progress,
+        opened: Opened | None = None,
+    ) -> None:
         self._folder = folder
         self._trials = {name: trials(config, count) for name, config in configs.items()}
         every: dict[str, ConfigDict] = {}
@@ -117,7 +125,7 @@ class Search:
                 )
             every[f'{name}/single_task'] = held_out(single_task(config))
             every |= {f'{name}/trial{i}': held_out(config, trial) for i, trial in enumerate(self._trials[name])}
-        self.study = Study(folder, every, progress)
+        self.study = Study(folder, every, progress, opened)
 
     def __call__(self, stop: StopRequest, programs: Programs) -> dict[str, Trial]:
         """Of every config the trial with the highest Δm on the held-out part; `search.json` lists trials and choices.

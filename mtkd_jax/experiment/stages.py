@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from mtkd_jax import datasets
 from mtkd_jax.data.pipeline import Split
-from mtkd_jax.datasets import Progress
+from mtkd_jax.datasets import Prepared, Progress
 from mtkd_jax.experiment import balance
 from mtkd_jax.experiment.checks import check
 from mtkd_jax.experiment.data import check_pools, only, prepared, seeded, stage_data
@@ -78,8 +78,12 @@ class Opened:
         if key not in self._found:
             first = Residence(meshes[0], tuple(config.tasks))
             others = [Residence(mesh, tuple(config.tasks), like=first) for mesh in meshes[1:]]
-            self._found[key] = stage_data(config, tasks, prepared(config, progress)), [first, *others]
+            self._found[key] = stage_data(config, tasks, self.prepared(config, progress)), [first, *others]
         return self._found[key]
+
+    def prepared(self, config: ConfigDict, progress: Progress) -> Prepared:
+        """The prepared data set that the config names; see `data.prepared`."""
+        return prepared(config, progress)
 
 
 def experiments(

@@ -65,13 +65,16 @@ class Study:
         folder: keeps everything.
         configs: name → config, `seeds` among its fields.
         progress: is told of examples that are rendered first.
+        opened: has the data.
 
     Raises:
         UserError: a config does not fit, or a stage there is damaged.
     """
 
-    def __init__(self, folder: Path, configs: Mapping[str, ConfigDict], progress: Progress) -> None:
-        self.folder, opened = folder, Opened()
+    def __init__(
+        self, folder: Path, configs: Mapping[str, ConfigDict], progress: Progress, opened: Opened | None = None
+    ) -> None:
+        self.folder, opened = folder, opened or Opened()
         self.runs: dict[str, list[Experiment]] = {
             name: experiments(config, folder / RUNS / name, progress, opened) for name, config in configs.items()
         }

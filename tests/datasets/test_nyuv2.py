@@ -9,7 +9,7 @@ import pytest
 from mtkd_jax import datasets
 from mtkd_jax.datasets.errors import DataError
 from mtkd_jax.datasets.files.surfaces import CENTRE, FOCAL, normals_from_depth, resize_defined
-from mtkd_jax.datasets.nyuv2 import files, raw
+from mtkd_jax.datasets.nyuv2 import OFFICIAL, files, raw
 from mtkd_jax.datasets.nyuv2.builder import open_source
 from mtkd_jax.reporting.prepared import describe
 from mtkd_jax.types import UserError
@@ -210,7 +210,7 @@ def test_official_tables_are_whole():
     tables = files.tables()
     every = sorted(tables['train_frames'] + tables['test_frames'])
     assert every == list(range(1, 1450))
-    assert {split: len(tables[f'{split}_frames']) for split in ('train', 'test')} == files.OFFICIAL
+    assert {split: len(tables[f'{split}_frames']) for split in ('train', 'test')} == OFFICIAL
     assert set(tables['label_to_40']) == set(range(1, 41))
     assert set(tables['class40_to_13']) == set(range(1, 14))
     assert len(files.class_names(13)) == 13

@@ -10,6 +10,7 @@ from mtkd_jax.datasets.flags import DEPTH_SCALE, IGNORE_LABEL, SOURCE, Flag
 from mtkd_jax.errors import UserError
 
 DEPTHS = ('inverse', 'metric')
+OFFICIAL = {'train': 2975, 'test': 500}  # frames
 # Height and width in pixels (papers.md A4); `depth_maximum` in the unit of `depth`.
 DEFAULTS: dict[str, Any] = {'height': 128, 'width': 256, 'classes': 7, 'depth': 'inverse', 'depth_maximum': 0.2}
 
@@ -38,5 +39,6 @@ DATA_SET = base.DataSet(
         DEPTH_SCALE,
     ),
     free=('depth_maximum',),
+    training=OFFICIAL['train'],
     **base.from_files(__name__),
 )

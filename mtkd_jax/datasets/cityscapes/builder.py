@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from mtkd_jax.datasets.base import Preparation, Prepared, given_size
-from mtkd_jax.datasets.cityscapes import DATA_SET, files
+from mtkd_jax.datasets.cityscapes import DATA_SET, OFFICIAL, files
 from mtkd_jax.datasets.cityscapes.classes import class_names
 from mtkd_jax.datasets.storage import opening, writing
 from mtkd_jax.datasets.storage.builder import dense_features, stored
@@ -23,7 +23,7 @@ class Cityscapes(FramesBuilder):
     name = 'cityscapes'
     VERSION = tfds.core.Version('1.0.0')
     data_set = DATA_SET
-    official = files.OFFICIAL
+    official = OFFICIAL
 
     @classmethod
     def config_name(cls, data: Mapping[str, Any]) -> str:

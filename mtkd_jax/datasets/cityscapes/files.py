@@ -6,8 +6,6 @@ from mtkd_jax.datasets.errors import DataError
 from mtkd_jax.datasets.files.finding import expanded
 from mtkd_jax.datasets.files.npy_folder import Layout, NpyFolder, refuse_given
 
-OFFICIAL = {'train': 2975, 'test': 500}
-
 
 def layout(classes: int) -> Layout:
     """The preprocessed folder with `classes` classes."""

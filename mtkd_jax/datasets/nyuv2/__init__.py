@@ -8,6 +8,7 @@ from mtkd_jax.datasets.flags import DEPTH_SCALE, IGNORE_LABEL, SOURCE, Flag
 from mtkd_jax.errors import UserError
 
 COUNTS = (13, 40)  # classes
+OFFICIAL = {'train': 795, 'test': 654}  # frames
 # Pixels (papers.md A4), metres.
 DEFAULTS: dict[str, Any] = {'height': 288, 'width': 384, 'classes': 13, 'depth_maximum': 10.0}
 
@@ -24,5 +25,6 @@ DATA_SET = base.DataSet(
     check=_check,
     flags=(SOURCE, Flag('classes', 'classes', 'Classes, 13 or 40'), IGNORE_LABEL, DEPTH_SCALE),
     free=('depth_maximum',),
+    training=OFFICIAL['train'],
     **base.from_files(__name__),
 )

@@ -10,7 +10,7 @@ from mtkd_jax.datasets.errors import DataError
 from mtkd_jax.datasets.files.finding import expanded
 from mtkd_jax.datasets.files.npy_folder import NpyFolder, refuse_given
 from mtkd_jax.datasets.files.reader import Reader
-from mtkd_jax.datasets.nyuv2 import COUNTS, DATA_SET, files, raw
+from mtkd_jax.datasets.nyuv2 import COUNTS, DATA_SET, OFFICIAL, files, raw
 from mtkd_jax.datasets.storage import opening, writing
 from mtkd_jax.datasets.storage.frames import FramesBuilder
 
@@ -25,7 +25,7 @@ class Nyuv2(FramesBuilder):
     name = 'nyuv2'
     VERSION = tfds.core.Version('1.0.0')
     data_set = DATA_SET
-    official = files.OFFICIAL
+    official = OFFICIAL
 
     @classmethod
     def config_name(cls, data: Mapping[str, Any]) -> str:

@@ -8,8 +8,6 @@ from typing import Any
 from mtkd_jax.datasets.files.npy_folder import Layout
 from mtkd_jax.datasets.nyuv2 import COUNTS
 
-OFFICIAL = {'train': 795, 'test': 654}
-
 
 @functools.cache
 def tables() -> dict[str, Any]:

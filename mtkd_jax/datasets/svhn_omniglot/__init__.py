@@ -7,6 +7,8 @@ from mtkd_jax.datasets.flags import SOURCE, Flag
 
 TITLES = {'svhn': 'SVHN', 'omniglot': 'Omniglot'}
 TASKS = tuple(TITLES)
+# Images (papers.md A4).
+OFFICIAL = {'svhn': {'train': 47_217, 'test': 26_040}, 'omniglot': {'train': 19_476, 'test': 6_492}}
 # Pixels: the papers give no size; the challenge's images are 72 on their shorter side. Classes by task (papers.md A4).
 DEFAULTS: dict[str, Any] = {'height': 64, 'width': 64, 'partial': False, 'classes': {'svhn': 10, 'omniglot': 1623}}
 
@@ -18,5 +20,6 @@ DATA_SET = base.DataSet(
     check=lambda data: None,
     flags=(SOURCE, Flag('partial', 'partial', 'Accept less than the official images')),
     per_image=True,
+    training={task: counts['train'] for task, counts in OFFICIAL.items()},
     **base.from_files(__name__),
 )

@@ -17,11 +17,10 @@ import numpy as np
 from mtkd_jax.datasets.errors import DataError
 from mtkd_jax.datasets.files import pictures
 from mtkd_jax.datasets.files.finding import open_ordinary, walk
-from mtkd_jax.datasets.svhn_omniglot import archives
+from mtkd_jax.datasets.svhn_omniglot import OFFICIAL, archives
 
 DATASETS = ('svhn', 'omniglot')
 SPLITS = {'train': 'train', 'test': 'val'}  # the challenge's test labels are not public
-OFFICIAL = {'svhn': {'train': 47_217, 'test': 26_040}, 'omniglot': {'train': 19_476, 'test': 6_492}}
 CLASSES = {'svhn': 10, 'omniglot': 1623}
 DEVKIT, DATA = 'decathlon-1.0-devkit.tar.gz', 'decathlon-1.0-data.tar.gz'
 
