@@ -350,8 +350,8 @@ REPORTS = {
     ),
     'undefined_pixels_boxed': mutant(
         'reporting/regions.py',
-        'mask & (task.error.of(',
-        '(task.error.of(',
+        'mask & ~(task.error.of(',
+        '~(task.error.of(',
         'tests/reporting/test_side_by_side.py::test_what_is_wrong',
     ),
     'errors_on_scales_of_their_own': mutant(
@@ -359,6 +359,18 @@ REPORTS = {
         '_colours(_thin(error) / scale)',
         '_colours(_thin(error) / max(error.max(), 1e-9))',
         'tests/reporting/test_side_by_side.py::test_errors_of_all_networks_have_one_scale',
+    ),
+    'unknown_errors_drawn_as_none': mutant(
+        'reporting/side_by_side.py',
+        'np.nan_to_num(share[..., 0], nan=1)',
+        'np.nan_to_num(share[..., 0], nan=0)',
+        'tests/reporting/test_side_by_side.py::test_errors_of_all_networks_have_one_scale',
+    ),
+    'another_network_decides': mutant(
+        'experiment/drawing.py',
+        'place.stage == made.stages[-1].name',
+        'False',
+        'tests/experiment/test_comparing.py::test_pictures_are_drawn_again_only_where_there_is_another_network',
     ),
     'deviation_of_a_population': mutant(
         'reporting/statistics.py',

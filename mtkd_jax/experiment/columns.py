@@ -1,5 +1,6 @@
 """The networks of workdirs as the columns of a picture."""
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -100,7 +101,8 @@ def _opened(place: Place, data: Mapping[str, Any], modules: bool | Collection[st
 
 
 def _same(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in data.items() if name not in OTHER}
+    # As a file has it: lists in place of tuples.
+    return json.loads(json.dumps({name: value for name, value in data.items() if name not in OTHER}))
 
 
 def _title(title: str, branch: str) -> str:

@@ -77,10 +77,15 @@ class Drawn(NamedTuple):
 def draw(shown: Columns, what: Drawn, folder: Path) -> list[Path]:
     """Draws `compared_TASK.png` in `folder`, of every task; returns the pictures.
 
-    The last network decides which images are shown. A task that it does not have is shown on the same ones.
+    The last network decides which images are shown. A task that it does not have is shown on the same ones. There are
+    no pictures where there is no network, or the last has none of the tasks.
     """
+    judged = [task for task in what.tasks if shown.networks and task.name in shown.networks[-1].models]
+    if not judged:
+        return []
     last = shown.networks[-1]
-    picked = chosen(*_losses(last, [task for task in what.tasks if task.name in last.models], what))
+    losses, labelled = _losses(last, judged, what)
+    picked = chosen(losses, labelled)
     if not picked:
         return []
     own = len({tuple(choices) for choices in picked.values()}) > 1
@@ -103,15 +108,18 @@ def draw(shown: Columns, what: Drawn, folder: Path) -> list[Path]:
             np.stack([example.targets[task.name].mask for example in batch]),
             {n.title: predicted[n.models[task.name]][n.branch or MAIN][task.name][at] for n in networks},
         )
-        note = rule(last, [task.name] if own else list(picked), len(what.split.examples)) + _absent(shown.left_out)
+        by = [task.name] if own else list(picked)
+        note = rule(last, {name: labelled[name] for name in by}) + _absent(shown.left_out)
         written.append(side_by_side(task, given, note, folder / f'{COMPARED}_{task.name}.png'))
     return written
 
 
-def rule(network: Network, tasks: Sequence[str], count: int) -> str:
-    """How images were chosen, in a sentence."""
+def rule(network: Network, labelled: Mapping[str, np.ndarray]) -> str:
+    """How images were chosen, in a sentence; `labelled`: of each task that took part, which test images are [n]."""
     name = network.title.replace('\n', ' ')
-    by = f'loss of {tasks[0]}' if len(tasks) == 1 else f'mean rank of the losses of {", ".join(tasks)}'
+    by = f'{"loss" if len(labelled) == 1 else "mean rank of the losses"} of {", ".join(labelled)}'
+    together = np.logical_and.reduce(list(labelled.values()))
+    count = f'{together.size}' if together.all() else f'the {together.sum()} labelled ones of {together.size}'
     return f'Images: lowest, median and highest {by} under {name}, of {count} test images, numbered from 0.'
 
 

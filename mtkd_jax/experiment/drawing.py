@@ -1,5 +1,6 @@
 """The pictures of a workdir: curves, and predictions beside the truth."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from mtkd_jax.reporting.panels import prediction_panel
 from mtkd_jax.training.given import GivenTeacher
 from mtkd_jax.training.programs import Compile, Program
 from mtkd_jax.training.stop import StopRequest
+from mtkd_jax.types import UserError
 
 
 def draw(made: Experiment, compiled: Compile, stop: StopRequest) -> None:
@@ -35,21 +37,41 @@ def draw(made: Experiment, compiled: Compile, stop: StopRequest) -> None:
 
 
 def _draw_compared(made: Experiment, compiled: Compile, stop: StopRequest) -> None:
-    """Draws all networks of the workdir side by side, where there is one that has several tasks and is newer."""
+    """Draws all networks of the workdir side by side where one has several tasks: again where one is newer, another
+    decides or a picture is missing. Removes pictures that are no longer drawn.
+    """
     given = {stage.name: stage.folder for stage in made.stages if isinstance(stage, GivenTeacher)}
     names = [task.name for task in made.tasks]
     found = places(made.workdir, names, given)
     if all(place.method == 'stl' for place in found):
+        found = []
+    # The last decides which images are shown: what this run is about.
+    found.sort(key=lambda place: place.stage == made.stages[-1].name)
+    written = [[place.stage, (stage_folder(made.workdir, place.stage) / RESULTS).stat().st_mtime_ns] for place in found]
+    folder = made.workdir / 'figures'
+    file = folder / f'{COMPARED}.json'
+    before = _drawn(file)
+    if not (found or before):
         return
-    results = {place.stage: stage_folder(made.workdir, place.stage) / RESULTS for place in found}
-    state = {'tasks': names, 'results': {stage: file.stat().st_mtime_ns for stage, file in results.items()}}
-    file = made.workdir / 'figures' / f'{COMPARED}.json'
-    if file.is_file() and read_json(file, f'remove {file}') == state:
+    state, old = {'tasks': names, 'results': written}, before.get('pictures', [])
+    if before == {**state, 'pictures': old} and all((folder / name).is_file() for name in old):
         return
     own: Any = made.config.backbone, made.config.data.dataset
     shown = columns(found, model_spec(made.config, names, {})['data'], own)
-    compare(shown, Drawn(made.data.test, made.tasks, compiled, stop, own), file.parent)
-    write_json(file, state)
+    pictures = [path.name for path in compare(shown, Drawn(made.data.test, made.tasks, compiled, stop, own), folder)]
+    for path in folder.glob(f'{COMPARED}_*.png'):
+        if path.name in old and path.name not in pictures:
+            path.unlink()
+    write_json(file, {**state, 'pictures': pictures})
+
+
+def _drawn(file: Path) -> dict[str, Any]:
+    """What pictures were drawn from, and their names; {} where that is not known. A damaged file is as good as none."""
+    try:
+        content = read_json(file, f'remove {file}') if file.is_file() else {}
+    except UserError:
+        return {}
+    return content if isinstance(content.get('pictures'), list) else {}
 
 
 def _draw_panel(stage: str, made: Experiment, compiled: Compile) -> None:

@@ -103,7 +103,7 @@ def build_network(
     `names`: only these tasks; `branches`: only these of a network that has several.
 
     Raises:
-        UserError: the network does not have such a branch.
+        UserError: the network does not have such a branch, or the backbone no such settings.
     """
     tasks = build_tasks(spec, names)
     options = dict(spec['network'])
@@ -112,7 +112,12 @@ def build_network(
     if branches and 'branches' in options:
         options['branches'] = branches
     dtype = DTYPES[choice('compute_dtype', spec['compute_dtype'], tuple(DTYPES))]
-    return make_network(models.named(spec['backbone']), tasks, spec['widths'], dtype, options), tasks
+    try:
+        return make_network(models.named(spec['backbone']), tasks, spec['widths'], dtype, options), tasks
+    except TypeError as error:
+        raise UserError(
+            f'The backbone {spec["backbone"]} cannot be made with the settings {options} ({error}); train it again.'
+        ) from error
 
 
 def make_network(

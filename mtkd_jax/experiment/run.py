@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def run(config: ConfigDict | str | Path, workdir: str | Path, stop: StopRequest 
             settings.
         StoppedError: SIGTERM asked to stop; the state is saved.
         NonFiniteLossError: a loss or gradient is infinite or NaN.
+        Exception: a picture could not be drawn; all else is done, and the report says it.
     """
     config, workdir = config if isinstance(config, ConfigDict) else configs.load(config), Path(workdir)
     check_place(workdir)
@@ -68,16 +70,24 @@ def _run(config: ConfigDict, workdir: Path, stop: StopRequest) -> Path:
     begun = {one.workdir for one in made if _begin(one, stop)}
     before = starting.of(REST)
     report = workdir / REPORT
-    finished = []
+    finished, failed = list[Path](), list[Exception]()
     # A program is compiled for certain devices.
     programs = {one.mesh: Programs() for one in made}
     for one in trained(made, functools.partial(_train, stop=stop, programs=programs, count=len(made)), stop):
-        # A command that finds all finished says nothing of the run.
-        _report(one, stop, programs[one.mesh], before if one.workdir in begun else None)
+        try:
+            # A command that finds all finished says nothing of the run.
+            _report(one, stop, programs[one.mesh], before if one.workdir in begun else None)
+        except Exception as error:
+            # Raised when all seeds have ended: what cannot be drawn keeps none of them from training.
+            failed.append(error)
+            if config.seeds:
+                print(f'{one.workdir}: {_said(error)}. The other seeds go on.', file=sys.stderr, flush=True)
         finished.append(one.workdir)
         if config.seeds:
             write_seeds_report(report, finished, [each.workdir for each in made], one.tasks)
     print(summary(finished, made[0].tasks), flush=True)
+    if failed:
+        raise failed[0]
     return report
 
 
@@ -126,19 +136,29 @@ def train_stage(
 
 
 def _report(one: Experiment, stop: StopRequest, programs: Programs, before: float | None) -> None:
-    """Draws and reports after all training, which a picture that cannot be drawn must not keep from its end.
+    """Draws and reports after all training; an error while drawing is raised when the report, which names it, is there.
 
     `before`: seconds until the first stage, which are kept where they are given.
     """
-    drawing = Spent()
+    drawing, undrawn = Spent(), None
     with locked(one.workdir, stop):
         # Imported here, because matplotlib is not needed before.
         from mtkd_jax.experiment.drawing import draw
 
-        draw(one, programs.compiled, stop)
+        try:
+            draw(one, programs.compiled, stop)
+        except Exception as error:
+            undrawn = error
         if before is not None:
             write_spent(one.workdir, {'starting': before, 'drawing': drawing.of(REST)})
-        write_report(one.workdir, {task.name: task for task in one.tasks}, note=one.paper_note)
+        why = _said(undrawn) if undrawn else ''
+        write_report(one.workdir, {task.name: task for task in one.tasks}, note=one.paper_note, undrawn=why)
+    if undrawn:
+        raise undrawn
+
+
+def _said(error: Exception) -> str:
+    return f'{type(error).__name__}: {error}'.rstrip('.')
 
 
 def check_place(workdir: Path) -> None:

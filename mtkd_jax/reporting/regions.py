@@ -16,10 +16,13 @@ Region = tuple[slice, slice]
 def wrong(
     task: ReportedTask, prediction: np.ndarray, truth: np.ndarray, mask: Bool[np.ndarray, 'h w 1']
 ) -> Bool[np.ndarray, 'h w 1'] | None:
-    """Where a prediction is of a wrong class, or further off than `task.error` calls large; None: there is neither."""
+    """Where a prediction is of a wrong class, or further off than `task.error` calls large; None: there is neither.
+
+    An error that is NaN is large.
+    """
     if task.mistakes is not None:
         return mask & task.mistakes(prediction, truth)
-    return None if task.error is None else mask & (task.error.of(prediction, truth) > task.error.large)
+    return None if task.error is None else mask & ~(task.error.of(prediction, truth) <= task.error.large)
 
 
 def largest(where: Bool[np.ndarray, 'h w']) -> list[Region]:

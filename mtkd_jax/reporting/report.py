@@ -11,14 +11,19 @@ from mtkd_jax.reporting.reported_task import ReportedTask
 from mtkd_jax.reporting.rows import load_stages, rows
 from mtkd_jax.types import UserError
 
+UNDRAWN = (
+    'Drawing ended with an error ({}). Pictures below are missing, or of an earlier run. The same command draws again.'
+)
 
-def write_report(workdir: Path, tasks: Mapping[str, ReportedTask], note: str = '') -> Path:
+
+def write_report(workdir: Path, tasks: Mapping[str, ReportedTask], note: str = '', undrawn: str = '') -> Path:
     """Writes `workdir/report.md` from `stages/*/results.json` and the pictures in `figures/`; returns its path.
 
     Args:
         workdir: the run's folder.
         tasks: the tasks whose metrics are shown, by name.
         note: why no paper's row stands beside ours, or ''.
+        undrawn: why pictures are missing, or ''.
 
     Raises:
         UserError: no stage is finished, or a results file is damaged.
@@ -26,7 +31,7 @@ def write_report(workdir: Path, tasks: Mapping[str, ReportedTask], note: str = '
     stages = load_stages(workdir, tasks)
     if not stages:
         raise UserError(f'{workdir} has no finished stage (stages/STAGE/results.json); train first.')
-    return _written(workdir / REPORT, _text(workdir, stages, list(tasks.values()), note))
+    return _written(workdir / REPORT, _text(workdir, stages, list(tasks.values()), note, undrawn))
 
 
 def write_seeds_report(
@@ -69,7 +74,9 @@ def _document(workdir: Path, parts: Mapping[str, str]) -> str:
     return '\n'.join([title, *(f'## {heading}\n\n{body}\n' for heading, body in parts.items() if body)])
 
 
-def _text(workdir: Path, stages: Sequence[Mapping[str, Any]], tasks: Sequence[ReportedTask], note: str) -> str:
+def _text(
+    workdir: Path, stages: Sequence[Mapping[str, Any]], tasks: Sequence[ReportedTask], note: str, undrawn: str
+) -> str:
     # Only rows that have one of the tasks: a workdir may hold stages of another command.
     names = {task.name for task in tasks}
     networks = [row for row in rows(stages) if names & set(row.tasks)]
@@ -85,6 +92,7 @@ def _text(workdir: Path, stages: Sequence[Mapping[str, Any]], tasks: Sequence[Re
         'Where the losses end': sections.ends(workdir, stages),
         'Cost': '\n\n'.join(filter(None, (sections.cost(stages), sections.time(stages, read_spent(workdir))))),
         'How the numbers were chosen': sections.selection(stages),
+        'What could not be drawn': UNDRAWN.format(undrawn) if undrawn else '',
         'Curves': sections.curves(workdir),
         'Networks side by side': sections.side_by_side(workdir, tasks),
         'Predictions': sections.panels(workdir, stages),

@@ -82,7 +82,12 @@ def _scale(task: ReportedTask, given: Given) -> float:
     """The error that has the last colour; 1 where there is nothing to show."""
     if task.error is None:
         return 1.0
-    found = np.concatenate([task.error.of(p, given.truth)[given.mask] for p in given.predictions.values()])
+    errors = [
+        task.error.of(prediction, truth)[mask]
+        for by_network in given.predictions.values()
+        for prediction, truth, mask in zip(by_network, given.truth, given.mask, strict=True)
+    ]
+    found = np.concatenate(errors)
     known = found[np.isfinite(found)]
     top = float(np.percentile(known, TOP)) if known.size else 0.0
     return float(f'{top:.2g}') or 1.0
@@ -131,8 +136,8 @@ def _number(task: ReportedTask, prediction: np.ndarray, truth: np.ndarray, mask:
 
 
 def _colours(share: np.ndarray) -> np.ndarray:
-    """[h w 1] in 0..1, or above → uint8 [h w 3]."""
-    return (colormaps[COLOURS](np.clip(share[..., 0], 0, 1))[..., :3] * 255).astype(np.uint8)
+    """[h w 1] in 0..1, or above → uint8 [h w 3]; NaN has the last colour, too."""
+    return (colormaps[COLOURS](np.clip(np.nan_to_num(share[..., 0], nan=1), 0, 1))[..., :3] * 255).astype(np.uint8)
 
 
 def _thin(array: np.ndarray) -> np.ndarray:

@@ -64,7 +64,7 @@ def normals(renormalise_blend: bool = False, axes: Mapping[str, tuple[int, int, 
     """
 
     def render(array: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-        picture = (np.clip((array + 1) / 2, 0, 1) * 255).astype(np.uint8)
+        picture = (np.clip(np.nan_to_num((array + 1) / 2), 0, 1) * 255).astype(np.uint8)
         return picture if mask is None else np.where(mask, picture, np.uint8(0))
 
     def total(target: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ def strength(name: str, of: str) -> Task:
     marks = np.linspace(0, 1, 3, dtype=np.float32)
 
     def render(array: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-        picture = (np.clip(array, 0, 1) * 255).round().astype(np.uint8).repeat(3, axis=-1)
+        picture = (np.clip(np.nan_to_num(array), 0, 1) * 255).round().astype(np.uint8).repeat(3, axis=-1)
         return picture if mask is None else np.where(mask, picture, np.uint8(0))
 
     def histogram(target: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -12,9 +12,13 @@ from absl.testing import flagsaver
 
 import mtkd_jax as mt
 from mtkd_jax import compare
-from mtkd_jax.experiment import columns, comparing
+from mtkd_jax.experiment import columns, comparing, drawing
 from mtkd_jax.experiment.comparing import Choice, chosen
 from mtkd_jax.experiment.run import run
+from mtkd_jax.experiment.stages import experiments
+from mtkd_jax.training.folder import load_model, save_model
+from mtkd_jax.training.programs import Programs
+from mtkd_jax.training.stop import StopRequest
 from mtkd_jax.types import UserError
 from tests.recipes import load, model, watch
 
@@ -97,7 +101,7 @@ def test_a_run_shows_single_task_and_multi_task_networks_on_the_images_of_the_ru
 
 
 def test_pictures_are_drawn_again_only_where_there_is_another_network(trained, monkeypatch):
-    """And not at all where no test images are to be shown."""
+    """And not at all where no test images are to be shown. The run's own last stage decides."""
     workdir, config, _ = trained
     shown = watch(monkeypatch)
     run(config, workdir)
@@ -111,9 +115,47 @@ def test_pictures_are_drawn_again_only_where_there_is_another_network(trained, m
     run(none, workdir)
     assert not shown
     run(config, workdir)
-    assert list(shown['depth'][0].predictions) == ['single-task', 'kd_mtl', 'other']
-    assert 'under other' in shown['depth'][1]
+    assert list(shown['depth'][0].predictions) == ['single-task', 'other', 'kd_mtl']
+    assert 'under kd_mtl' in shown['depth'][1]
     shutil.rmtree(other)
+
+
+def test_pictures_that_are_gone_are_drawn_again_and_old_ones_removed(trained, tmp_path, monkeypatch):
+    """Also where the record of what was drawn is damaged."""
+    workdir, config, _ = trained
+    shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)
+    figures, drawn = tmp_path / 'figures', []
+    file, depth, old, foreign = (
+        figures / f'compared{name}' for name in ('.json', '_depth.png', '_old.png', '_mine.png')
+    )
+    (made,) = experiments(config, tmp_path, lambda *what: None)
+
+    def compare(shown, what, folder):
+        drawn.append(shown)
+        depth.touch()
+        return [depth, figures / 'compared_normals.png'] if shown.networks else []
+
+    def again():
+        drawing._draw_compared(made, Programs().compiled, StopRequest())
+        return len(drawn)
+
+    monkeypatch.setattr(drawing, 'compare', compare)
+    first, written = again(), file.read_text()
+    assert again() == first
+    depth.unlink()
+    assert again() == first + 1
+    old.touch()
+    foreign.touch()
+    file.write_text(json.dumps({**json.loads(written), 'tasks': ['old'], 'pictures': [old.name]}))
+    assert (again(), old.exists(), foreign.exists()) == (first + 2, False, True)
+    for i, damaged in enumerate(('{"tasks": [', '[]', '{"pictures": 1}'), 3):
+        file.write_text(damaged)
+        assert again() == first + i
+        assert file.read_text() == written
+    # Nothing is left that has several tasks.
+    monkeypatch.setattr(drawing, 'places', lambda *given: [p for p in columns.places(*given) if p.method == 'stl'])
+    assert again() == again() == first + 6
+    assert (depth.exists(), foreign.exists()) == (False, True)
 
 
 def command(*given):
@@ -157,7 +199,7 @@ def test_several_workdirs_are_told_apart_and_links_count_once(trained, rooms, tm
     assert list(shown['normals'][0].predictions) == ['row/seed2\nkd_mtl', 'other\nsingle-task']
 
 
-def test_a_network_for_other_data_is_left_out(trained):
+def test_a_network_for_other_data_is_left_out(trained, tmp_path):
     workdir, _, _ = trained
     place = columns.Place('', 'kd_mtl', 'kd_mtl', workdir / 'stages/kd_mtl/model')
     data = columns.open_model(place.model, allow_modules=True).spec['data']
@@ -166,3 +208,35 @@ def test_a_network_for_other_data_is_left_out(trained):
     assert columns.columns([place], {**data, 'height': 64}, True).left_out == {'kd_mtl': 'other data'}
     assert columns.columns([place._replace(elsewhere=True)], {**data, 'height': 64}, True).networks
     assert 'runs its code' in columns.columns([place], data, False).left_out['kd_mtl']
+    # A config has tuples where a file has lists.
+    spec, variables = load_model(place.model)
+    listed = place._replace(model=tmp_path / 'listed')
+    save_model(listed.model, {**spec, 'data': {**data, 'sizes': (1, 2)}}, variables)
+    assert columns.columns([listed], {**data, 'sizes': (1, 2)}, True).networks
+
+
+def test_a_network_of_another_version_is_left_out(trained, tmp_path):
+    """Its sentence is that of `load`, too. Without networks, or tasks of the last one, there are no pictures."""
+    workdir, _, _ = trained
+    spec, variables = load_model(workdir / 'stages/kd_mtl/model')
+    save_model(tmp_path / 'old', {**spec, 'network': {'dropout': 0.5}}, variables)
+    shown = columns.columns([columns.Place('', 'old', 'kd_mtl', tmp_path / 'old')], spec['data'], True)
+    assert not shown.networks
+    assert "cannot be made with the settings {'dropout': 0.5}" in shown.left_out['old']
+    with pytest.raises(UserError, match='unexpected keyword argument'):
+        mt.load(tmp_path / 'old', allow_modules=True)
+    what = comparing.Drawn(None, mt.load(workdir / 'stages/kd_mtl/model', allow_modules=True).tasks, None, None, True)
+    assert comparing.draw(shown, what, tmp_path / 'figures') == []
+    edges = columns.Columns([columns.Network('edges', '', {'edges': tmp_path})], {})
+    assert comparing.draw(edges, what, tmp_path / 'figures') == []
+    assert not (tmp_path / 'figures').exists()
+
+
+def test_the_rule_counts_the_images_that_took_part():
+    network = columns.Network('a\nstudent', '', {})
+    all_of_them = comparing.rule(network, labels(depth=[1, 1, 1]))
+    assert all_of_them == (
+        'Images: lowest, median and highest loss of depth under a student, of 3 test images, numbered from 0.'
+    )
+    some = comparing.rule(network, labels(depth=[1, 1, 0], normals=[0, 1, 1]))
+    assert 'mean rank of the losses of depth, normals under a student, of the 1 labelled ones of 3 test images' in some

@@ -98,7 +98,7 @@ def test_bfloat16_trains_with_float32_parameters(rooms, tmp_path):
 
 
 def test_a_picture_that_cannot_be_drawn_keeps_no_stage_from_training(rooms, tmp_path, monkeypatch):
-    """The same command then only draws."""
+    """Nor the report from being written, which says so. The same command then only draws."""
 
     def fails(**what):
         raise RuntimeError('no font')
@@ -108,9 +108,12 @@ def test_a_picture_that_cannot_be_drawn_keeps_no_stage_from_training(rooms, tmp_
         patched.setattr(drawing, 'prediction_panel', fails)
         with pytest.raises(RuntimeError, match='no font'):
             run(config, tmp_path)
+    report = (tmp_path / 'report.md').read_text()
+    assert 'Drawing ended with an error (RuntimeError: no font).' in report
+    assert '## Results' in report
     results = {stage: tmp_path / 'stages' / stage / 'results.json' for stage in ('stl_depth', 'kd_mtl')}
     written = {stage: file.stat().st_mtime_ns for stage, file in results.items()}
-    run(config, tmp_path)
+    assert 'Drawing ended' not in run(config, tmp_path).read_text()
     assert {stage: file.stat().st_mtime_ns for stage, file in results.items()} == written
     assert all((tmp_path / 'figures' / f'{stage}.png').is_file() for stage in results)
 

@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 
+from mtkd_jax.experiment import drawing
 from mtkd_jax.experiment import run as running
 from mtkd_jax.experiment.run import run
 from mtkd_jax.experiment.stages import Experiment, experiments
@@ -135,6 +136,24 @@ def test_a_seed_that_diverges_keeps_no_other_from_its_end(rooms, tmp_path, monke
     report = (tmp_path / 'report.md').read_text()
     assert 'One run, with a report each: [seed1]' in report
     assert 'Not finished, and not counted here: seed0.' in report
+
+
+def test_a_picture_that_cannot_be_drawn_keeps_no_other_seed_from_training(rooms, tmp_path, monkeypatch, capsys):
+    """The error is raised when all have ended, and all reports are written."""
+
+    def fails(made, *others):
+        if made.config.seed == 0:
+            raise RuntimeError('no font')
+
+    monkeypatch.setattr(drawing, 'draw', fails)
+    config = load('rooms', f'method=uniform,{RECIPE}', data__data_dir=rooms, seeds=(0, 1))
+    with pytest.raises(RuntimeError, match='no font'):
+        run(config, tmp_path)
+    said = capsys.readouterr()
+    assert 'seed0: RuntimeError: no font. The other seeds go on.' in said.err
+    assert '[seed0](seed0/report.md), [seed1](seed1/report.md)' in (tmp_path / 'report.md').read_text()
+    reports = [(tmp_path / f'seed{seed}' / 'report.md').read_text() for seed in (0, 1)]
+    assert ['(RuntimeError: no font)' in report for report in reports] == [True, False]
 
 
 class One(Experiment):

@@ -82,15 +82,29 @@ def test_what_is_wrong():
     scores = np.eye(2)[[0, 1, 1, 1]][None]
     wrong = regions.wrong(classes, scores, np.zeros((1, 4, 1), int), mask)
     assert wrong.ravel().tolist() == [False, True, True, False]
+    unknown = np.array([np.nan, 2.0, np.inf, np.nan]).reshape(1, 4, 1)
+    assert regions.wrong(depth, unknown, np.full((1, 4, 1), 2.0), mask).ravel().tolist() == [True, False, True, False]
+    for task in (normals, tasks.edges()):
+        assert (task.render(np.full((1, 4, task.channels), np.nan), None) == 0).all()
     plain = dataclasses.replace(depth, error=None)
     assert regions.wrong(plain, predicted, truth, mask) is None
     assert regions.caption(plain) == ''
 
 
 def test_errors_of_all_networks_have_one_scale(tmp_path):
-    """Dark for the one that is right everywhere; what is undefined is hatched, not dark."""
-    task = fake.TASKS['depth']
-    shown = given('depth', lambda truth: {'exact': truth, 'far': truth + 2.0, 'near': truth - 1.0})
+    """Dark for the one that is right everywhere, bright for NaN; what is undefined is hatched, not dark. A map is asked
+    for one image at a time.
+    """
+
+    def of(prediction, truth):
+        assert prediction.ndim == truth.ndim == 3
+        return real.of(prediction, truth)
+
+    real = fake.TASKS['depth'].error
+    task = dataclasses.replace(fake.TASKS['depth'], error=dataclasses.replace(real, of=of))
+    shown = given(
+        'depth', lambda truth: {'exact': truth, 'far': truth + 2.0, 'near': truth - 1.0, 'unknown': truth + np.nan}
+    )
     picture = pixels(side_by_side.side_by_side(task, shown, 'Why these.', tmp_path / 'figures' / 'p.png'))
     width, height = 48 * 5, 32 * 5
 
@@ -101,11 +115,11 @@ def test_errors_of_all_networks_have_one_scale(tmp_path):
 
     defined = shown.mask[0, ..., 0].repeat(5, 0).repeat(5, 1)
     half = tuple(int(255 * c) for c in colormaps[side_by_side.COLOURS](0.5)[:3])
-    for column, expected in ((2, DARK), (3, BRIGHT), (4, half)):
+    for column, expected in ((2, DARK), (3, BRIGHT), (4, half), (5, BRIGHT)):
         assert colours(error(column)[defined]) == {expected}
         assert colours(error(column)[~defined]) == HATCHED
     assert colours(error(0)) == colours(error(1)) == {(255,) * 3}
-    assert picture.shape[1] == 2 * MARGIN + 5 * (width + GAP) - GAP
+    assert picture.shape[1] == 2 * MARGIN + 6 * (width + GAP) - GAP
 
 
 def test_numbers_below_predictions():
