@@ -151,7 +151,7 @@ def get_config(
     c.selection = 'last'  # last | last10_mean | last20_median | best_validation | lowest_training_loss (papers.md C)
     c.evaluate_every_epochs = 1
     c.log_every_steps = 50
-    c.checkpoint_every_epochs = 1  # where the n-th epoch ends, and the last; more, where epochs take seconds
+    c.checkpoint_every_epochs = 1  # and before every evaluation; more, where epochs take seconds: a kill costs so many
     c.checkpoint_every_steps = 0  # besides these; 0 = only there
     c.diagnose_every_steps = 0  # task gradients' cosines and norms, CKA with teachers; costs T + 1 passes; 0 = never
     c.panel_images = 4  # test images in the picture of every stage; 0: no pictures of predictions at all

@@ -89,6 +89,7 @@ def main() -> None:
     from mtkd_jax.experiment import reproduction
     from mtkd_jax.experiment.estimates import Unopened, counted, measured, plan
     from mtkd_jax.experiment.reproducing import Reproduction
+    from mtkd_jax.records import STAGES
     from mtkd_jax.training.compiled import keep_compiled
 
     wanted = (
@@ -101,6 +102,11 @@ def main() -> None:
     with StopRequest((signal.SIGTERM, signal.SIGINT)) as stop:
         try:
             opened = Unopened(IMAGES.value) if TFLOPS.value else None
+            if opened and (workdir / STAGES).exists():
+                raise UserError(
+                    f'--tflops plans without the data, so what is finished in {workdir} cannot be told; leave it out, '
+                    'or give another workdir.'
+                )
             made = Reproduction(wanted, workdir, range(SEEDS.value), given, SEARCH.value, KEEP_DEFAULTS.value, opened)
             if DRY_RUN.value:
                 rate = f'a device of {TFLOPS.value:g}·10¹² operations a second'

@@ -26,6 +26,8 @@ def load(name, recipe='', **fields):
     """The config of a recipe, tiny; `fields` are set on it, `__` for a dot."""
     config = configs.load(f'{name}:{recipe}')
     tiny = dict(TINY)
+    if 'baseline' in config.method_settings:
+        tiny['method_settings.baseline'] = False
     if 'student_widths' in config.method_settings:
         tiny['method_settings.student_widths'] = (4, 4, 4, 4)
     if name == 'rooms':

@@ -15,6 +15,7 @@ from mtkd_jax.data.augment import augmentation
 from mtkd_jax.data.examples import first_examples
 from mtkd_jax.datasets import Prepared, Progress
 from mtkd_jax.datasets.blank import blank
+from mtkd_jax.datasets.flags import SOURCE
 from mtkd_jax.experiment.stages import Opened
 from mtkd_jax.experiment.study import Job
 from mtkd_jax.methods import Method
@@ -36,7 +37,9 @@ Estimate = Callable[[Job], tuple[str, float]]
 
 
 class Unopened(Opened):
-    """Blank data of the size that the papers train on, in place of data that may not be at hand.
+    """Blank data of the size that the papers train on, in place of files that may not be at hand.
+
+    Data that are rendered are, and those of one's own are opened.
 
     Args:
         images: of the training set, where the data set's papers do not fix it; 0: not known.
@@ -50,15 +53,18 @@ class Unopened(Opened):
         """See `Opened.prepared`.
 
         Raises:
-            UserError: nobody says how many images there are.
+            UserError: nobody says how many images there are, or somebody does, although it is known.
         """
-        counts = datasets.named(config.data.dataset).training or config.data.get('train_images', 0) or self._images
+        found, data = datasets.named(config.data.dataset), config.data.to_dict()
+        own = SOURCE not in found.flags
+        if self._images and (own or found.training):
+            raise UserError(f'`images` is {self._images}, but how many {found.name} has is known; leave it out.')
+        if own:
+            return super().prepared(config, progress)
+        counts = found.training or self._images
         if not counts:
-            raise UserError(
-                f'How many training images {config.data.dataset} has is not fixed; give it with --images=N.'
-            )
-        data = config.data.to_dict()
-        return blank(data, list(datasets.named(config.data.dataset).tasks(data).values()), counts)
+            raise UserError(f'How many training images {found.name} has is not fixed; give it with --images=N.')
+        return blank(data, list(found.tasks(data).values()), counts)
 
 
 def plan(jobs: Sequence[Job], estimate: Estimate, where: str) -> str:

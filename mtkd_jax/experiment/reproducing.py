@@ -1,5 +1,6 @@
 """Running a table: its study, the search before it, and the table that it ends with."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ class Reproduction:
         check_place(workdir)
         if search and keep_defaults:
             parts = [beside_defaults(part, fields) for part in parts]
+        self._opened = opened
         self._parts, self._workdir, self._fields, self._seeds = parts, workdir, dict(fields), list(seeds)
         self._configs = {
             _name(part, entry, i): config_of(part.dataset, recipe, fields, seeds)
@@ -80,7 +82,7 @@ class Reproduction:
         if self.search is not None:
             chosen = self.search(stop, programs)
             with SplitProgress() as rendering:
-                self.study = Study(self._workdir, self._with(chosen), rendering)
+                self.study = Study(self._workdir, self._with(chosen), rendering, self._opened)
 
         def train(one: Any, stage: Any) -> None:
             train_stage(one, stage, stop, programs, f'{one.workdir.parent.name}, seed {one.config.seed}, ')
@@ -138,5 +140,5 @@ class Reproduction:
 
 def _name(part: Part, entry: Entry, i: int) -> str:
     """What a run is called: `nyuv2_segnet_kdmtl`; of several recipes of an entry, with their number."""
-    words = '_'.join([part.dataset, *entry.label.replace('+', ' ').split()])
+    words = '_'.join([part.dataset, *re.sub('[+,]', ' ', entry.label).split()])
     return words if len(entry.recipes) == 1 else f'{words}_{i}'

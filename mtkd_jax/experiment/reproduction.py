@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from mtkd_jax import configs, datasets
 from mtkd_jax.configs.base import PaperRow
 from mtkd_jax.experiment import balance
-from mtkd_jax.experiment.search import space, with_fields
+from mtkd_jax.experiment.search import alone, space, with_fields
 from mtkd_jax.names import choice
 from mtkd_jax.recipe import CHOICES
 from mtkd_jax.reporting.tables import paper_rows, paper_tables
@@ -19,7 +19,9 @@ NAMED_TASKS = {'svhn': 'digits', 'omniglot': 'characters'}
 """Tasks that another data set calls differently."""
 
 
-OWN = 'rows of your own'
+OWN, UNIFORM = 'rows of your own', 'uniform'
+# Fields that rows of one's own have in common where they are of one backbone.
+SHARED = ('tasks', 'backbone_settings', 'optimizer', 'optimizer_settings', 'schedule', 'schedule_settings')
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Entry:
     @property
     def baseline(self) -> bool:
         """Whether it is plain multi-task learning, which the others are compared with."""
-        return self.place['method'] in ('uniform', 'vanilla')
+        return self.place['method'] in (UNIFORM, 'vanilla')
 
 
 @dataclass(frozen=True)
@@ -77,16 +79,33 @@ def own_rows(recipes: Sequence[str], dataset: str) -> list[Part]:
     """A table of these recipes on `dataset`; a row is called by the parts of its recipe that not all have.
 
     Raises:
-        UserError: there is no such data set, or a recipe does not fit.
+        UserError: there is no such data set, a recipe does not fit, or rows of one backbone cannot be compared.
     """
     choice('dataset', dataset, configs.NAMES)
     made, parts = [], {recipe: recipe.split(',') for recipe in recipes}
+    alike: dict[str, dict[str, Any]] = {}
+    bases: dict[tuple[str, str], str] = {}
     for recipe, own in parts.items():
         config = configs.load(f'{dataset}:{recipe}')
+        fields = {name: config.to_dict()[name] for name in SHARED}
+        first = alike.setdefault(config.backbone, fields)
+        differ = [name for name in SHARED if fields[name] != first[name]]
+        if differ:
+            raise UserError(
+                f'--row={recipe} has another `{differ[0]}` than the rows before on {config.backbone}, so Δm and '
+                'differences would be of two things at once; give all the same, or compare runs with '
+                '`python -m mtkd_jax.compare`.'
+            )
         method = config.method if config.method != 'mtl' else balance.name_of(config)
+        base = (config.backbone, method)
+        if method in ('stl', UNIFORM) and bases.setdefault(base, recipe) != recipe:
+            raise UserError(f'--row={recipe} and --row={bases[base]} are both {method} on {base[0]}; leave one out.')
         told = [part for part in own if not all(part in others for others in parts.values())] or own
         label = ','.join(told).removeprefix('method=')
         made.append(Entry(label, {'method': method, 'backbone': config.backbone}, (recipe,)))
+    lacking = [name for name in alike if (name, 'stl') not in bases]
+    if lacking:
+        raise UserError(f'No row has single-task networks of {lacking[0]}, for Δm; add --row=method=stl,...')
     return [Part(OWN, dataset, dataset, made)]
 
 
@@ -147,9 +166,10 @@ def _recipe(recipe: str, own: str, dataset: str) -> str:
     if dataset == own or 'tasks=' in recipe:
         return recipe
     tasks = [NAMED_TASKS.get(task, task) for task in datasets.named(own).task_names]
-    lacking = [task for task in tasks if task not in datasets.named(dataset).task_names]
+    offered = datasets.named(configs.load(dataset).data.dataset).task_names
+    lacking = [task for task in tasks if task not in offered]
     if lacking:
-        fitting = [name for name in configs.NAMES if set(tasks) <= set(datasets.named(name).task_names)]
+        fitting = [name for name in sorted(datasets.NAMES) if set(tasks) <= set(datasets.named(name).task_names)]
         raise UserError(
             f'`dataset` is {dataset!r}, which has no {lacking[0]}, but the table has it; choose one of '
             f'{", ".join([own, *(name for name in fitting if name != own)])}.'
@@ -169,6 +189,6 @@ def config_of(dataset: str, recipe: str, fields: Mapping[str, Any], seeds: Seque
         raise UserError('--field=selection=held_out: a table is of the test split; --search holds a part out.')
     config = configs.load(f'{dataset}:{recipe}')
     try:
-        return with_fields(config, {**fields, 'seeds': tuple(seeds)})
+        return with_fields(config, {**alone(config), **fields, 'seeds': tuple(seeds)})
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise UserError(f'`field` does not fit {dataset}:{recipe}: {" ".join(str(error).split())}') from error

@@ -203,6 +203,11 @@ def with_fields(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
     return own
 
 
+def alone(config: ConfigDict) -> Trial:
+    """Fields with which a method trains no network to compare itself with: a study has rows for these."""
+    return {'method_settings.baseline': False} if 'baseline' in config.method_settings else {}
+
+
 def single_task(config: ConfigDict) -> ConfigDict:
     """The same config for `method=stl`."""
     own = copy.deepcopy(config).unlock()
@@ -217,7 +222,7 @@ def single_task(config: ConfigDict) -> ConfigDict:
 
 def held_out(config: ConfigDict, trial: Mapping[str, float] | None = None) -> ConfigDict:
     """The config of a trial."""
-    own = of_seed(with_fields(config, trial or {}), SEED)
+    own = of_seed(with_fields(config, {**alone(config), **(trial or {})}), SEED)
     own.selection = 'held_out'
     own.evaluate_every_epochs = own.epochs
     own.data.validation_fraction = FRACTION

@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array
 
 from mtkd_jax import distill, models
-from mtkd_jax.methods import plan, stl
+from mtkd_jax.methods import mtl, plan, stl
 from mtkd_jax.methods.method import Method, Mixture, feature_similarity
 from mtkd_jax.methods.plan import Plan, Run, Stages
 from mtkd_jax.methods.supervised import Supervised
@@ -34,6 +34,7 @@ class Settings(plan.Settings):
         adaptors: `linear`, the paper's, or `mlp`, two with a ReLU between (papers.md A2).
         adaptor_learning_rate: of the adaptors' Adam, constant (papers.md A4).
         adaptor_l2: times the parameter is added to the adaptors' gradient (papers.md A4).
+        baseline: whether the same network is trained without its teachers first, to compare with.
         teachers: see `stl.Settings`.
     """
 
@@ -43,6 +44,7 @@ class Settings(plan.Settings):
     adaptors: str = 'linear'
     adaptor_learning_rate: float = 0.1
     adaptor_l2: float = 5e-4
+    baseline: bool = False
     teachers: Mapping[str, str]
 
     @classmethod
@@ -69,9 +71,12 @@ class Settings(plan.Settings):
         plan.check_factor('adaptor_learning_rate', self.adaptor_learning_rate)
 
     def record(self) -> dict[str, Any]:
-        """See `plan.Settings.record`: without the paper's adaptors, as in records of before there were others."""
-        found = super().record()
-        return found if self.adaptors != 'linear' else {k: v for k, v in found.items() if k != 'adaptors'}
+        """See `plan.Settings.record`: without `baseline`, which decides nothing of this network.
+
+        And without the paper's adaptors, as in records of before there were others.
+        """
+        unsaid = ('baseline', *(['adaptors'] if self.adaptors == 'linear' else []))
+        return {name: value for name, value in super().record().items() if name not in unsaid}
 
     @property
     def stage(self) -> str:
@@ -89,7 +94,7 @@ DENSE_WEIGHTS, IMAGE_WEIGHTS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0), (1.0, 5.0, 10.0, 
 
 
 def stages(settings: Settings, run: Run) -> Stages:
-    """The single-task stages, then the network that they teach."""
+    """The single-task stages, the network without teachers where it is wanted, then the network that they teach."""
     single = stl.single_task(settings.teachers, run)
     teachers = stl.Teachers.of(single)
     for task, network in teachers.networks.items():
@@ -111,7 +116,8 @@ def stages(settings: Settings, run: Run) -> Stages:
     )
     record = {**settings.record(), 'teachers': dict(teachers.record)}
     own = Plan(name=run.named(settings.stage), kind='kd_mtl', method=method, teachers=teachers.places, settings=record)
-    return [*single, own]
+    plain = mtl.stages(mtl.Settings(), run) if settings.baseline else []
+    return [*single, *plain, own]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,8 +56,13 @@ class Cadence:
         return needed or (epoch + 1) % self.evaluate_every_epochs == 0
 
     def saves(self, epoch: int) -> bool:
-        """Whether epoch `epoch` (from 0) ends with a checkpoint: every n-th, and the last."""
-        return epoch == self.epochs - 1 or (epoch + 1) % self.checkpoint_every_epochs == 0
+        """Whether epoch `epoch` (from 0) ends with a checkpoint: every n-th, the last, and where more follows.
+
+        More is an evaluation, which may be stopped, and a rule that may keep the epoch as the best: what is kept must
+        not be of an epoch that a run which continues has not reached.
+        """
+        follows = self.evaluates(epoch) or self.selection.chosen_by == 'training'
+        return follows or epoch == self.epochs - 1 or (epoch + 1) % self.checkpoint_every_epochs == 0
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def cells(text):
 
 def test_a_plan_by_arithmetic_needs_no_data(tmp_path):
     """The images are those of the paper: 795 of NYUv2 in batches of 2, 200 times; two seeds are one kind."""
-    jobs = planned(tmp_path, 'nyuv2', [f'method=kd_mtl,tasks=depth,{SHALLOW}'])
+    jobs = planned(tmp_path, 'nyuv2', [f'method={name},tasks=depth,{SHALLOW}' for name in ('stl', 'kd_mtl')])
     rows = cells(plan(jobs, counted(1e-6), 'it'))
     assert list(rows) == ['stl_depth', 'kd_mtl']
     assert all(row[:4] == ['tests.shallow', '2', '2', '79,400'] for row in rows.values())
@@ -44,10 +44,19 @@ def test_images_of_a_plan(tmp_path):
     """Pools are as long as the longest; data whose papers fix no number need one."""
     jobs = planned(tmp_path, 'svhn_omniglot', ['method=stl,tasks=svhn'])
     assert jobs[0].stage.data.train.steps_per_epoch == 47_217 // (jobs[0].experiment.config.batch_size // 2)
+    recipes = [f'method=stl,tasks=depth,{SHALLOW}']
     with pytest.raises(UserError, match=r'How many training images taskonomy has is not fixed; .*--images=N'):
-        planned(tmp_path, 'taskonomy', [f'method=stl,tasks=depth,{SHALLOW}'])
-    jobs = planned(tmp_path, 'taskonomy', [f'method=stl,tasks=depth,{SHALLOW}'], images=10)
+        planned(tmp_path, 'taskonomy', recipes)
+    jobs = planned(tmp_path, 'taskonomy', recipes, images=10)
     assert jobs[0].stage.data.train.steps_per_epoch == 10 // 4
+    with pytest.raises(UserError, match='`images` is 10, but how many nyuv2 has is known; leave it out'):
+        planned(tmp_path, 'nyuv2', recipes, images=10)
+
+
+def test_rendered_data_are_rendered_for_a_plan(rooms, tmp_path):
+    fields = {**TINY, 'data.data_dir': rooms, 'data.train_images': 8, 'data.test_images': 4}
+    jobs = planned(tmp_path, 'rooms', [f'method=stl,tasks=depth,{SHALLOW}'], **fields)
+    assert jobs[0].stage.settings['data']['made']['source'] == 'rendered'
 
 
 def test_what_is_finished_takes_no_time(rooms, tmp_path):

@@ -272,3 +272,18 @@ def test_who_reads_does_not_decide_what_is_learned(name):
     assert data_settings(config) == before
     config.data.validation_fraction = 0.5
     assert data_settings(config) != before
+
+
+def test_the_network_without_teachers_is_trained_beside(rooms, tmp_path):
+    """Where it is wanted, before the distilled network, whose settings do not change by it."""
+    recipe = 'method=kd_mtl,weighting=dwa,tasks=depth+normals,backbone=tests.shallow'
+    config = load('rooms', recipe, data__data_dir=rooms)
+    alone = stages(config, tmp_path)
+    config.method_settings.baseline = True
+    beside = stages(config, tmp_path)
+    assert [stage.name for stage in beside] == ['stl_depth', 'stl_normals', 'dwa', 'kd_mtl_dwa']
+    assert [stage.settings for stage in beside if stage.name != 'dwa'] == [stage.settings for stage in alone]
+    assert beside[2].seed == beside[3].seed
+    plain = stages(load('rooms', recipe.replace('kd_mtl', 'mtl'), data__data_dir=rooms), tmp_path)
+    assert beside[2].settings == plain[-1].settings
+    assert [configs.load(name).method_settings.baseline for name in ('rooms', 'nyuv2', 'smoke')] == [True, False, False]

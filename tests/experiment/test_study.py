@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from mtkd_jax import configs as packaged
 from mtkd_jax.experiment import reproducing, search, study
 from mtkd_jax.experiment.checks import check
 from mtkd_jax.experiment.reproducing import Reproduction
@@ -288,6 +289,14 @@ def test_rows_of_ones_own():
     assert [entry.baseline for entry in part.entries] == [False, True, False]
     with pytest.raises(UserError, match="`dataset` is 'room'"):
         own_rows(['method=stl'], 'room')
+    with pytest.raises(UserError, match=r'has another `schedule` than the rows before on segnet'):
+        own_rows(['method=stl,schedule=cosine', 'method=kd_mtl'], 'rooms')
+    with pytest.raises(UserError, match=r'are both uniform on segnet; leave one out'):
+        own_rows(['method=uniform', 'method=mtl'], 'rooms')
+    with pytest.raises(UserError, match=r'No row has single-task networks of mtan, for Δm; add --row=method=stl'):
+        own_rows(['method=stl', 'method=uniform,backbone=mtan'], 'rooms')
+    other = own_rows(['method=stl', 'method=stl,backbone=mtan', 'method=uniform,backbone=mtan'], 'rooms')
+    assert len(other[0].entries) == 3
     both = beside_defaults(part, {})
     assert [(entry.label, entry.searched) for entry in both.entries] == [
         ('stl', True),
@@ -318,3 +327,11 @@ def test_searched_rows_beside_those_of_the_defaults(rooms, tmp_path, monkeypatch
     stages = [tmp_path / 'runs' / f'rooms_{row}' / 'seed0/stages/uniform' for row in ('uniform', 'uniform_searched')]
     weights = [read_results(folder)['settings']['task_weights'] for folder in stages]
     assert weights == [{'depth': 1.0}, {'depth': 4.0}]
+
+
+def test_a_study_trains_nothing_beside_its_rows():
+    """The network that the config of rooms trains to compare KD-MTL with is a row where it is wanted."""
+    for config in (config_of('rooms', 'method=kd_mtl', {}, (0,)), held_out(packaged.load('rooms'))):
+        assert config.method_settings.baseline is False
+    assert packaged.load('rooms').method_settings.baseline is True
+    assert choose('kdmtl/2', 'smoke')[0].entries[0].recipes[0].startswith('method=stl')

@@ -14,6 +14,7 @@ from mtkd_jax.gradients import task_gradients
 from mtkd_jax.methods import Supervised
 from mtkd_jax.training import checkpoint
 from mtkd_jax.training.loop import Loop
+from mtkd_jax.training.selection import rule_named
 from mtkd_jax.training.state import initial_state
 from mtkd_jax.training.step import train_step
 from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
@@ -62,20 +63,27 @@ def test_a_stopped_run_continues_bit_identically(unbroken, tmp_path, questions, 
 
 
 def test_short_epochs_need_not_end_with_a_checkpoint(tmp_path):
-    """Every second does, and the last; a stop inside another is saved, and evaluations stand where they stood."""
-    stage = small.stage(tmp_path, epochs=5, method=Supervised(network=tiny.Network(), tasks=tiny.TASKS))
-    stage = dataclasses.replace(stage, cadence=dataclasses.replace(stage.cadence, checkpoint_every_epochs=2))
-    assert [stage.cadence.saves(epoch) for epoch in range(5)] == [False, True, False, True, True]
+    """Every second does, the last, and those with an evaluation, which may be stopped; a stop elsewhere is saved."""
+    stage = small.stage(tmp_path, epochs=6, method=Supervised(network=tiny.Network(), tasks=tiny.TASKS))
+    cadence = dataclasses.replace(stage.cadence, checkpoint_every_epochs=2, evaluate_every_epochs=3)
+    stage = dataclasses.replace(stage, cadence=cadence)
+    assert [cadence.saves(epoch) for epoch in range(6)] == [False, True, True, True, False, True]
+    kept = dataclasses.replace(cadence, selection=rule_named('lowest_training_loss'))
+    assert all(kept.saves(epoch) for epoch in range(6))
     saved, records = [], small.Records()
     loop = Loop(stage, small.mesh(), tmp_path, StopRequest())
     save = checkpoint.Checkpointer.save
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoint.Checkpointer, 'save', lambda *given: [saved.append(int(given[1].step)), save(*given)])
         whole = small.train(loop, records)
-    assert saved == [8, 16, 20]
-    assert [record['epoch'] for record in records if record['split'] == 'test'] == [1, 2, 3, 4, 5]
-    with pytest.raises(StoppedError, match='stopped on request at step 6 of 20'):
+    assert saved == [8, 12, 16, 24]
+    assert [record['epoch'] for record in records if record['split'] == 'test'] == [3, 6]
+    with pytest.raises(StoppedError, match='stopped on request at step 6 of 24'):
+        small.train(Loop(stage, small.mesh(), tmp_path / 'other', StopAfter(5)))
+    # And in the first evaluation.
+    with pytest.raises(StoppedError, match='stopped on request at step 12 of 24'):
         small.train(Loop(stage, small.mesh(), tmp_path / 'other', StopAfter(7)))
+    assert sorted(int(p.name) for p in (tmp_path / 'other' / 'checkpoints').iterdir() if p.name.isdigit())[-1] == 12
     assert_identical(small.train(Loop(stage, small.mesh(), tmp_path / 'other', StopRequest())), whole)
 
 
