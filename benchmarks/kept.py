@@ -1,14 +1,14 @@
 """Keeps the small results of a study beside the docs, and writes the tables that are made from them.
 
     python -m benchmarks.kept --study=runs/core --name=core    # copies every results.json to docs/studies/core
-    python -m benchmarks.kept                                  # writes the sections of docs/results.md anew
+    python -m benchmarks.kept                                  # writes those sections of README and docs anew
 
 `tests/test_documents.py` checks that the sections are what the kept files give.
 """
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ STUDY = flags.DEFINE_string('study', '', 'The folder of a study whose results ar
 NAME = flags.DEFINE_string('name', '', 'What it is called in docs/studies.')
 
 ROOT = Path(__file__).parents[1]
-STUDIES, RESULTS_PAGE = ROOT / 'docs/studies', ROOT / 'docs/results.md'
+STUDIES = ROOT / 'docs/studies'
 SHOWN = ('miou', 'pixel_accuracy', 'depth_abs', 'depth_rel', 'normal_mean', 'normal_median')
 ALPHA = 0.05
 SEEDS = set(range(8))
@@ -75,26 +75,55 @@ def core(folder: Path) -> str:
     Raises:
         UserError: a row, a seed or a Δm is missing.
     """
-    workdirs = sorted(folder.glob('runs/*/seed*'))
-    tasks = _tasks(workdirs)
-    rows = _named(compared(workdirs, tasks).rows)
-    labels = Labels.of(tasks)
-    heads = ['', *(labels.heading(name, _way(name, tasks)) for name in SHOWN)]
-    numbers = [[name, *(_cell(row, metric, labels) for metric in SHOWN)] for name, row in rows.items()]
+    rows, tasks = _rows(folder)
     chosen = json.loads((folder / 'search/search.json').read_text())['searches']
     return '\n\n'.join(
         [
             f'Mean ± sample standard deviation over {len(SEEDS)} seeds.',
-            markdown(heads, numbers),
-            *tests({name: row.numbers[DELTA] for name, row in rows.items() if not row.single}),
+            markdown(*_numbers(rows, tasks, SHOWN)),
+            *tests(_deltas(rows)),
             f'What the search chose, with its Δm on the held-out tenth: {"; ".join(map(_chosen, chosen.values()))}.',
         ]
     )
 
 
+def summary(folder: Path) -> str:
+    """The same in one table."""
+    rows, tasks = _rows(folder)
+    deltas, (heads, body) = _deltas(rows), _numbers(rows, tasks, ('miou', 'depth_rel', 'normal_mean'))
+    to_uniform = _against(deltas, UNIFORM)
+    p = _holm(to_uniform)
+    for line, row in zip(body, rows, strict=True):
+        line.append(mean_and_spread(list(deltas[row].values()), 2, ' %', sign='+') if row in deltas else '–')
+        line += [to_uniform[row].words, f'{p[row]:.3f}'] if row in to_uniform else ['–', '–']
+    return markdown([*heads, 'Δm ↑', f'Δm - {UNIFORM} [95 %]', 'p (Holm)'], body)
+
+
+def _rows(folder: Path) -> tuple[dict[str, Compared], list[ReportedTask]]:
+    workdirs = sorted(folder.glob('runs/*/seed*'))
+    tasks = _tasks(workdirs)
+    return _named(compared(workdirs, tasks).rows), tasks
+
+
+def _deltas(rows: Mapping[str, Compared]) -> dict[str, Mapping[int, float]]:
+    return {name: row.numbers[DELTA] for name, row in rows.items() if not row.single}
+
+
+def _numbers(
+    rows: Mapping[str, Compared], tasks: Sequence[ReportedTask], shown: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+    labels = Labels.of(tasks)
+    heads = ['', *(labels.heading(name, _way(name, tasks)) for name in shown)]
+    return heads, [[name, *(_cell(row, metric, labels) for metric in shown)] for name, row in rows.items()]
+
+
+def _against(deltas: Mapping[str, Mapping[int, float]], base: str) -> dict[str, Paired]:
+    return {row: paired(own, deltas[base]) for row, own in deltas.items() if row != base}
+
+
 def tests(deltas: Mapping[str, Mapping[int, float]]) -> tuple[str, str, str]:
     """The tests of docs/protocol.md, of Δm by row and seed: a table, test 2, and the verdicts on its claims."""
-    to_uniform = {row: paired(own, deltas[UNIFORM]) for row, own in deltas.items() if row != UNIFORM}
+    to_uniform = _against(deltas, UNIFORM)
     to_single = {row: paired(own, dict.fromkeys(own, 0.0)) for row, own in deltas.items()}
     last = paired(deltas[SEARCHED], deltas[TUNED])
     p_uniform, p_single = _holm(to_uniform), _holm(to_single)
@@ -179,8 +208,11 @@ def _way(metric: str, tasks: Sequence[ReportedTask]) -> int:
     return next(task.metrics.each[metric].direction for task in tasks if metric in task.metrics.each)
 
 
-SECTIONS = {'core': core}
-"""Name of a study in docs/studies → what writes its section of docs/results.md."""
+PAGES: Mapping[Path, Mapping[str, tuple[str, Callable[[Path], str]]]] = {
+    ROOT / 'docs/results.md': {'core': ('core', core)},
+    ROOT / 'README.md': {'core summary': ('core', summary)},
+}
+"""Page → name of a section → the study in docs/studies, and what writes the section from it."""
 
 
 def written(page: str, sections: Mapping[str, str]) -> str:
@@ -197,9 +229,12 @@ def written(page: str, sections: Mapping[str, str]) -> str:
     return page
 
 
-def sections() -> dict[str, str]:
-    """All sections, from the kept files."""
-    return {name: write(STUDIES / name) for name, write in SECTIONS.items()}
+def pages() -> dict[Path, str]:
+    """What every page is to be, from the kept files."""
+    return {
+        page: written(page.read_text(), {name: write(STUDIES / study) for name, (study, write) in of_page.items()})
+        for page, of_page in PAGES.items()
+    }
 
 
 def main() -> None:
@@ -209,7 +244,8 @@ def main() -> None:
     if STUDY.value:
         print(f'{keep(Path(STUDY.value), STUDIES / NAME.value)} stages kept.')
     else:
-        write_text(RESULTS_PAGE, written(RESULTS_PAGE.read_text(), sections()))
+        for page, text in pages().items():
+            write_text(page, text)
 
 
 if __name__ == '__main__':
