@@ -372,6 +372,24 @@ REPORTS = {
         'False',
         'tests/experiment/test_comparing.py::test_pictures_are_drawn_again_only_where_there_is_another_network',
     ),
+    'evaluations_without_a_checkpoint': mutant(
+        'training/stage.py',
+        "self.evaluates(epoch) or self.selection.chosen_by == 'training'",
+        "self.selection.chosen_by == 'training'",
+        'tests/training/test_loop.py::test_short_epochs_need_not_end_with_a_checkpoint',
+    ),
+    'a_study_trains_what_no_row_has': mutant(
+        'experiment/search.py',
+        "return {'method_settings.baseline': False} if",
+        'return {} if',
+        'tests/experiment/test_study.py::test_a_study_trains_nothing_beside_its_rows',
+    ),
+    'rows_of_other_schedules_compared': mutant(
+        'experiment/reproduction.py',
+        'if fields[name] != first[name]]',
+        'if False]',
+        'tests/experiment/test_study.py::test_rows_of_ones_own',
+    ),
     'deviation_of_a_population': mutant(
         'reporting/statistics.py',
         'from statistics import fmean, stdev',
