@@ -130,7 +130,7 @@ def test_other_settings_in_the_same_workdir_are_refused(unbroken, data_dir):
         config=CONFIG,
     )
     assert done.returncode == 1
-    assert 'belongs to a run with other settings: `learning_rate` was 0.001, is 0.5' in done.stderr
+    assert 'belongs to a run with other settings: `learning_rate` was 0.005, is 0.5' in done.stderr
     assert 'Traceback' not in done.stderr
 
 
