@@ -1,6 +1,8 @@
-"""First contact: rendered rooms, a minute on two CPU cores, to see that everything works. What it learns is little.
+"""First contact: rendered rooms, a minute on two CPU cores.
 
-python -m mtkd_jax.main --config=smoke --workdir=runs/smoke
+    python -m mtkd_jax.main --config=smoke --workdir=runs/smoke
+
+shows that everything works. What the networks learn is little.
 """
 
 from ml_collections import ConfigDict

@@ -122,6 +122,10 @@ def test_help_imports_nothing_that_takes_long(command):
         ('evaluate', ['--modle=x']),
         ('predict', ['--model=x', '--inputs=x']),
         ('compare', []),
+        ('reproduce', ['--workdir=x']),
+        ('reproduce', ['--table=kdmtl/2', '--row=method=stl', '--workdir=x']),
+        ('reproduce', ['--table=kdmtl/2', '--workdir=x', '--keep_defaults']),
+        ('reproduce', ['--table=kdmtl/2', '--workdir=x', '--tflops=40']),
         ('convert', ['--out=/dev/null']),
     ],
 )

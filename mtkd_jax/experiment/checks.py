@@ -19,9 +19,8 @@ from mtkd_jax.types import UserError
 from mtkd_jax.weighting import registry
 
 LEAST = {
-    **dict.fromkeys(('epochs', 'evaluate_every_epochs', 'checkpoint_every_epochs'), 1),
-    **dict.fromkeys(('log_every_steps', 'accumulate_steps'), 1),
-    **dict.fromkeys(('batch_size', 'eval_batch_size'), 1),
+    **dict.fromkeys(('epochs', 'evaluate_every_epochs', 'checkpoint_every_epochs', 'log_every_steps'), 1),
+    **dict.fromkeys(('accumulate_steps', 'batch_size', 'eval_batch_size'), 1),
     **dict.fromkeys(('seed', 'devices', 'panel_images', 'checkpoint_every_steps', 'diagnose_every_steps'), 0),
 }
 

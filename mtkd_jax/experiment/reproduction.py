@@ -19,7 +19,7 @@ NAMED_TASKS = {'svhn': 'digits', 'omniglot': 'characters'}
 """Tasks that another data set calls differently."""
 
 
-OWN, UNIFORM = 'rows of your own', 'uniform'
+OWN = 'rows of your own'
 # Fields that rows of one's own have in common where they are of one backbone.
 SHARED = ('tasks', 'backbone_settings', 'optimizer', 'optimizer_settings', 'schedule', 'schedule_settings')
 
@@ -43,7 +43,7 @@ class Entry:
     @property
     def baseline(self) -> bool:
         """Whether it is plain multi-task learning, which the others are compared with."""
-        return self.place['method'] in (UNIFORM, 'vanilla')
+        return self.place['method'] in (balance.UNIFORM, 'vanilla')
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def own_rows(recipes: Sequence[str], dataset: str) -> list[Part]:
     bases: dict[tuple[str, str], str] = {}
     for recipe, own in parts.items():
         config = configs.load(f'{dataset}:{recipe}')
-        fields = {name: config.to_dict()[name] for name in SHARED}
+        given = config.to_dict()
+        fields = {name: given[name] for name in SHARED}
         first = alike.setdefault(config.backbone, fields)
         differ = [name for name in SHARED if fields[name] != first[name]]
         if differ:
@@ -98,7 +99,7 @@ def own_rows(recipes: Sequence[str], dataset: str) -> list[Part]:
             )
         method = config.method if config.method != 'mtl' else balance.name_of(config)
         base = (config.backbone, method)
-        if method in ('stl', UNIFORM) and bases.setdefault(base, recipe) != recipe:
+        if method in ('stl', balance.UNIFORM) and bases.setdefault(base, recipe) != recipe:
             raise UserError(f'--row={recipe} and --row={bases[base]} are both {method} on {base[0]}; leave one out.')
         told = [part for part in own if not all(part in others for others in parts.values())] or own
         label = ','.join(told).removeprefix('method=')
