@@ -4,7 +4,7 @@
 a result depends neither on the batch size nor on how a split is divided between devices.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -15,6 +15,8 @@ from mtkd_jax.accumulate import EACH, Rows, mean_of_batches, ratio
 
 ANGLE_BINS = 180_000  # of 0.001°: the median's error is below what float32 arccos can resolve
 PER_IMAGE, PER_BATCH = '_per_image_legacy', '_per_batch_legacy'  # end the names of metrics in the papers' protocol
+NEAREST = 0.001  # of depth, in the target's unit, where its logarithm or a ratio is taken
+RATIOS = (1.25, 1.25**2, 1.25**3)  # of predicted and true depth, in one direction or the other
 LEGACY = {PER_IMAGE: 'per-image legacy', PER_BATCH: 'per-batch legacy'}  # in words
 
 
@@ -37,12 +39,14 @@ class Metric(Quantity):
     Attributes:
         direction: +1 where higher is better, -1 where lower is.
         in_delta: whether it enters Δm; others stand beside those that do.
+        section: the heading of the table of its own in reports; '' where it is a column of their main ones.
         per_image_legacy: whether it exists in the papers' protocol, too: per image (`NAME_per_image_legacy`).
         per_batch_legacy: the same: per batch of two images (`NAME_per_batch_legacy`).
     """
 
     direction: int
     in_delta: bool = True
+    section: str = ''
     per_image_legacy: bool = False
     per_batch_legacy: bool = False
 
@@ -93,12 +97,14 @@ def class_ids(prediction: Num[Array, 'b h w c']) -> Num[Array, 'b h w']:
     return jnp.argmax(prediction, axis=-1).astype(jnp.int32)
 
 
-def segmentation_metrics(classes: int) -> Metrics:
-    """Pixel accuracy and mIoU in %, in both protocols (papers.md C).
+def segmentation_metrics(classes: int, names: Sequence[str] = ()) -> Metrics:
+    """Pixel accuracy and mIoU in %, in both protocols (papers.md C), and the IoU of every class.
 
     `pixel_accuracy`, `miou`: one confusion matrix over the split; void pixels and classes absent from both prediction
     and labels are left out. `*_per_image_legacy`: the papers' code; IoU per image over the classes in prediction or
     label, where void pixels still count in the prediction, averaged over images with at least one labelled pixel.
+    `iou_0`, `iou_1`, ...: accumulated, of every class by its id; NaN for an absent one. `names`: of the classes, where
+    they have any; reports say them.
     """
 
     def measure(prediction: Array, target: Array, mask: Array) -> dict[str, Array]:
@@ -134,18 +140,22 @@ def segmentation_metrics(classes: int) -> Metrics:
         correct = np.diag(sums['confusion'])
         labelled = sums['labelled_per_class']
         union = labelled + sums['confusion'].sum(axis=0) - correct
-        present = union > 0
-        miou = float(np.mean(correct[present] / union[present])) if present.any() else float('nan')
+        iou = [ratio(c, u) for c, u in zip(correct, union, strict=True)]
+        present = [value for value in iou if value == value]
+        miou = float(np.mean(present)) if present else float('nan')
         found = {
             'pixel_accuracy': 100 * ratio(correct.sum(), labelled.sum()),
             'miou': 100 * miou,
             f'pixel_accuracy{PER_IMAGE}': 100 * ratio(sums['accuracy_of_images'], sums['images']),
             f'miou{PER_IMAGE}': 100 * ratio(sums['iou_of_images'], sums['images']),
+            **{f'iou_{i}': 100 * value for i, value in enumerate(iou)},
         }
         return {name: value + float(sums['unknown']) for name, value in found.items()}
 
-    names = {'miou': 'mIoU', 'pixel_accuracy': 'pixel accuracy'}
-    each = {name: Metric(title, '%', 2, direction=1, per_image_legacy=True) for name, title in names.items()}
+    titles = {'miou': 'mIoU', 'pixel_accuracy': 'pixel accuracy'}
+    each = {name: Metric(title, '%', 2, direction=1, per_image_legacy=True) for name, title in titles.items()}
+    for i, name in enumerate(names or map(str, range(classes))):
+        each[f'iou_{i}'] = Metric(f'IoU, {name}', '%', 2, direction=1, in_delta=False, section='IoU per class')
     return Metrics(measure, compute, each)
 
 
@@ -155,21 +165,43 @@ def depth_metrics(inverse: bool = False) -> Metrics:
     `depth_abs` in metres and `depth_rel`; of `inverse` depth, `inverse_depth_abs` and `inverse_depth_rel`, the latter
     in %, as the papers give it for Cityscapes. `*_per_batch_legacy`: the papers' code; the mean over batches of two
     images of the mean over a batch's defined pixels.
+
+    Beyond the papers, over all defined pixels as well, and not in Δm: `depth_rmse`; `depth_log10`, the mean difference
+    of decimal logarithms; `depth_delta1`, `depth_delta2`, `depth_delta3`, the share in % of pixels where the larger of
+    prediction and truth is less than 1.25, 1.25², 1.25³ times the smaller (Eigen et al. 2014). In the last two, a
+    prediction or truth below `NEAREST` counts as that, because what is 0 or negative has neither logarithm nor ratio.
+    Of `inverse` depth all are named `inverse_depth_*`.
     """
-    prefix, factor = ('inverse_', 100) if inverse else ('', 1)
-    absolute = Metric('depth error', 'm', direction=-1, per_batch_legacy=True)
-    relative = Metric('relative depth error', direction=-1, per_batch_legacy=True)
-    if inverse:
-        absolute = Metric('inverse depth error', direction=-1, per_batch_legacy=True)
-        relative = Metric('relative inverse depth error', '%', 2, direction=-1, per_batch_legacy=True)
+    prefix, factor, title = ('inverse_', 100, 'inverse depth') if inverse else ('', 1, 'depth')
+    unit = '' if inverse else 'm'
+
+    def further(name: str, unit: str = '', decimals: int = 4, direction: int = -1) -> Metric:
+        return Metric(name, unit, decimals, direction=direction, in_delta=False, section='Further numbers of depth')
+
+    relative = ('%', 2) if inverse else ()
+    each = {
+        'depth_abs': Metric(f'{title} error', unit, direction=-1, per_batch_legacy=True),
+        'depth_rel': Metric(f'relative {title} error', *relative, direction=-1, per_batch_legacy=True),
+        'depth_rmse': further(f'{title}, RMSE', unit),
+        'depth_log10': further(f'{title}, log₁₀ error'),
+        **{
+            f'depth_delta{i}': further(f'{title}, δ < 1.25{power}', '%', 2, 1)
+            for i, power in enumerate(('', '²', '³'), 1)
+        },
+    }
 
     def measure(prediction: Array, target: Array, mask: Array) -> dict[str, Array]:
         error = jnp.abs(prediction - target)
         absolute, relative = per_example_sum(error, mask), per_example_sum(error / jnp.where(mask, target, 1.0), mask)
         rows = {'absolute': absolute, 'relative': relative, 'pixels': jnp.sum(mask, axis=(1, 2, 3))}
+        ours, true = jnp.maximum(prediction, NEAREST), jnp.maximum(target, NEAREST)
+        apart = jnp.maximum(ours / true, true / ours)
         return {
             'absolute': absolute,
             'relative': relative,
+            'squared': per_example_sum(jnp.square(error), mask),
+            'log10': per_example_sum(jnp.log10(apart), mask),
+            **{f'delta{i}': jnp.sum(mask & (apart < most)) for i, most in enumerate(RATIOS, 1)},
             'pixels': jnp.sum(mask),
             **{EACH + name: row for name, row in rows.items()},
         }
@@ -179,14 +211,21 @@ def depth_metrics(inverse: bool = False) -> Metrics:
         return {name: rows[name].sum(dtype=np.float64) / pixels for name in ('absolute', 'relative')} if pixels else {}
 
     def compute(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
-        return {
-            f'{prefix}depth_abs': ratio(sums['absolute'], sums['pixels']),
-            f'{prefix}depth_rel': factor * ratio(sums['relative'], sums['pixels']),
-            f'{prefix}depth_abs{PER_BATCH}': mean_of_batches(sums, 'absolute'),
-            f'{prefix}depth_rel{PER_BATCH}': factor * mean_of_batches(sums, 'relative'),
+        pixels = sums['pixels']
+        # Whether a ratio that is NaN is small is a number.
+        unknown = float('nan') if np.isnan(sums['absolute']) else 0.0
+        found = {
+            'depth_abs': ratio(sums['absolute'], pixels),
+            'depth_rel': factor * ratio(sums['relative'], pixels),
+            f'depth_abs{PER_BATCH}': mean_of_batches(sums, 'absolute'),
+            f'depth_rel{PER_BATCH}': factor * mean_of_batches(sums, 'relative'),
+            'depth_rmse': float(np.sqrt(ratio(sums['squared'], pixels))),
+            'depth_log10': ratio(sums['log10'], pixels),
+            **{f'depth_delta{i}': 100 * ratio(sums[f'delta{i}'], pixels) + unknown for i in (1, 2, 3)},
         }
+        return {prefix + name: value for name, value in found.items()}
 
-    return Metrics(measure, compute, {f'{prefix}depth_abs': absolute, f'{prefix}depth_rel': relative}, of_batch)
+    return Metrics(measure, compute, {prefix + name: metric for name, metric in each.items()}, of_batch)
 
 
 def normals_metrics() -> Metrics:

@@ -15,6 +15,7 @@ ADAPTORS = 'tests/methods/test_kd_mtl.py::test_adaptors_follow_adam_with_l2_in_t
 SCHEDULE = f'{STAGES}::test_optimiser_and_schedule_arrive_where_they_act'
 ADAM = 'tests/training/test_optimizer.py::test_adam_by_hand'
 PIXELS = 'tests/tasks/test_tasks.py::test_pixels_count_alike_whichever_image_they_are_in'
+FURTHER = 'tests/test_metrics.py::test_further_numbers_of_depth_against_numpy'
 GRADNORM = 'tests/weighting/test_gradnorm.py'
 
 
@@ -116,8 +117,8 @@ METRICS = {
     ),
     'miou_counts_absent_classes': mutant(
         'metrics.py',
-        'present = union > 0',
-        'union, present = np.maximum(union, 1), union >= 0',
+        'iou = [ratio(c, u) for',
+        'iou = [ratio(c, max(u, 1)) for',
         'tests/test_metrics.py::test_segmentation_by_hand',
     ),
     'angles_up_to_the_double_threshold': mutant(
@@ -128,6 +129,19 @@ METRICS = {
         'error / jnp.where(mask, target, 1.0)',
         'error / jnp.where(mask, prediction, 1.0)',
         'tests/test_metrics.py::test_depth_by_hand',
+    ),
+    'root_of_every_image': mutant(
+        'metrics.py',
+        "float(np.sqrt(ratio(sums['squared'], pixels)))",
+        "ratio(np.sqrt(sums['squared']), pixels)",
+        FURTHER,
+    ),
+    'ratios_in_one_direction': mutant('metrics.py', 'jnp.maximum(ours / true, true / ours)', 'ours / true', FURTHER),
+    'iou_of_missed_classes_is_unknown': mutant(
+        'metrics.py',
+        'union = labelled + sums',
+        "union = (sums['confusion'].sum(axis=0) > 0) * labelled + sums",
+        'tests/test_metrics.py::test_iou_of_every_class_against_numpy',
     ),
 }
 

@@ -39,6 +39,49 @@ def test_depth_by_hand():
     assert found['depth_rel'] == pytest.approx((1 + 0.25) / 3)
 
 
+def test_iou_of_every_class_against_numpy():
+    """Images with other masks each, taken together; a class that is nowhere has none, one that is missed has 0."""
+    rng = np.random.default_rng(0)
+    truth = rng.choice([-1, 0, 1, 3], (5, 6, 8, 1), p=[0.2, 0.3, 0.3, 0.2])
+    truth[0, 2:], truth[3] = -1, -1
+    guess = np.where(rng.uniform(size=truth.shape) < 0.3, 0, np.where(truth == 3, 1, truth))
+    # Where nothing is labelled, a class may be predicted, and is absent still.
+    guess[3] = 4
+    inside = truth >= 0
+    for size in (2, 5):
+        found = score_arrays(tasks.segmentation(5), guess, truth, batch_size=size)
+        ious = []
+        for i in range(5):
+            both, either = ((inside & how((truth == i), (guess == i))).sum() for how in (np.logical_and, np.logical_or))
+            ious.append(100 * both / either if either else np.nan)
+        assert [found[f'iou_{i}'] for i in range(5)] == pytest.approx(ious, nan_ok=True)
+        assert (ious[3], np.isnan(ious).tolist()) == (0, [False, False, True, False, True])
+        assert found['miou'] == pytest.approx(np.nanmean(ious))
+
+
+@pytest.mark.parametrize('inverse', [False, True])
+def test_further_numbers_of_depth_against_numpy(inverse):
+    """Over the pixels of all images, which have unequal masks; what is 0 or negative counts as a thousandth."""
+    rng = np.random.default_rng(1)
+    truth = rng.uniform(0.5, 8, (5, 6, 8, 1))
+    truth[0, 1:], truth[2, :, 3:], truth[4] = 0, 0, 0
+    guess = truth * rng.uniform(0.4, 2.2, truth.shape)
+    guess[1, 0, :3, 0], truth[1, 1, 0] = (0, -2, 1e-5), 5e-4
+    prefix = 'inverse_depth' if inverse else 'depth'
+    y, p = truth[truth > 0], guess[truth > 0]
+    apart = np.maximum(np.maximum(p, 1e-3) / np.maximum(y, 1e-3), np.maximum(y, 1e-3) / np.maximum(p, 1e-3))
+    for size in (2, 5):
+        found = score_arrays(
+            tasks.depth(inverse=inverse), guess.astype(np.float32), truth.astype(np.float32), batch_size=size
+        )
+        assert found[f'{prefix}_rmse'] == pytest.approx(np.sqrt(np.mean((p - y) ** 2)), rel=1e-5)
+        logs = np.abs(np.log10(np.maximum(p, 1e-3)) - np.log10(np.maximum(y, 1e-3)))
+        assert found[f'{prefix}_log10'] == pytest.approx(logs.mean(), rel=1e-5)
+        shares = [100 * np.mean(apart < 1.25**power) for power in (1, 2, 3)]
+        assert [found[f'{prefix}_delta{i}'] for i in (1, 2, 3)] == pytest.approx(shares)
+        assert 0 < shares[0] < shares[1] < shares[2] < 100
+
+
 def test_the_papers_batches_of_depth_by_hand():
     """Errors of 1 in three pixels and of 4 in one; a batch without any; 3 in a batch of one image."""
     truth = np.full((5, 2, 2, 1), 2.0)

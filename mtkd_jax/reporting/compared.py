@@ -11,7 +11,7 @@ from mtkd_jax.reporting.conditions import SEED, ByTask, marks
 from mtkd_jax.reporting.delta import delta_m, protocol_name
 from mtkd_jax.reporting.reported_task import ReportedTask
 from mtkd_jax.reporting.rows import SINGLE, Row, rows, stages_by_folder
-from mtkd_jax.reporting.tables import metric_columns, with_average
+from mtkd_jax.reporting.tables import metric_columns, sections, with_average
 from mtkd_jax.reporting.told_apart import Settings, labels, settings_of
 from mtkd_jax.types import UserError
 
@@ -53,10 +53,14 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows, the metrics that are their columns (name → direction), and what there is to say of them."""
+    """Rows, the metrics that are their columns (name → direction), and what there is to say of them.
+
+    `sections`: further metrics, by the heading of the table that shows them.
+    """
 
     rows: Sequence[Compared]
     columns: Mapping[str, int]
+    sections: Mapping[str, Mapping[str, int]]
     tasks: Sequence[ReportedTask]
     protocol: str
     notes: Sequence[str]
@@ -73,7 +77,7 @@ def compared(workdirs: Sequence[Path], tasks: Sequence[ReportedTask], protocol: 
     """
     groups = _groups(_found(workdirs, [task.name for task in tasks]))
     single = [member for group in groups if group.name == SINGLE for member in group.members.values()]
-    columns, problems = metric_columns(tasks, protocol), list[str]()
+    columns, further, problems = metric_columns(tasks, protocol), sections(tasks), list[str]()
 
     def delta(row: Row, member: Found, title: str) -> float | None:
         own = [task for task in tasks if task.name in row.tasks]
@@ -88,11 +92,12 @@ def compared(workdirs: Sequence[Path], tasks: Sequence[ReportedTask], protocol: 
             problems.append(f'No Δm for {title}, seed {member.seed}: {error}')
             return None
 
-    made = [row for group in groups for row in _rows(group, columns, tasks, delta)]
+    names = [*columns, *(name for of in further.values() for name in of)]
+    made = [row for group in groups for row in _rows(group, names, tasks, delta)]
     given, notes = marks([row.conditions for row in made], ignored=(SEED,))
     why = {f' {note.partition(" ")[0]}': note.partition(' ')[2] for note in notes}
     marked = [replace(row, mark=mark, remark=why.get(mark, '')) for row, mark in zip(made, given, strict=True)]
-    return Comparison(marked, columns, tasks, protocol, [*problems, *notes, *_seeds(marked)])
+    return Comparison(marked, columns, further, tasks, protocol, [*problems, *notes, *_seeds(marked)])
 
 
 @dataclass
@@ -172,7 +177,7 @@ def _groups(every: Iterable[Found]) -> list[_Group]:
     return [group for alike in by_name.values() for group in alike]
 
 
-def _rows(group: _Group, columns: Iterable[str], tasks: Sequence[ReportedTask], delta: Delta) -> list[Compared]:
+def _rows(group: _Group, metrics: Sequence[str], tasks: Sequence[ReportedTask], delta: Delta) -> list[Compared]:
     """A row for every branch of a group."""
     by_seed: dict[Any, list[Found]] = {}
     for member in group.members.values():
@@ -198,7 +203,7 @@ def _rows(group: _Group, columns: Iterable[str], tasks: Sequence[ReportedTask], 
             settings=group.settings,
             conditions=arose[branch],
             seeds=tuple(found[branch]),
-            numbers={name: _finite(name, found[branch]) for name in (*columns, DELTA)},
+            numbers={name: _finite(name, found[branch]) for name in (*metrics, DELTA)},
         )
         for branch, row in first.items()
     ]

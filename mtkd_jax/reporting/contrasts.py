@@ -60,7 +60,7 @@ def against(comparison: Comparison, title: str) -> Baseline:
             fitting.append(row)
     made = {
         name: _contrasts([row for row in fitting if name != DELTA or set(row.tasks) == set(base.tasks)], base, name)
-        for name in (*comparison.columns, DELTA)
+        for name in base.numbers
     }
     found = {row.title: {name: of[row.title] for name, of in made.items() if row.title in of} for row in fitting}
     return Baseline(title, found, notes)

@@ -87,17 +87,10 @@ def _latex_line(cells: Sequence[str]) -> str:
 def cells(page: Page) -> tuple[list[str], list[list[str]]]:
     """(heads, body) as text."""
     comparison, baseline, ranking = page.comparison, page.baseline, page.ranking
-    labels = Labels.of(comparison.tasks)
-    heads = ['network', *(labels.heading(name, way) for name, way in comparison.columns.items()), 'Δm ↑', 'seeds']
-    body = [
-        [
-            row.title + row.mark,
-            *(_cell(row, name, labels[name].decimals) for name in comparison.columns),
-            _cell(row, DELTA, 1, ' %'),
-            str(len(row.seeds)),
-        ]
-        for row in comparison.rows
-    ]
+    heads, body = means(comparison, comparison.columns)
+    heads += ['Δm ↑', 'seeds']
+    for line, row in zip(body, comparison.rows, strict=True):
+        line += [_cell(row, DELTA, 1, ' %'), str(len(row.seeds))]
     if baseline:
         heads += [f'Δm - {baseline.title} [95 %]', 'p', 'p (Holm)']
         for line, row in zip(body, comparison.rows, strict=True):
@@ -107,6 +100,17 @@ def cells(page: Page) -> tuple[list[str], list[list[str]]]:
         for line, row in zip(body, comparison.rows, strict=True):
             rank = ranking.rows.get(row.title)
             line += [f'{rank.mean:.2f}{PLUS_MINUS}{rank.spread:.2f}', rank.groups] if rank else ['–', '–']
+    return heads, body
+
+
+def means(comparison: Comparison, columns: Mapping[str, int]) -> tuple[list[str], list[list[str]]]:
+    """(heads, body) as text: a row per network, a column per metric (name → direction)."""
+    labels = Labels.of(comparison.tasks)
+    heads = ['network', *(labels.heading(name, way) for name, way in columns.items())]
+    body = [
+        [row.title + row.mark, *(_cell(row, name, labels[name].decimals) for name in columns)]
+        for row in comparison.rows
+    ]
     return heads, body
 
 
@@ -170,12 +174,14 @@ def csv_page(page: Page) -> str:
 
 
 def _numbers(page: Page, row: Compared) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The metrics that a row has, and Δm: mean, standard deviation, number of seeds, difference to the baseline."""
+    """The metrics that a row has, and Δm: title, mean, standard deviation, number of seeds, difference to baseline."""
+    labels = Labels.of(page.comparison.tasks)
     contrasts: Mapping[str, Contrast] = page.baseline.contrasts.get(row.title, {}) if page.baseline else {}
     for name, by_seed in row.numbers.items():
         if by_seed:
             values = list(by_seed.values())
-            found: dict[str, Any] = {'mean': fmean(values), 'std': spread(values), 'n': len(values)}
+            title = 'Δm (%)' if name == DELTA else str(labels[name])
+            found: dict[str, Any] = {'title': title, 'mean': fmean(values), 'std': spread(values), 'n': len(values)}
             if name in contrasts:
                 found['difference'] = vars(contrasts[name].paired) | {'p_holm': contrasts[name].p_holm}
             yield name, found

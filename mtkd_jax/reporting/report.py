@@ -9,6 +9,7 @@ from mtkd_jax.records import REPORT, read_spent
 from mtkd_jax.reporting import sections
 from mtkd_jax.reporting.reported_task import ReportedTask
 from mtkd_jax.reporting.rows import load_stages, rows
+from mtkd_jax.reporting.seeds import seeds_sections
 from mtkd_jax.types import UserError
 
 UNDRAWN = (
@@ -52,6 +53,7 @@ def write_seeds_report(
     parts = {
         'What ran': sections.seeds(finished, planned),
         'Results': sections.seeds_results(finished, tasks),
+        **seeds_sections(finished, tasks),
         'Cost': sections.seeds_cost(stages),
         f'Networks side by side, {finished[0].name}': sections.side_by_side(finished[0], tasks, f'{finished[0].name}/'),
         f'Settings of {finished[0].name}': sections.settings(stages[0]),
@@ -88,6 +90,7 @@ def _text(
         'Results': sections.results(networks, tasks),
         "The paper's numbers": sections.paper(networks, tasks, note),
         'Δm: change against single-task networks': sections.delta(networks, tasks),
+        **sections.further(networks, tasks),
         'Constant predictors': sections.constants(networks, tasks),
         'Where the losses end': sections.ends(workdir, stages),
         'Cost': '\n\n'.join(filter(None, (sections.cost(stages), sections.time(stages, read_spent(workdir))))),

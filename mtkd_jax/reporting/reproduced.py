@@ -186,7 +186,9 @@ def _deltas(line: Line, lines: Sequence[Line], tasks: Tasks) -> dict[int, float]
     base = next((other for other in lines if other.single and other.backbone == line.backbone), None)
     if base is None or line.single:
         return {}
-    own = [task for task in tasks if any(set(task.metrics.each) <= set(found) for found in line.by_seed.values())]
+    own = [
+        task for task in tasks if any(name in found for found in line.by_seed.values() for name in task.metrics.each)
+    ]
     found = {}
     for seed in sorted(set(line.by_seed) & set(base.by_seed)):
         try:

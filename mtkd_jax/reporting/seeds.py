@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mtkd_jax.reporting.compared import compared
-from mtkd_jax.reporting.formats import Page, cells
+from mtkd_jax.reporting.formats import Page, cells, means
 from mtkd_jax.reporting.reported_task import ReportedTask
-from mtkd_jax.reporting.tables import markdown
+from mtkd_jax.reporting.tables import markdown, turned_known
 
 
 class SeedsRows(NamedTuple):
@@ -32,6 +32,19 @@ def seeds_table(workdirs: Sequence[Path], tasks: Sequence[ReportedTask], protoco
     """
     heads, body, notes = seeds_rows(workdirs, tasks, protocol)
     return '\n\n'.join([markdown(heads, body), *notes])
+
+
+def seeds_sections(workdirs: Sequence[Path], tasks: Sequence[ReportedTask]) -> dict[str, str]:
+    """Heading → a table of the further metrics that belong there: a row per metric, a column per network and branch.
+
+    Without rows where no network has a number, and without tables that would have no row.
+    """
+    comparison = compared(workdirs, tasks)
+    return {
+        heading: table
+        for heading, columns in comparison.sections.items()
+        if (table := turned_known(*means(comparison, columns)))
+    }
 
 
 def seeds_rows(workdirs: Sequence[Path], tasks: Sequence[ReportedTask], protocol: str = 'accumulated') -> SeedsRows:

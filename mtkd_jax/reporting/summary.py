@@ -7,7 +7,7 @@ from mtkd_jax.reporting import sections
 from mtkd_jax.reporting.reported_task import ReportedTask
 from mtkd_jax.reporting.rows import load_stages, rows
 from mtkd_jax.reporting.seeds import seeds_rows
-from mtkd_jax.reporting.tables import markdown, results_cells
+from mtkd_jax.reporting.tables import metric_columns, results_cells, turned
 
 
 def summary(workdirs: Sequence[Path], tasks: Sequence[ReportedTask]) -> str:
@@ -20,11 +20,5 @@ def summary(workdirs: Sequence[Path], tasks: Sequence[ReportedTask]) -> str:
         return turned(*seeds_rows(workdirs, tasks)[:2])
     names = {task.name for task in tasks}
     networks = [row for row in rows(load_stages(workdirs[0], names)) if names & set(row.tasks)]
-    heads, body, _ = results_cells(networks, tasks)
+    heads, body, _ = results_cells(networks, tasks, metric_columns(tasks, 'accumulated'))
     return f'{turned(heads, body)}\n\n{sections.verdict(networks, tasks)}'.replace('**', '')
-
-
-def turned(heads: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A Markdown table with rows and columns exchanged."""
-    header, *lines = [list(column) for column in zip(heads, *body, strict=True)]
-    return markdown(['', *header[1:]], lines)

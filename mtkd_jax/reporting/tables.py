@@ -13,6 +13,7 @@ from mtkd_jax.reporting.reported_task import ReportedTask
 from mtkd_jax.reporting.rows import Row
 from mtkd_jax.types import UserError
 
+NOTHING = '–'  # stands where there is no number
 KEYS = ('backbone', 'method', 'branch', 'distilled_layers')
 PaperRow = dict[str, str | float | None]
 
@@ -31,14 +32,39 @@ def markdown(header: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     return '\n'.join([line(cells[0]), line(rule), *(line(row) for row in cells[1:])])
 
 
+def turned(heads: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A Markdown table with rows and columns exchanged."""
+    header, *lines = [list(column) for column in zip(heads, *body, strict=True)]
+    return markdown(['', *header[1:]], lines)
+
+
+def turned_known(heads: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """`turned`; '' where the body has nothing but dashes, and without networks that have nothing else."""
+    known = [line for line in body if set(line[1:]) != {NOTHING}]
+    return turned(heads, known) if known else ''
+
+
 def metric_columns(tasks: Sequence[ReportedTask], protocol: str) -> dict[str, int]:
-    """Metric name in `protocol` → direction, for all tasks in order; then `AVERAGE`, where they have one."""
+    """Metric name in `protocol` → direction, for all tasks in order; then `AVERAGE`, where they have one.
+
+    Without those that have a table of their own (`sections`).
+    """
     columns = {
         protocol_name(name, metric, protocol): metric.direction
         for task in tasks
         for name, metric in task.metrics.each.items()
+        if not metric.section
     }
     return columns | ({AVERAGE: 1} if _averaged(tasks) else {})
+
+
+def sections(tasks: Sequence[ReportedTask]) -> dict[str, dict[str, int]]:
+    """Heading of a table of its own → name of a metric → direction; none of them has a legacy protocol."""
+    found: dict[str, dict[str, int]] = {}
+    for name, metric in [item for task in tasks for item in task.metrics.each.items()]:
+        if metric.section:
+            found.setdefault(metric.section, {})[name] = metric.direction
+    return found
 
 
 def with_average(results: Mapping[str, float], tasks: Sequence[ReportedTask]) -> dict[str, float]:
@@ -58,19 +84,19 @@ def _averaged(tasks: Sequence[ReportedTask]) -> set[str]:
 
 def results_table(rows: Sequence[Row], tasks: Sequence[ReportedTask], protocol: str = 'accumulated') -> str:
     """`results_cells` as Markdown."""
-    heads, body, notes = results_cells(rows, tasks, protocol)
+    heads, body, notes = results_cells(rows, tasks, metric_columns(tasks, protocol))
     return '\n\n'.join([markdown(heads, body), *notes])
 
 
 def results_cells(
-    rows: Sequence[Row], tasks: Sequence[ReportedTask], protocol: str = 'accumulated'
+    rows: Sequence[Row], tasks: Sequence[ReportedTask], columns: Mapping[str, int]
 ) -> tuple[list[str], list[list[str]], list[str]]:
-    """(heads, body, notes): a row per network, a column per metric; a dash where a row has no such task.
+    """(heads, body, notes): a row per network, a column per metric (name → direction); a dash where a row has none.
 
     The best value of a column is bold among rows of the same tasks, where there is more than one. Rows that arose under
     other conditions are marked, and are not among them; below the table the marks are explained.
     """
-    columns, labels = metric_columns(tasks, protocol), Labels.of(tasks)
+    labels = Labels.of(tasks)
     rows = [dataclasses.replace(row, results=with_average(row.results, tasks)) for row in rows]
     given, notes = marks([row.conditions for row in rows])
     groups = {mark: [row for row, own in zip(rows, given, strict=True) if own == mark] for mark in given}
@@ -112,7 +138,7 @@ def delta_table(entries: Sequence[tuple[str, str, DeltaM]]) -> str:
 def percent(value: float | None) -> str:
     """A signed relative change, `+1.23 %`; a dash where there is none."""
     # Adding 0 turns a -0.0 that rounding left into 0.0.
-    return '–' if value is None else f'{round(value, 2) + 0.0:+.2f} %'
+    return NOTHING if value is None else f'{round(value, 2) + 0.0:+.2f} %'
 
 
 def paper_tables() -> list[str]:

@@ -49,7 +49,8 @@ def palette(classes: int) -> np.ndarray:
 
 
 def segmentation(classes: int = 13, names: Sequence[str] = ()) -> Task:
-    """The segmentation task; targets are class ids 0..classes-1, -1 where void. `names` (of the classes): for pictures.
+    """The segmentation task; targets are class ids 0..classes-1, -1 where void. `names` (of the classes): for
+    pictures and reports.
 
     Raises:
         ValueError: there are names, but not one for every class.
@@ -82,7 +83,7 @@ def segmentation(classes: int = 13, names: Sequence[str] = ()) -> Task:
         distances=distances.CLASSES,
         agreement=same_class,
         blend=distances.mean_score,
-        metrics=metrics.segmentation_metrics(classes),
+        metrics=metrics.segmentation_metrics(classes, names),
         render=render,
         legend=legend(names or [str(i) for i in range(classes)], colours),
         constant=Constant('majority class of the training set', 'pixel_accuracy', counts, majority),

@@ -1,5 +1,6 @@
 """Selection rules: which numbers of a run are its result (papers.md C). None of them chooses on the test split."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,12 +83,17 @@ def rule_named(name: str) -> Rule:
 
 
 def summarise(rule: Rule, records: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """The result row from the test evaluations in the order of their epochs."""
+    """The result row from the test evaluations in the order of their epochs.
+
+    A number is NaN where any of them is, and missing where an earlier version made one of them without it.
+    """
     last = records[-rule.epochs :]
     if len(last) < rule.epochs:
         raise UserError(f'`selection` {rule.name!r} needs {rule.epochs} evaluated epochs; this run has {len(last)}.')
     combine = median if rule.name == 'last20_median' else fmean
-    return {name: combine([record[name] for record in last]) for name in last[-1]}
+    values = {name: [record[name] for record in last] for name in last[-1] if all(name in record for record in last)}
+    # A median of numbers of which one is NaN may be any of them.
+    return {name: math.nan if any(map(math.isnan, of)) else combine(of) for name, of in values.items()}
 
 
 def training_score(folder: Path, tasks: Sequence[str], first: int, end: int) -> float:

@@ -359,8 +359,10 @@ def test_letters_by_hand():
 
 @pytest.fixture(scope='module')
 def page(tmp_path_factory):
-    """Three seeds, of which one row has two; a row of other data."""
+    """Three seeds, of which one row has two; a row of other data. One row has the IoU of a class."""
     runs = [[*single(s), network('kd_mtl', s, 0.4 + s / 30), network('uniform', s)] for s in range(3)]
+    for s, stages in enumerate(runs):
+        stages[-2]['results']['iou_4'] = 20.0 + s
     del runs[2][-1]
     runs[0].append(network('mgda', 0, changes={'dataset': 'a_b & c'}))
     found = read(tmp_path_factory.mktemp('page'), *runs)
@@ -375,6 +377,7 @@ def test_markdown(page):
     ]
     table = {line[0]: dict(zip(heads, line, strict=True)) for line in lines}
     assert list(table) == ['single-task', 'kd_mtl', 'mgda [1]', 'uniform']
+    assert 'IoU, ' not in text
     kd_mtl = table['kd_mtl']
     assert kd_mtl['depth error (m) ↓'] == '0.4333 ± 0.0333'
     assert (kd_mtl['mean rank'], kd_mtl['group']) == ('1.00 ± 0.00', 'a')
@@ -418,6 +421,14 @@ def test_json_has_every_digit(page):
     assert depth['std'] == pytest.approx(np.std(values, ddof=1), abs=1e-15)
     assert depth['difference']['count'] == 2
     assert depth['difference']['p_holm'] == 1.0  # of two rows: 2 · 2 / 2^2
+    assert rows['kd_mtl']['numbers']['iou_4'] | {'std': 0} == {
+        'title': 'IoU, 4 (%)',
+        'mean': 21.0,
+        'std': 0,
+        'n': 3,
+        'by_seed': {'0': 20.0, '1': 21.0, '2': 22.0},
+    }
+    assert 'iou_4' not in rows['uniform']['numbers']
     assert rows['kd_mtl']['rank'] == {'mean': 1.0, 'spread': 0.0, 'groups': 'a'}
     assert 'rank' not in rows['single-task']
     assert rows['kd_mtl']['settings']['widths'] == [4, 8]
@@ -434,6 +445,7 @@ def test_csv_is_the_same(page):
             assert (float(line['mean']), line['n']) == (numbers['mean'], str(numbers['n']))
             assert line['std'] == ('' if numbers['std'] is None else repr(numbers['std']))
             assert {s: float(line[f'seed {s}']) for s in '012' if line[f'seed {s}']} == numbers['by_seed']
+            assert line['title'] == numbers['title']
             assert line['remark'] == row['remark']
             assert line['difference p_holm'] == str(numbers.get('difference', {}).get('p_holm') or '')
             assert line['rank groups'] == (row['rank']['groups'] if 'rank' in row and name == DELTA else '')

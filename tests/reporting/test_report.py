@@ -49,6 +49,32 @@ def test_fragments(tmp_path):
     assert text.count('learning_rate') == 1
 
 
+FURTHER = {'iou_0': 50.0, 'iou_3': float('nan'), 'depth_rmse': 0.75, 'depth_delta1': 61.0}
+
+
+def test_further_metrics_have_tables_of_their_own(tmp_path):
+    """A column per network that has any; an absent class is a dash. Δm and the main tables are as without them."""
+    before = report(tmp_path / 'before' / 'run', fake.stages())
+    assert 'IoU, ' not in before
+    stages = fake.stages()
+    stages[0]['results'] |= {'iou_0': 40.0, 'iou_3': 12.5}
+    stages[3]['results'] |= FURTHER
+    text = report(tmp_path / 'after' / 'run', stages)
+    above, _, added = text.partition('## IoU per class')
+    ious, _, depths = added.partition('## Constant predictors')[0].partition('## Further numbers of depth')
+    lines, of_depth = (
+        [[cell.strip() for cell in line.strip('|').split('|')] for line in part.splitlines() if line[:1] == '|']
+        for part in (ious, depths)
+    )
+    assert lines[0] == ['', 'single-task', 'kd_mtl']
+    assert len(lines) == 2 + 13
+    assert lines[2] == ['IoU, 0 (%) ↑', '40.00', '**50.00**']
+    assert lines[5] == ['IoU, 3 (%) ↑', '12.50', '–']
+    assert of_depth[2] == ['depth, RMSE (m) ↓', '0.7500']
+    assert of_depth[4] == ['depth, δ < 1.25 (%) ↑', '61.00']
+    assert above == before.partition('## Constant predictors')[0]
+
+
 def test_the_verdict_comes_first(tmp_path):
     """Δm of each network, and where it is better or worse; what cannot be compared is said."""
     text = report(tmp_path, fake.stages())

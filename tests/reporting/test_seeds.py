@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mtkd_jax import compare
-from mtkd_jax.reporting.seeds import seeds_table
+from mtkd_jax.reporting.reproduced import Line, comparison
+from mtkd_jax.reporting.seeds import seeds_sections, seeds_table
 from mtkd_jax.training.folder import save_model
 from mtkd_jax.types import UserError
 from tests import small
@@ -51,6 +52,27 @@ def test_results_of_before_the_papers_batches_have_no_delta(tmp_path):
         paths[seed - 2] = fake.write(tmp_path / f'before{seed}', stages)
     found = cells(seeds_table(paths, TASKS, 'legacy'), 'kd_mtl')
     assert (found['Δm ↑'], found['mIoU (%) ↑'], found['depth error (m) ↓']) == ('–', '17.60 ± 0.00', '–')
+
+
+def test_further_metrics_over_seeds(tmp_path):
+    """In tables of their own; results of before there were any have none, and have a Δm everywhere."""
+    paths = [workdir(tmp_path, seed) for seed in (0, 1)]
+    assert seeds_sections(paths, TASKS) == {}
+    assert cells(seeds_table(paths, TASKS), 'kd_mtl')['Δm ↑'] != '–'
+    stages = [fake.stages(seed=seed) for seed in (2, 3)]
+    for seed, found in enumerate(stages):
+        found[-1]['results'] |= {'depth_rmse': 1.0 + seed, 'iou_1': (10.0, float('nan'))[seed]}
+    after = [fake.write(tmp_path / f'after{seed}', found) for seed, found in enumerate(stages)]
+    table = seeds_sections(after, TASKS)
+    assert list(table) == ['IoU per class', 'Further numbers of depth']
+    assert '| depth, RMSE (m) ↓      | 1.5000 ± 0.7071 |' in table['Further numbers of depth']
+    assert '| IoU, 1 (%) ↑  | 10.00 (1) |' in table['IoU per class']
+    lines = [
+        Line(name, '', 'segnet', name == 'stl', False, {0: dict(results)}, {}, True, '')
+        for name, results in (('stl', {k: v for of in fake.SINGLE.values() for k, v in of.items()}), ('x', fake.MULTI))
+    ]
+    _, content = comparison(lines, TASKS)
+    assert content[1]['delta_m']['0'] == pytest.approx((6 + 3 - 0.2) / 3)
 
 
 def test_a_cell_says_of_how_many_seeds_it_is(tmp_path):

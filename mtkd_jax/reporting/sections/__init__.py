@@ -3,7 +3,7 @@
 from mtkd_jax.reporting.sections.account import cost, curves, panels, selection, settings, side_by_side, what_ran
 from mtkd_jax.reporting.sections.beside_paper import paper
 from mtkd_jax.reporting.sections.ends import ends
-from mtkd_jax.reporting.sections.numbers import constants, delta, results, verdict
+from mtkd_jax.reporting.sections.numbers import constants, delta, further, results, verdict
 from mtkd_jax.reporting.sections.over_seeds import seeds, seeds_cost, seeds_results
 from mtkd_jax.reporting.sections.time import time
 
@@ -13,6 +13,7 @@ __all__ = [
     'curves',
     'delta',
     'ends',
+    'further',
     'panels',
     'paper',
     'results',

@@ -9,7 +9,16 @@ from mtkd_jax.reporting.delta import PROTOCOLS, DeltaM, delta_m
 from mtkd_jax.reporting.labels import Labels
 from mtkd_jax.reporting.reported_task import ReportedTask
 from mtkd_jax.reporting.rows import Row
-from mtkd_jax.reporting.tables import delta_table, markdown, metric_columns, percent, results_table
+from mtkd_jax.reporting.tables import (
+    delta_table,
+    markdown,
+    metric_columns,
+    percent,
+    results_cells,
+    results_table,
+    sections,
+    turned_known,
+)
 from mtkd_jax.types import UserError
 
 Tasks = Sequence[ReportedTask]
@@ -50,6 +59,20 @@ def in_protocols(tasks: Tasks, table: Callable[[Tasks, str], str]) -> str:
     )
 
 
+def further(rows: Sequence[Row], tasks: Tasks) -> dict[str, str]:
+    """Heading → a table of further metrics: a row per metric, a column per network that has any of them.
+
+    Those that were evaluated before there were these metrics have none.
+    """
+    found = {}
+    for heading, columns in sections(tasks).items():
+        heads, body, _ = results_cells(rows, tasks, columns)
+        if table := turned_known(heads, body):
+            found[heading] = f'{table}\n\n{FURTHER}'
+    return found
+
+
+FURTHER = 'Not in Δm. A dash: there was nothing to measure. Bold: the best of a row among networks of the same tasks.'
 MEANS = {
     PER_IMAGE: 'the mean over images of each image by itself (IoU over the classes in prediction or label)',
     PER_BATCH: 'the mean over batches of two images, in the order of the split, of each batch by itself',
