@@ -25,6 +25,8 @@ POSITION = ('step', 'epoch', 'split')  # where a record stands; all else in it a
 # `loss/depth` is a loss; in `student/miou` and `student/loss/depth` the first word is a branch.
 KINDS = ('loss', 'distillation', 'agreement', 'weight', 'weighting', 'gradient', 'cosine', 'cka')
 
+RATE = 'learning_rate'  # of the network, in records of training
+
 Record = dict[str, Any]
 
 

@@ -404,6 +404,24 @@ REPORTS = {
         'if False]',
         'tests/experiment/test_study.py::test_rows_of_ones_own',
     ),
+    'band_of_a_population': mutant(
+        'reporting/curves.py',
+        'ddof=1',
+        'ddof=0',
+        'tests/reporting/test_pictures.py::test_several_seeds_are_means_with_bands',
+    ),
+    'averages_hide_the_network': mutant(
+        'reporting/curves.py',
+        " and record['split'] == 'train'",
+        '',
+        'tests/reporting/test_pictures.py::test_branches_are_lines_of_their_own',
+    ),
+    'rate_of_the_next_step': mutant(
+        'training/loop.py',
+        'self._rate(steps[-1] - 1)',
+        'self._rate(steps[-1])',
+        'tests/training/test_loop.py::test_records',
+    ),
     'deviation_of_a_population': mutant(
         'reporting/statistics.py',
         'from statistics import fmean, stdev',

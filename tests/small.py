@@ -107,6 +107,7 @@ def stage(
         model_spec=SPEC,
         facts={'method': 'kd_mtl'},
         augment=augment,
+        rate=lambda epoch, end: lambda step: step / end,
     )
 
 

@@ -3,7 +3,7 @@
 import functools
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jax.sharding import Mesh
@@ -18,6 +18,7 @@ from mtkd_jax.reporting.progress import Progress, SplitProgress
 from mtkd_jax.reporting.report import write_report, write_seeds_report
 from mtkd_jax.reporting.summary import summary
 from mtkd_jax.reporting.writers import MetricWriter
+from mtkd_jax.tasks import Task
 from mtkd_jax.training.given import GivenTeacher, evaluate_given
 from mtkd_jax.training.lock import locked
 from mtkd_jax.training.programs import Programs
@@ -84,7 +85,7 @@ def _run(config: ConfigDict, workdir: Path, stop: StopRequest) -> Path:
                 print(f'{one.workdir}: {_said(error)}. The other seeds go on.', file=sys.stderr, flush=True)
         finished.append(one.workdir)
         if config.seeds:
-            write_seeds_report(report, finished, [each.workdir for each in made], one.tasks)
+            failed += _report_seeds(report, finished, [each.workdir for each in made], one.tasks)
     print(summary(finished, made[0].tasks), flush=True)
     if failed:
         raise failed[0]
@@ -155,6 +156,23 @@ def _report(one: Experiment, stop: StopRequest, programs: Programs, before: floa
         write_report(one.workdir, {task.name: task for task in one.tasks}, note=one.paper_note, undrawn=why)
     if undrawn:
         raise undrawn
+
+
+def _report_seeds(
+    report: Path, finished: Sequence[Path], planned: Sequence[Path], tasks: Sequence[Task]
+) -> list[Exception]:
+    """Draws and reports the seeds that have come to their end; the error of what could not be drawn."""
+    undrawn = []
+    if len(finished) > 1:
+        # Imported here, because matplotlib is not needed before.
+        from mtkd_jax.reporting.curves import draw_seeds
+
+        try:
+            draw_seeds(report.parent, finished, tasks)
+        except Exception as error:
+            undrawn.append(error)
+    write_seeds_report(report, finished, planned, tasks)
+    return undrawn
 
 
 def _said(error: Exception) -> str:

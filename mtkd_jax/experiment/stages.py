@@ -185,6 +185,7 @@ def _trained(
         factors=None if plan.balance == 'none' else config.task_weights.to_dict(),
         gramian_of=balance.gramian_of(config) if by_run else 'parameters',
         optimizer=_optimizer(config, plan),
+        rate=functools.partial(optimizer.rate_of_steps, _schedule(config), accumulate_steps=config.accumulate_steps),
         networks={
             name: build_network(spec, branches=branches)[0] for name, branches in deployments(spec['network']).items()
         },
@@ -260,15 +261,19 @@ def _facts(config: ConfigDict, method: str) -> dict[str, Any]:
 
 def _optimizer(config: ConfigDict, plan: Plan) -> Any:
     chosen = functools.partial(optimizer.OPTIMIZERS[config.optimizer], **config.optimizer_settings.to_dict())
-    schedule = functools.partial(optimizer.SCHEDULES[config.schedule], config.learning_rate)
     return functools.partial(
         optimizer.make_optimizer,
         chosen,
-        functools.partial(schedule, **config.schedule_settings.to_dict()),
+        _schedule(config),
         groups=plan.method.optimizers(),
         clip_norm=config.clip_norm,
         accumulate_steps=config.accumulate_steps,
     )
+
+
+def _schedule(config: ConfigDict) -> Any:
+    schedule = functools.partial(optimizer.SCHEDULES[config.schedule], config.learning_rate)
+    return functools.partial(schedule, **config.schedule_settings.to_dict())
 
 
 def _seed(seed: int, purpose: str) -> int:

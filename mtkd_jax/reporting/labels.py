@@ -6,10 +6,11 @@ Tasks label their own numbers. The others are labelled here: weights, gradients,
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from mtkd_jax.metrics import LEGACY, Quantity, without_legacy
+from mtkd_jax.metrics import LEGACY, Metric, Quantity, without_legacy
+from mtkd_jax.records import RATE
 from mtkd_jax.reporting.reported_task import ReportedTask
 
-TOTAL = Quantity('total loss, weighted')
+OTHERS = {'loss/total': Quantity('total loss, weighted'), RATE: Quantity('learning rate')}
 AVERAGE = 'average'
 # Of one task, of a pair, or of a task and a point.
 OF_TASKS = {
@@ -49,7 +50,7 @@ class Labels:
             return Quantity(OF_TASKS[kind].format(*rest.split('/'), '').strip())
         if kind == 'distillation':
             return Quantity(f'distillation, {rest}', 'unweighted')
-        return TOTAL if name == 'loss/total' else Quantity(name)
+        return OTHERS.get(name, Quantity(name))
 
     def place(self, name: str) -> int:
         """Where `name` stands in the order of the tasks; at the end where it is none of theirs."""
@@ -66,7 +67,17 @@ class Labels:
 
         The protocol is said above the table.
         """
-        return f'{self[without_legacy(metric)]} {"↑" if direction > 0 else "↓"}'
+        return f'{self[without_legacy(metric)]} {self.arrow(direction)}'
+
+    @staticmethod
+    def arrow(direction: int) -> str:
+        """Which way is better."""
+        return '↑' if direction > 0 else '↓'
+
+    def metric(self, name: str) -> Metric | None:
+        """The metric of that name, in either protocol; None where it is none, or no task knows it."""
+        found = self.named.get(without_legacy(name))
+        return found if isinstance(found, Metric) else None
 
 
 def _of_task(task: ReportedTask) -> Iterator[tuple[str, Quantity]]:

@@ -55,6 +55,7 @@ def write_seeds_report(
         'Results': sections.seeds_results(finished, tasks),
         **seeds_sections(finished, tasks),
         'Cost': sections.seeds_cost(stages),
+        'Curves': sections.picture(report.parent, 'curves'),
         f'Networks side by side, {finished[0].name}': sections.side_by_side(finished[0], tasks, f'{finished[0].name}/'),
         f'Settings of {finished[0].name}': sections.settings(stages[0]),
     }

@@ -89,6 +89,7 @@ class Loop:
         self.compiled = self.spent.during('compiling', (programs or Programs()).compiled)
         self.train = stage.data.train
         optimizer = stage.optimizer(self.train.steps_per_epoch, self.total_steps)
+        self._rate = stage.rate(self.train.steps_per_epoch, self.total_steps) if stage.rate else None
         weighting = stage.weighting(self.train.steps_per_epoch)
         augment = augmentation(stage.augment, stage.method.tasks, self.train.seed)
         self._make_step = functools.partial(
@@ -274,6 +275,8 @@ class Loop:
         seconds, share = spent - self._logged[0], (waited - self._logged[1]) / max(spent - self._logged[0], 1e-9)
         self._logged = spent, waited
         means = {name: float(np.mean([v[name] for v in values])) for name in values[0]}
+        # Of the last step: a mean over a boundary would be a rate that no step had.
+        rate = {records.RATE: float(self._rate(steps[-1] - 1))} if self._rate else {}
         self._writer.write(
             {
                 'step': steps[-1],
@@ -282,6 +285,7 @@ class Loop:
                 'steps': len(steps),
                 'seconds': seconds,
                 'waiting': share,
+                **rate,
                 **means,
             }
         )

@@ -105,7 +105,7 @@ def make_optimizer(
         clip_norm: the network's gradient is scaled down to this norm (0: never).
         accumulate_steps: gradients are averaged over this many steps before an update.
     """
-    rate = schedule(steps_per_epoch / accumulate_steps, max(total_steps // accumulate_steps, 1))
+    rate = _by_updates(schedule, steps_per_epoch, total_steps, accumulate_steps)
     network = optimizer(rate)
     if clip_norm:
         network = optax.chain(optax.clip_by_global_norm(clip_norm), network)
@@ -118,6 +118,21 @@ def make_optimizer(
         return whole
     several = optax.MultiSteps(whole, every_k_schedule=accumulate_steps)
     return optax.GradientTransformation(several.init, several.update)
+
+
+def rate_of_steps(
+    schedule: Callable[[float, int], Rate], steps_per_epoch: int, total_steps: int, accumulate_steps: int = 1
+) -> Rate:
+    """Steps made so far → the network's learning rate in the update that the next step belongs to; see
+    `make_optimizer`."""
+    rate = _by_updates(schedule, steps_per_epoch, total_steps, accumulate_steps)
+    return lambda steps: rate(steps // accumulate_steps)
+
+
+def _by_updates(
+    schedule: Callable[[float, int], Rate], steps_per_epoch: int, total_steps: int, accumulate_steps: int
+) -> Rate:
+    return schedule(steps_per_epoch / accumulate_steps, max(total_steps // accumulate_steps, 1))
 
 
 def _warmed(rate: Rate, updates: float) -> Rate:

@@ -11,6 +11,7 @@ import optax
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.methods import Method
 from mtkd_jax.training.evaluate import Constants
+from mtkd_jax.training.optimizer import Rate
 from mtkd_jax.training.resident import Residence
 from mtkd_jax.training.selection import Rule
 from mtkd_jax.training.taught import Shared
@@ -75,6 +76,8 @@ class Stage:
         weighting: steps per epoch → how tasks are balanced; `gramian_of`, `factors`, `ema_decay`, `accumulate_steps`:
             see `train_step`.
         optimizer: (steps per epoch, steps in all) → optimiser.
+        rate: (steps per epoch, steps in all) → (steps made so far → learning rate of the next), for records; None:
+            they have none.
         networks: the network by branch, each computing that branch alone: what deploying it costs.
         cadence: how long, how often.
         seed: of the initialisation.
@@ -116,3 +119,4 @@ class Stage:
     taught: Shared | None = None
     sharers: int = 1
     constants: Constants | None = None
+    rate: Callable[[int, int], Rate] | None = None

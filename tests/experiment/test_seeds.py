@@ -58,6 +58,8 @@ def test_each_seed_is_what_it_is_alone(rooms, tmp_path, monkeypatch, devices, ot
     assert '2 runs that differ in their seed only' in report
     assert '[seed1](seed1/report.md), [seed2](seed2/report.md)' in report
     assert ' ± ' in report
+    assert '![curves](figures/curves.png)' in report
+    assert (tmp_path / 'several' / 'figures' / 'curves.png').is_file()
     assert 'One seed (2) was run' in (ours / 'report.md').read_text()
     before = (ours / 'stages/kd_mtl/results.json').stat().st_mtime_ns
     run(alone, ours)

@@ -158,6 +158,7 @@ def test_optimiser_and_schedule_arrive_where_they_act(rooms, tmp_path):
     params, chosen = {'network': jnp.zeros(1)}, stage.optimizer(2, 100)
     found = [u['network'].item() for u in by_hand.updates(chosen, 7 * [{'network': jnp.ones(1)}], params)]
     np.testing.assert_allclose(found, -0.1 * np.array([1, 1, 0.5, 0.4, 0.4, 0.4, 0.32]), rtol=1e-4)
+    np.testing.assert_allclose([-stage.rate(2, 100)(step) for step in range(7)], found, rtol=1e-4)
     gradients = np.array([[0.5], [5.0], [-0.1]])
     clipped, rates = np.clip(gradients, -1, 1), np.array([[0.1], [0.1], [0.05]])
     found = [u['network'] for u in by_hand.updates(chosen, [{'network': jnp.asarray(g)} for g in gradients], params)]

@@ -123,11 +123,12 @@ def test_a_task_of_ones_own_in_tables_curves_and_report(tmp_path):
     where = {'step': 1, 'epoch': 1}
     train = {**where, 'split': 'train', 'loss/flow': 1.0, 'agreement/flow': 0.5}
     panels = curves._panels({'uniform': [train, {**where, 'split': 'test', **results}]}, Labels.of([flow()]))
-    titles = [title for _, title, _ in panels]
-    assert titles[:3] == [
+    titles = [panel.title for panel in panels]
+    assert titles[:4] == [
         'flow loss: end point (px), training',
+        'flow loss: end point (px), test',
         'student and teacher, flow (px apart), training',
-        'flow error (px), test',
+        'flow error (px) ↓, test',
     ]
 
     report = write_report(fake.write(tmp_path, stages), {'flow': flow()}).read_text()

@@ -1,7 +1,11 @@
 """Curves and panels: there, of the right size, and showing what they should."""
 
+import itertools
+
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from PIL import Image
 
 from mtkd_jax.reporting import curves, legend, panels
@@ -18,47 +22,122 @@ def pixels(path):
         return np.asarray(image.convert('RGB'))
 
 
+def rgb(colour):
+    return np.array(to_rgb(colour)) * 255
+
+
 def all_records():
     return {stage['stage']: fake.records(stage) for stage in fake.stages()}
 
 
 def test_curves_are_drawn(tmp_path):
     picture = pixels(curves.draw(all_records(), TASKS, tmp_path / 'figures' / 'curves.png'))
-    # Four columns; a row each of losses and distillation, three of the eleven metrics.
-    assert picture.shape == (round((5 * 2.7 + 0.9) * 110), 4 * 4 * 110, 3)
-    blue, orange = ((picture == colour).all(axis=-1).sum() for colour in ((31, 119, 180), (255, 127, 14)))
-    assert blue > 1000
-    assert orange > 1000
+    # Four columns; two rows of losses, one of distillation, three of the eleven metrics.
+    assert picture.shape == (round((6 * 2.7 + 0.9) * 110), 4 * 4 * 110, 3)
+    single, several = ((picture == rgb(colour)).all(axis=-1).sum() for colour in curves.COLOURS[:2])
+    assert single > 1000
+    assert several > 1000
     assert not list((tmp_path / 'figures').glob('*.tmp'))
 
 
 def test_what_the_diagrams_show():
-    shown = curves._panels(all_records(), Labels.of(TASKS))
-    titles = [title for _, title, _ in shown]
+    records = all_records()
+    for i, record in enumerate(records['kd_mtl']):
+        record |= {'learning_rate': 0.1 / (i + 1)} if record['split'] == 'train' else {'iou_3': 1.0, 'depth_rmse': 2.0}
+    shown = curves._panels(records, Labels.of(TASKS))
+    titles = [panel.title for panel in shown]
     # Losses, distillation and metrics begin rows of their own.
-    assert [len(row) for row in curves._rows(shown)] == [4, 3, 4, 4, 3]
-    assert titles[:3] == [
+    assert [len(row) for row in curves._rows(shown)] == [4, 4, 3, 4, 4, 3]
+    assert titles[:8] == [
         'segmentation loss: cross-entropy (nats), training',
+        'segmentation loss: cross-entropy (nats), test',
         'depth loss: absolute error, training',
+        'depth loss: absolute error, test',
         'normals loss: 1 - cosine, training',
+        'normals loss: 1 - cosine, test',
+        'total loss, weighted, training',
+        'learning rate',
     ]
-    assert 'mIoU (%), test' in titles
-    assert 'mIoU, per-image legacy (%), test' in titles
+    assert 'mIoU (%) ↑, test' in titles
+    assert 'mIoU, per-image legacy (%) ↑, test' in titles
     assert not [title for title in titles if 'gradient' in title or 'step' in title]
-    by_title = {title: lines for _, title, lines in shown}
-    assert [line[0] for line in by_title['depth error (m), test']] == ['stl_depth', 'kd_mtl']
-    assert [line[0] for line in by_title['total loss, weighted, training']] == ['kd_mtl']
-    stage, branch, epochs, values = by_title['depth error (m), test'][1]
+    by_title = {panel.title: panel.lines for panel in shown}
+    assert [line.stage for line in by_title['depth error (m) ↓, test']] == ['stl_depth', 'kd_mtl']
+    assert [line.stage for line in by_title['total loss, weighted, training']] == ['kd_mtl']
+    line = by_title['depth error (m) ↓, test'][1]
     expected = [r for r in fake.records(fake.stages()[3]) if r['split'] == 'test']
-    assert (stage, branch, epochs) == ('kd_mtl', '', [3, 6, 9, 12])
-    assert values == [r['depth_abs'] for r in expected]
+    assert (line.stage, line.branch, line.epochs) == ('kd_mtl', '', [3, 6, 9, 12])
+    assert line.values == [r['depth_abs'] for r in expected]
 
 
 def test_branches_are_lines_of_their_own():
+    """Those of moving averages, too, beside the network itself."""
     record = {'step': 1, 'epoch': 1, 'split': 'validation', 'teacher/miou': 1.0, 'student/miou': 2.0}
-    ((_, title, lines),) = curves._panels({'sd': [record]}, Labels.of(TASKS))
-    assert title == 'mIoU (%), validation'
-    assert [line[:2] for line in lines] == [('sd', 'teacher'), ('sd', 'student')]
+    (panel,) = curves._panels({'sd': [record]}, Labels.of(TASKS))
+    assert panel.title == 'mIoU (%) ↑, validation'
+    assert [line[:2] for line in panel.lines] == [('sd', 'teacher'), ('sd', 'student')]
+    record = {'step': 1, 'epoch': 1, 'split': 'test', 'miou': 1.0, 'ema/miou': 2.0}
+    (panel,) = curves._panels({'mtl': [record]}, Labels.of(TASKS))
+    assert [line.branch for line in panel.lines] == ['', 'ema']
+    # In training, the plain number is the sum of those of the branches.
+    record = {'step': 1, 'epoch': 1, 'split': 'train', 'loss/depth': 3.0, 'student/loss/depth': 3.0}
+    (panel,) = curves._panels({'sd': [record]}, Labels.of(TASKS))
+    assert [line.branch for line in panel.lines] == ['student']
+
+
+@pytest.mark.parametrize('count', [2, 3])
+def test_several_seeds_are_means_with_bands(count):
+    """Sample standard deviation, or of two seeds the lower and the higher; what one seed lacks is left out."""
+    values = [[1.0, 4.0, 9.0], [3.0, 4.0, 0.0], [8.0, 10.0, 0.0]][:count]
+    each = []
+    for i, of_seed in enumerate(values):
+        known = [(e, value) for e, value in enumerate(of_seed) if e < 2 or i == 0]
+        records = [{'step': e, 'epoch': e, 'split': 'test', 'miou': value} for e, value in known]
+        if i == 0:
+            records[0]['depth_abs'] = 1.0
+        each.append(curves._panels({'mgda': records}, Labels.of(TASKS)))
+    (panel,) = curves._means(each)
+    (line,) = panel.lines
+    assert (panel.title, line.stage, line.epochs) == ('mIoU (%) ↑, test', 'mgda', [0, 1])
+    array = np.array(values)[:, :2]
+    mean, spread = array.mean(axis=0), array.std(axis=0, ddof=1)
+    np.testing.assert_allclose(line.values, mean)
+    np.testing.assert_allclose(line.low, mean - spread if count == 3 else array.min(axis=0))
+    np.testing.assert_allclose(line.high, mean + spread if count == 3 else array.max(axis=0))
+
+
+def test_curves_of_several_seeds_are_drawn(tmp_path):
+    """A falling loss is logarithmic; its band, which reaches below 0, and a scale that is shared, make no trouble."""
+    for seed in range(3):
+        with MetricWriter(tmp_path / f'seed{seed}' / 'stages' / 'mgda') as writer:
+            for epoch in range(1, 40):
+                loss = 10 * (1 + 3 * (seed == 0 and epoch < 30)) * 0.8**epoch
+                writer.write({'step': epoch, 'epoch': epoch, 'split': 'train', 'loss/depth': loss})
+                writer.write({'step': epoch, 'epoch': epoch, 'split': 'test', 'loss/depth': 1.0 + loss})
+    seeds = [tmp_path / f'seed{seed}' for seed in range(3)]
+    assert curves.draw_seeds(tmp_path, seeds, TASKS) == tmp_path / 'figures' / 'curves.png'
+    picture = pixels(tmp_path / 'figures' / 'curves.png')
+    assert (picture == rgb(curves.COLOURS[0])).all(axis=-1).sum() > 500
+    # A fifth of the line's colour, on white.
+    band = np.round(0.8 * 255 + 0.2 * rgb(curves.COLOURS[0]))
+    assert (np.abs(picture - band).max(axis=-1) <= 2).sum() > 1000
+    assert curves.draw_seeds(tmp_path / 'none', [tmp_path / 'a', tmp_path / 'b'], TASKS) is None
+
+
+def test_losses_of_training_and_test_are_on_one_scale():
+    one, other = Figure().subplots(1, 2)
+    one.plot([0, 1], [1.0, 5.0])
+    other.plot([0, 1], [0.2, 3.0])
+    curves._on_one_scale(one, other)
+    assert one.get_ylim() == other.get_ylim()
+    assert one.get_ylim()[0] < 0.2 < 5.0 < one.get_ylim()[1]
+
+
+def test_many_networks_look_different():
+    """Also where colours are not seen."""
+    looks = [curves._look(i, 100) for i in range(40)]
+    assert len({(look['color'], look['marker']) for look in looks}) == 40
+    assert all(a['marker'] != b['marker'] and a['color'] != b['color'] for a, b in itertools.pairwise(looks))
 
 
 def test_values_that_are_not_finite_are_survived(tmp_path):
@@ -136,7 +215,7 @@ def test_losses_of_all_tasks_in_one_diagram(tmp_path):
                 writer.write(record)
     picture = pixels(curves.draw_losses(workdir, 'kd_mtl', TASKS))
     half = picture.shape[1] // 2
-    for colour in ((31, 119, 180), (255, 127, 14), (44, 160, 44)):
+    for colour in map(rgb, curves.COLOURS[:3]):
         assert all((side == colour).all(axis=-1).sum() > 100 for side in (picture[:, :half], picture[:, half:]))
     assert curves.draw_losses(workdir, 'stl_depth', TASKS) is None
 

@@ -134,7 +134,10 @@ def test_records(unbroken):
     tests = [r for r in records if r['split'] == 'test']
     assert [(r['step'], r['epoch']) for r in tests] == [(4, 1), (8, 2)]
     assert {'miou', 'depth_abs', 'normal_median', 'loss/depth'} <= set(tests[0])
-    assert [r['step'] for r in records if r['split'] == 'train'] == [2, 4, 6, 8]
+    train = [r for r in records if r['split'] == 'train']
+    assert [r['step'] for r in train] == [2, 4, 6, 8]
+    # Of the last step of each record: the rate before it, of eight.
+    assert [r['learning_rate'] for r in train] == [1 / 8, 3 / 8, 5 / 8, 7 / 8]
 
 
 def test_a_finished_loop_trains_no_further(unbroken, tmp_path):

@@ -107,6 +107,8 @@ def test_schedules_count_updates_not_steps():
     halved = functools.partial(optimizer.steps, 1.0, halve_at_epochs=(1.0,))
     found = -taken(plain, halved, 8, accumulate_steps=2)[1::2, 0]
     np.testing.assert_allclose(found, [1, 1, 0.5, 0.5])
+    rate = optimizer.rate_of_steps(halved, 5, 20, accumulate_steps=2)
+    assert [float(rate(step)) for step in range(8)] == [1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5]
 
 
 @pytest.mark.parametrize('epochs', [0.1, 0.2, 0.25])

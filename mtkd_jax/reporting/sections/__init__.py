@@ -1,6 +1,15 @@
 """The sections of a report; each is Markdown made from results."""
 
-from mtkd_jax.reporting.sections.account import cost, curves, panels, selection, settings, side_by_side, what_ran
+from mtkd_jax.reporting.sections.account import (
+    cost,
+    curves,
+    panels,
+    picture,
+    selection,
+    settings,
+    side_by_side,
+    what_ran,
+)
 from mtkd_jax.reporting.sections.beside_paper import paper
 from mtkd_jax.reporting.sections.ends import ends
 from mtkd_jax.reporting.sections.numbers import constants, delta, further, results, verdict
@@ -16,6 +25,7 @@ __all__ = [
     'further',
     'panels',
     'paper',
+    'picture',
     'results',
     'seeds',
     'seeds_cost',
