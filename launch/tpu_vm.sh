@@ -1,18 +1,166 @@
 #!/bin/bash
-# Installs this checkout on a TPU VM with one host and runs it there. To be started on the VM itself:
+# Trains on a TPU slice of any number of hosts, from any machine that has gcloud, and deletes it in the end:
 #
-#   launch/tpu_vm.sh configs/nyuv2.py runs/nyuv2 --config.batch_size=8 --config.devices=0
+#   launch/tpu_vm.sh --name=mtl --zone=us-west4-a --type=v5litepod-16 --version=v2-alpha-tpuv5-lite --spot \
+#     -- main --config=rooms --workdir=gs://BUCKET/rooms
 #
-# PYTHON names the interpreter to use, 3.11 or newer. Exits as the run does; a pre-empted VM (SIGTERM) continues with the same command.
+# asks for the slice (a queued resource) and waits for it, copies what is committed in this checkout to all hosts,
+# installs it, and runs the command on all of them. A slice that is taken away is asked for again, and the same command
+# continues there. The same call goes on with a slice that is there already. Exits as the command does.
+#
+# --name, --zone, --type, --version   of the slice, as gcloud names them; --project, if it is not gcloud's own
+# --spot               cheaper; may be taken away at any time
+# --mount=HOST:/SHARE  an NFS share that all hosts mount as /shared, for a workdir below that
+# --extras=tpu,gcs     what is installed with the package; tpu by itself
+# --keep               leaves the slice when the command has ended, which costs money
+# --delete             only deletes the slice
 set -euo pipefail
 
-config=${1:?usage: launch/tpu_vm.sh CONFIG WORKDIR [FLAGS]}
-workdir=${2:?usage: launch/tpu_vm.sh CONFIG WORKDIR [FLAGS]}
-shift 2
-cd "$(dirname "$0")/.."
-python=${PYTHON:-python3}
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-  { echo "error: $python is older than Python 3.11; install one and set PYTHON=python3.12." >&2; exit 1; }
-[ -d .venv ] || "$python" -m venv .venv
-.venv/bin/pip install -q -e '.[tpu]'
-exec .venv/bin/python -m mtkd_jax.main --config="$config" --workdir="$workdir" "$@"
+fail() {
+  echo "error: $1" >&2
+  exit 2
+}
+
+name='' zone='' type='' version='' mount='' extras='tpu' keep='' delete=''
+where=() request=(--quiet)
+while [ $# -gt 0 ]; do
+  case $1 in
+    --name=?*) name=${1#*=} ;;
+    --zone=?*) zone=${1#*=} && where+=("$1") ;;
+    --project=?*) where+=("$1") ;;
+    --type=?*) type=${1#*=} ;;
+    --version=?*) version=${1#*=} ;;
+    --mount=?*:/?*) mount=${1#*=} ;;
+    --extras=?*) extras=${1#*=} ;;
+    --spot) request+=(--spot) ;;
+    --keep) keep=yes ;;
+    --delete) delete=yes ;;
+    --)
+      shift
+      break
+      ;;
+    *) fail "$1 is no option of launch/tpu_vm.sh; its first lines name them, and the command comes after --." ;;
+  esac
+  shift
+done
+[[ $name =~ ^[a-z][a-z0-9-]*$ ]] || fail "--name is '$name'; give small letters, digits and dashes, such as --name=mtl."
+[ -n "$zone" ] || fail '--zone is missing; such as --zone=us-west4-a.'
+poll=${POLL_SECONDS:-30}
+
+remove() {
+  echo "Deleting $name." >&2
+  gcloud compute tpus queued-resources delete "$name" "${where[@]}" --force --quiet
+}
+
+# What has become of the request, or of its slice where that has ended by itself; nothing where there is none.
+state() {
+  local asked slice=''
+  asked=$(gcloud compute tpus queued-resources list "${where[@]}" --filter="name ~ /queuedResources/$name\$" \
+    --format='value(state.state)') || return
+  if [ "$asked" = ACTIVE ]; then
+    slice=$(gcloud compute tpus tpu-vm list "${where[@]}" --filter="name ~ /nodes/$name\$" --format='value(state)') ||
+      return
+  fi
+  case $slice in
+    PREEMPTED | TERMINATED) echo "$slice" ;;
+    *) echo "$asked" ;;
+  esac
+}
+
+if [ -n "$delete" ]; then
+  remove
+  exit
+fi
+[ -n "$type" ] || fail '--type is missing; such as --type=v5litepod-16.'
+[ -n "$version" ] || fail '--version is missing; such as --version=v2-alpha-tpuv5-lite for v5e.'
+case ${1:-} in
+  main | reproduce) ;;
+  *) fail "the command is '${1:-}'; give main or reproduce after --, such as -- main --config=rooms --workdir=gs://BUCKET/rooms." ;;
+esac
+workdir=''
+for argument in "$@"; do
+  case $argument in --workdir=*) workdir=${argument#*=} ;; esac
+done
+case $workdir in
+  gs://?*) ;;
+  /shared/?*) [ -n "$mount" ] || fail "--workdir=$workdir: nothing is mounted there; give --mount=HOST:/SHARE." ;;
+  *) fail "--workdir='$workdir': hosts and their disks come and go; give gs://BUCKET/..., or /shared/... with --mount." ;;
+esac
+
+# Waits until the slice is there. Asks for it where nobody has, and again where it was taken away.
+acquire() {
+  local now failed=0
+  while true; do
+    now=$(state)
+    case $now in
+      ACTIVE) return ;;
+      '')
+        echo "Asking for $name ($type)." >&2
+        gcloud compute tpus queued-resources create "$name" "${where[@]}" --node-id="$name" --accelerator-type="$type" \
+          --runtime-version="$version" "${request[@]}"
+        ;;
+      FAILED | SUSPENDED | PREEMPTED | TERMINATED)
+        failed=$((failed + 1))
+        if [ $failed -gt 3 ]; then
+          echo "error: $name could not be had, three times; gcloud compute tpus queued-resources describe says why." >&2
+          exit 1
+        fi
+        remove
+        ;;
+      *) echo "$name: $now" >&2 ;;
+    esac
+    sleep "$poll"
+  done
+}
+
+# Whether the slice is being taken away: the connection may end before the state says so.
+lost() {
+  local i
+  for i in 1 2 3 4 5; do
+    [ "$(state)" = ACTIVE ] || return 0
+    [ "$i" -eq 5 ] || sleep "$poll"
+  done
+  return 1
+}
+
+checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+archive=$(mktemp -d)/mtkd_jax.tar.gz
+trap 'rm -rf "$(dirname "$archive")"' EXIT
+trap 'echo "$name is left as it is: the same call goes on, and --delete ends it." >&2; exit 130' INT
+git -C "$checkout" archive --format=tar.gz --output="$archive" HEAD
+[ -z "$(git -C "$checkout" status --porcelain)" ] || echo 'Changes that are not committed are not copied.' >&2
+
+share='true'
+if [ -n "$mount" ]; then
+  share="sudo mkdir -p /shared && { mountpoint -q /shared || { sudo apt-get -qq update && \
+sudo apt-get -qq install -y nfs-common && sudo mount -t nfs $(printf '%q' "$mount") /shared; }; } && \
+{ [ -w /shared ] || sudo chmod go+rwx /shared; }"
+fi
+# A host whose connection was lost may still be busy with the command: the next one waits for its end.
+remote="mkdir -p mtkd_jax && tar -xzf mtkd_jax.tar.gz -C mtkd_jax && $share && mtkd_jax/launch/install.sh \
+$(printf '%q' "$extras") && exec flock mtkd_jax/.running mtkd_jax/launch/run.sh$(printf ' %q' "$@")"
+
+work() {
+  gcloud compute tpus tpu-vm scp "$archive" "$name:mtkd_jax.tar.gz" "${where[@]}" --worker=all --quiet &&
+    gcloud compute tpus tpu-vm ssh "$name" "${where[@]}" --worker=all --quiet --command="$remote"
+}
+
+again=0
+while true; do
+  acquire
+  status=0
+  work || status=$?
+  [ "$status" -ne 0 ] || break
+  echo "The command ended with status $status." >&2
+  if lost; then
+    echo "$name was taken away; the command continues on the next slice." >&2
+    continue
+  fi
+  # 143: stopped on request; 255: the connection was lost. Anything else is the command's own failure.
+  again=$((again + 1))
+  if [ $again -gt 3 ] || { [ $status -ne 143 ] && [ $status -ne 255 ]; }; then
+    break
+  fi
+done
+[ -n "$keep" ] || remove
+exit "$status"

@@ -31,6 +31,7 @@ SLOW = (
     'experiment/test_run',
     'experiment/test_stages',
     'fuzz/',
+    'launch/',
     'methods/',
     'models/',
     'test_benchmarks',

@@ -430,4 +430,25 @@ REPORTS = {
     ),
 }
 
-MUTANTS: dict[str, Mutant] = NETWORKS | LOSSES | METRICS | DISTILLATION | TRAINING | WEIGHTING | REPORTS
+LAUNCHERS = {
+    'a_state_that_cannot_be_read_is_none': Mutant(
+        'launch/tpu_vm.sh',
+        "--format='value(state.state)') || return",
+        "--format='value(state.state)')",
+        ('tests/launch/test_tpu_vm.py::test_a_gcloud_that_fails_ends_the_script_with_its_status',),
+    ),
+    'failed_jobs_are_queued_again': Mutant(
+        'launch/slurm.sbatch',
+        '[ $status -ne 143 ] ||',
+        '[ $status -eq 0 ] ||',
+        ('tests/launch/test_slurm.py::test_a_run_that_failed_is_not_queued_again',),
+    ),
+    'the_last_failure_is_the_status': Mutant(
+        'launch/local.py',
+        'if process.returncode and not status:',
+        'if process.returncode:',
+        ('tests/launch/test_local.py::test_the_first_failure_is_the_status_and_ends_the_others',),
+    ),
+}
+
+MUTANTS: dict[str, Mutant] = NETWORKS | LOSSES | METRICS | DISTILLATION | TRAINING | WEIGHTING | REPORTS | LAUNCHERS
