@@ -100,7 +100,9 @@ def assert_alike(records, expected):
     assert [(r['step'], r['split']) for r in records] == [(r['step'], r['split']) for r in expected]
     for mine, theirs in zip(records, expected, strict=True):
         for name in set(theirs) - {'split', 'seconds', 'waiting'}:
-            tolerance = {'rel': 1e-4} if mine['split'] == 'train' else {'rel': 0.02, 'abs': 0.1}
+            # A class has few pixels.
+            near = {'rel': 0.02, 'abs': 1.0 if name.startswith('iou_') else 0.1}
+            tolerance = {'rel': 1e-4} if mine['split'] == 'train' else near
             assert mine[name] == pytest.approx(theirs[name], **tolerance), (mine['step'], name)
 
 
