@@ -71,6 +71,7 @@ class Parts:
 
     Attributes:
         plan: what the stage minimises.
+        weighting: its weighting.
         mesh: one device.
         frozen: variables of its teachers, random, on the device.
     """
@@ -83,7 +84,7 @@ class Parts:
         self.plan: Any = with_dtype(config, planned[-1], asked)
         self.mesh = sharding.make_mesh(1)
         self._config, self._shape = config, shape
-        self._weighting = balance.maker(config, self.plan.balance)(EPOCH)
+        self.weighting = balance.maker(config, self.plan.balance)(EPOCH)
         chosen = functools.partial(optimizer.OPTIMIZERS[config.optimizer], **config.optimizer_settings.to_dict())
         schedule = functools.partial(
             optimizer.SCHEDULES[config.schedule], config.learning_rate, **config.schedule_settings.to_dict()
@@ -103,16 +104,16 @@ class Parts:
 
     def state(self, seed: int = 0) -> TrainState:
         """The state before the first step, on the device."""
-        made = initial_state(self.plan.method, self._weighting, self._updates, jax.random.key(seed), self._shape)
+        made = initial_state(self.plan.method, self.weighting, self._updates, jax.random.key(seed), self._shape)
         return sharding.replicate(made, self.mesh)
 
-    def step(self, teach: bool = True) -> Any:
-        """See `train_step`."""
+    def step(self, teach: bool = True, method: Any = None, optimizer: Any = None) -> Any:
+        """See `train_step`; `method`, `optimizer`: others than the recipe's."""
         config = self._config
         return train_step(
-            self.plan.method,
-            self._weighting,
-            self._updates,
+            method or self.plan.method,
+            self.weighting,
+            optimizer or self._updates,
             EPOCHS * EPOCH,
             balance.gramian_of(config),
             factors=None if self.plan.balance == 'none' else config.task_weights.to_dict(),

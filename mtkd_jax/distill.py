@@ -56,8 +56,8 @@ def feature_distance(
     # Subtraction would broadcast an axis of length 1, and give a number that means nothing.
     if own.shape != taught.shape:
         raise UserError(f'Features {own.shape} and {taught.shape} differ in shape; make them alike with an `Adaptor`.')
-    own = ops.unit_normalise(own.astype(jnp.float32), NORM_EPSILON)
-    taught = ops.unit_normalise(taught.astype(jnp.float32), NORM_EPSILON)
+    own = ops.unit_normalise(ops.widened(own), NORM_EPSILON)
+    taught = ops.unit_normalise(ops.widened(taught), NORM_EPSILON)
     return average(jnp.sum(jnp.square(own - taught), axis=-1, keepdims=True), labelled)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from mtkd_jax import ops
 from mtkd_jax.types import UserError
 
 Leaves = list[Any]
@@ -98,7 +99,7 @@ class Linear:
             options = {} if shift is None else {'shift': shift}
             terms = _terms(losses(split.join(shared, own), *args, **options), tasks)
             labelled = None if terms.labelled is None else [terms.labelled[name] for name in tasks]
-            of_tasks = [jnp.asarray(terms.tasks[name], jnp.float32) for name in tasks]
+            of_tasks = [ops.widened(jnp.asarray(terms.tasks[name])) for name in tasks]
             if labelled is not None:
                 # It counts for nothing, and no gradient comes of it.
                 of_tasks = [jnp.where(known, loss, 0.0) for known, loss in zip(labelled, of_tasks, strict=True)]
@@ -153,10 +154,10 @@ def rows(found: Iterable[Any]) -> Any:
 
 
 def gramian(jacobian: Any) -> Float[Array, 't t']:
-    """J Jᵀ of a tree with leaves [t ...], in float32."""
+    """J Jᵀ of a tree with leaves [t ...], in float32 at least."""
     products: Any = 0.0
     for leaf in jax.tree.leaves(jacobian):
-        flat = leaf.reshape(leaf.shape[0], -1).astype(jnp.float32)
+        flat = ops.widened(leaf.reshape(leaf.shape[0], -1))
         products += jnp.matmul(flat, flat.T, precision=jax.lax.Precision.HIGHEST)
     return products
 

@@ -5,11 +5,16 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 
+def widened(x: Array) -> Array:
+    """`x` in float32; in float64 where it is that already (`jax_enable_x64`)."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def masked_mean(values: Float[Array, 'b h w 1'], mask: Bool[Array, 'b h w 1']) -> Float[Array, '']:
     """Mean of `values` where `mask` is true, over the whole batch; 0 (with zero gradient) when it is nowhere true."""
     # `where` rather than a product: an infinite value at an undefined pixel must not become NaN.
-    total = jnp.sum(jnp.where(mask, values, 0.0), dtype=jnp.float32)
-    return total / jnp.maximum(jnp.sum(mask, dtype=jnp.float32), 1.0)
+    total = jnp.sum(widened(jnp.where(mask, values, 0.0)))
+    return total / jnp.maximum(jnp.sum(mask, dtype=total.dtype), 1.0)
 
 
 def unit_normalise(x: Float[Array, '... c'], epsilon: float = 0.0) -> Float[Array, '... c']:
@@ -32,7 +37,7 @@ def linear_cka(a: Float[Array, 'n c'], b: Float[Array, 'n d']) -> Float[Array, '
     """
 
     def prepared(x: Array) -> Array:
-        x = x.astype(jnp.float32)
+        x = widened(x)
         x = x - jnp.mean(x, axis=0)
         # Scale does not matter to the result, but products of large features overflow.
         return x / jnp.maximum(jnp.max(jnp.abs(x)), 1e-20)

@@ -20,7 +20,7 @@ from pathlib import Path
 from tests.mutations import MUTANTS, Mutant
 
 ROOT = Path(__file__).parents[1]
-COPIED = ('mtkd_jax', 'configs', 'launch', 'tests', 'pyproject.toml')
+COPIED = ('mtkd_jax', 'configs', 'benchmarks', 'launch', 'tests', 'pyproject.toml')
 SECONDS = 900  # that the tests of one mutant may take
 PASSED, FAILED = 0, 1  # pytest's exit statuses; others say that the tests did not run
 

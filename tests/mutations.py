@@ -67,14 +67,14 @@ NETWORKS = {
 LOSSES = {
     'loss_is_a_mean_of_images': mutant(
         'ops.py',
-        '    total = jnp.sum(jnp.where(mask, values, 0.0), dtype=jnp.float32)\n'
-        '    return total / jnp.maximum(jnp.sum(mask, dtype=jnp.float32), 1.0)',
-        '    total = jnp.sum(jnp.where(mask, values, 0.0), axis=(1, 2, 3), dtype=jnp.float32)\n'
-        '    return jnp.mean(total / jnp.maximum(jnp.sum(mask, axis=(1, 2, 3), dtype=jnp.float32), 1.0))',
+        '    total = jnp.sum(widened(jnp.where(mask, values, 0.0)))\n'
+        '    return total / jnp.maximum(jnp.sum(mask, dtype=total.dtype), 1.0)',
+        '    total = jnp.sum(widened(jnp.where(mask, values, 0.0)), axis=(1, 2, 3))\n'
+        '    return jnp.mean(total / jnp.maximum(jnp.sum(mask, axis=(1, 2, 3), dtype=total.dtype), 1.0))',
         PIXELS,
     ),
     'undefined_pixels_count_in_the_mean': mutant(
-        'ops.py', 'jnp.maximum(jnp.sum(mask, dtype=jnp.float32), 1.0)', 'values.size', 'tests/test_ops.py'
+        'ops.py', 'jnp.maximum(jnp.sum(mask, dtype=total.dtype), 1.0)', 'values.size', 'tests/test_ops.py'
     ),
     'one_mask_for_all_tasks': mutant(
         'methods/supervised.py',
@@ -188,7 +188,7 @@ DISTILLATION = {
     ),
     'features_are_not_normalised': mutant(
         'distill.py',
-        '    own = ops.unit_normalise(own.astype(jnp.float32), NORM_EPSILON)\n',
+        '    own = ops.unit_normalise(ops.widened(own), NORM_EPSILON)\n',
         '',
         'tests/methods/test_kd_mtl.py::test_distance_by_hand',
     ),
@@ -415,6 +415,15 @@ REPORTS = {
         " and record['split'] == 'train'",
         '',
         'tests/reporting/test_pictures.py::test_branches_are_lines_of_their_own',
+    ),
+    'float64_is_narrowed': mutant(
+        'ops.py', 'jnp.promote_types(x.dtype, jnp.float32)', 'jnp.float32', 'tests/training/test_devices.py'
+    ),
+    'every_device_takes_the_whole_batch': mutant(
+        'training/sharding.py',
+        "PartitionSpec('data')",
+        'PartitionSpec()',
+        'tests/training/test_collectives.py::test_weights_of_losses_reduce_the_gradient_once',
     ),
     'rate_of_the_next_step': mutant(
         'training/loop.py',

@@ -139,7 +139,7 @@ def predictions(
         together = convolved(features, jnp.concatenate(kernels, -1), jnp.concatenate(biases), dtype)
         ends = np.cumsum([task.channels for task in tasks])[:-1]
         raw = jnp.split(together, ends, axis=-1)
-    return {task.name: task.activate(x.astype(jnp.float32)) for task, x in zip(tasks, raw, strict=True)}
+    return {task.name: task.activate(ops.widened(x)) for task, x in zip(tasks, raw, strict=True)}
 
 
 def convolved(

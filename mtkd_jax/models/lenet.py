@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mtkd_jax import ops
 from mtkd_jax.models.backbone import by_child
 from mtkd_jax.models.blocks import XAVIER, perturbable, recomputed
 from mtkd_jax.tasks import Task
@@ -69,5 +69,5 @@ class LeNetMTL(nn.Module):
         mid, x = x, x.reshape(x.shape[0], 1, 1, -1)
         x = perturbable(self, nn.relu(nn.Dense(shared, kernel_init=XAVIER, dtype=self.dtype, name='representation')(x)))
         raw = {t.name: ClassHead(hidden, t.channels, self.dtype, name=f'head_{t.name}')(x) for t in self.tasks}
-        predictions = {t.name: t.activate(raw[t.name].astype(jnp.float32)) for t in self.tasks}
+        predictions = {t.name: t.activate(ops.widened(raw[t.name])) for t in self.tasks}
         return Outputs({MAIN: predictions}, {'mid': mid, 'last': x})

@@ -146,11 +146,11 @@ class SelfDistilled(nn.Module):
         def teacher(t: Task) -> Array:
             options = (self.widths, self.UNPOOLING, self.attention, self.dtype, self.remat)
             decoder = TeacherDecoder(t, *options, name=f'{TEACHER}_{t.name}')
-            return t.activate(decoder(x, indices, skips, train=train).astype(jnp.float32))
+            return t.activate(ops.widened(decoder(x, indices, skips, train=train)))
 
         def student(t: Task) -> Array:
             branch = StudentBranch(t, self.student_widths, self.dtype, self.remat, name=f'{STUDENT}_{t.name}')
-            return t.activate(branch(x, train=train).astype(jnp.float32))
+            return t.activate(ops.widened(branch(x, train=train)))
 
         asked, found = set(self.branches), {}
         if asked & {MAIN, TEACHER, ENSEMBLE}:

@@ -39,7 +39,7 @@ class Task:
         channels: channels of the network's raw output.
         value_dtype: type of the target's values in a batch.
         validity: target [b h w k] → mask [b h w 1], true where the target is defined (papers.md E's conventions).
-        activate: raw output [b h w channels] → prediction [b h w channels], float32.
+        activate: raw output [b h w channels] → prediction [b h w channels], float32 at least.
         loss: (prediction, target, mask) → scalar; a mean over defined pixels, 0 when there are none.
         distances: how far two predictions (student, teacher; [b h w channels]) are apart, by name → [b h w 1].
         agreement: the distance or share that is logged of two branches; (student, teacher) → [b h w 1].

@@ -7,10 +7,9 @@ for an image that carries no label of the task.
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from mtkd_jax import metrics
+from mtkd_jax import metrics, ops
 from mtkd_jax.tasks import distances, gate
 from mtkd_jax.tasks.base import Constant, Task
 from mtkd_jax.tasks.segmentation import SAME_CLASS, cross_entropy, cross_entropy_label, palette, same_class
@@ -49,7 +48,7 @@ def classification(name: str, classes: int, names: Sequence[str] = (), title: st
         channels=classes,
         value_dtype=np.int32,
         validity=lambda target: target >= 0,
-        activate=lambda raw: jax.nn.log_softmax(raw.astype(jnp.float32)),
+        activate=lambda raw: jax.nn.log_softmax(ops.widened(raw)),
         loss=cross_entropy,
         distances=distances.CLASSES,
         agreement=same_class,

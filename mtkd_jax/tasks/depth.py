@@ -78,7 +78,7 @@ def depth(maximum: float = 10.0, inverse: bool = False) -> Task:
         channels=1,
         value_dtype=np.float32,
         validity=lambda target: target > 0,
-        activate=lambda raw: raw.astype(jnp.float32),
+        activate=ops.widened,
         loss=absolute_error,
         distances=distances.REGRESSION,
         agreement=distances.l2,

@@ -78,7 +78,7 @@ def segmentation(classes: int = 13, names: Sequence[str] = ()) -> Task:
         channels=classes,
         value_dtype=np.int32,
         validity=lambda target: target >= 0,
-        activate=lambda raw: jax.nn.log_softmax(raw.astype(jnp.float32)),
+        activate=lambda raw: jax.nn.log_softmax(ops.widened(raw)),
         loss=cross_entropy,
         distances=distances.CLASSES,
         agreement=same_class,

@@ -1,9 +1,8 @@
 """Keypoints and edges: how strong a corner or an edge every pixel is, in [0, 1] (papers.md B2)."""
 
-import jax.numpy as jnp
 import numpy as np
 
-from mtkd_jax import metrics
+from mtkd_jax import metrics, ops
 from mtkd_jax.metrics import Quantity
 from mtkd_jax.tasks import distances, gate
 from mtkd_jax.tasks.base import Constant, ErrorMap, Task, carried, legend
@@ -36,7 +35,7 @@ def strength(name: str, of: str) -> Task:
         channels=1,
         value_dtype=np.float32,
         validity=lambda target: target >= 0,
-        activate=lambda raw: raw.astype(jnp.float32),
+        activate=ops.widened,
         loss=absolute_error,
         distances=distances.REGRESSION,
         agreement=distances.l2,

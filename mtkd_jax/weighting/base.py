@@ -15,7 +15,7 @@ smaller loss from 0."""
 
 
 class Weighting(NamedTuple):
-    """Pure functions, as in optax; all arrays float32.
+    """Pure functions, as in optax; all arrays float32 (float64 where parameters, images and targets are).
 
     `update(state, losses [T], derived, labelled [T] bool)` → (answer, state). `needs` says what `derived` and the
     answer are:
