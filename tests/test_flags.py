@@ -158,8 +158,8 @@ def test_configs_are_those_of_the_package_that_runs(tmp_path):
     for name in ('mtkd_jax', 'configs'):
         shutil.copytree(ROOT / name, other / name, symlinks=True, ignore=shutil.ignore_patterns('__pycache__'))
     rooms = other / 'configs/rooms.py'
-    rooms.write_text(rooms.read_text().replace('c.epochs = 8', 'c.epochs = 77'))
+    rooms.write_text(rooms.read_text().replace('c.epochs = 6', 'c.epochs = 77'))
     assert 'epochs = 77' in main('--config=rooms', '--show', cwd=other).stdout
-    assert 'epochs = 8' in main('--config=rooms', '--show').stdout
+    assert 'epochs = 6' in main('--config=rooms', '--show').stdout
     assert 'epochs = 77' in main('--config=rooms', '--show', cwd=tmp_path, PYTHONPATH=str(other)).stdout
     assert 'epochs = 77' in main('--config=configs/rooms.py', '--show', cwd=other, PYTHONPATH=str(ROOT)).stdout
