@@ -9,6 +9,9 @@ it a row of a Markdown table for each method.
 
 - `float32`, `float64`: ‖g_n − g_1‖ / ‖g_1‖ over all parameters, by the number n of devices. Devices sum in another
   order; if nothing else differs, float64 makes the difference smaller by the ratio of the roundings, 5·10⁸.
+- `rounding`: ‖g_n − g‖ / ‖g‖ of float32's g_n and float64's g.
+- `decided`: how many ReLUs and maxima of pooling float32 decides otherwise than float64 (benchmarks/decisions.py), of
+  `decisions`. Each moves the gradient by a finite amount, however near the two values were.
 - `losses`: the largest relative difference of a loss, by type.
 - `sensitivity`: on one device in float64, ‖g(θ') − g(θ)‖ / ‖g(θ)‖ with every parameter changed at random by at most the
   share in front, of which 6e-8 is the rounding of float32. Where the gradient is smooth, it is proportional to that.
@@ -16,7 +19,7 @@ it a row of a Markdown table for each method.
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,6 +28,7 @@ import optax
 from absl import flags
 from jax.flatten_util import ravel_pytree
 
+from benchmarks.decisions import Decisions, decisions, otherwise
 from benchmarks.ours import Parts, configured, parse_widths
 from benchmarks.random_batch import random_batch
 from mtkd_jax import command
@@ -101,30 +105,44 @@ def compare(
     method: Method, weighting: Weighting, step: TrainStep, frozen: Any, batch: Batch, devices: Sequence[int]
 ) -> dict[str, Any]:
     """What the head of this file explains, for one method; `method`, `step`: computing in any type."""
-    first, *others = devices
-    found: dict[str, Any] = {'losses': {}}
     start = jax.device_get(initial_state(method, weighting, KEPT, jax.random.key(0), batch.image.shape))
+    gradients: dict[str, list[np.ndarray]] = {}
+    losses: dict[str, list[dict[str, float]]] = {}
+    decided: dict[str, list[Decisions]] = {}
     for dtype in ('float32', 'float64'):
         with jax.enable_x64(dtype == 'float64'):
             state, *given = (as_type(tree, dtype) for tree in (start, frozen, batch))
-            of_first = Gradient(step, first, state, *given)
-            expected, losses = of_first(state)
-            differences, lost = {}, 0.0
-            for count in others:
-                gradient, own = Gradient(step, count, state, *given)(state)
-                differences[str(count)] = apart(gradient, expected)
-                lost = max(lost, *(abs(own[name] - value) / abs(value) for name, value in losses.items() if value))
-            found[dtype], found['losses'][dtype] = differences, lost
+            steps = [Gradient(step, count, state, *given) for count in devices]
+            gradients[dtype], losses[dtype] = zip(*(gradient(state) for gradient in steps), strict=True)
+            network = method.network, method.network_variables(state.variables), given[-1].image
+            decided[dtype] = [decisions(*network, count) for count in (devices if dtype == 'float32' else devices[:1])]
             if dtype == 'float64':
-                moved = {f'{share:.0e}': of_first(changed(state, share))[0] for share in CHANGES}
-                found['sensitivity'] = {share: apart(gradient, expected) for share, gradient in moved.items()}
-    return found
+                moved = {share: steps[0](changed(state, share))[0] for share in CHANGES}
+    exact, places = gradients['float64'][0], decided['float64'][0]
+    found = {
+        dtype: {str(n): apart(g, of_type[0]) for n, g in zip(devices[1:], of_type[1:], strict=True)}
+        for dtype, of_type in gradients.items()
+    }
+    return {
+        **found,
+        'rounding': {str(n): apart(g, exact) for n, g in zip(devices, gradients['float32'], strict=True)},
+        'decided': {str(n): otherwise(own, places) for n, own in zip(devices, decided['float32'], strict=True)},
+        'decisions': sum(of_layer.size for of_layer in places.values()),
+        'losses': {dtype: max(relative(own, of_type[0]) for own in of_type) for dtype, of_type in losses.items()},
+        'sensitivity': {f'{share:.0e}': apart(gradient, exact) for share, gradient in moved.items()},
+    }
 
 
-def row(name: str, found: dict[str, Any]) -> str:
-    """Of the table: float32 and float64 by the number of devices, the sensitivities."""
-    cells = [*found['float32'].values(), *found['float64'].values(), *found['sensitivity'].values()]
-    return f'| {name} | ' + ' | '.join(f'{value:.0e}' for value in cells) + ' |'
+def relative(found: Mapping[str, float], expected: Mapping[str, float]) -> float:
+    """The largest difference of a loss, relative to it."""
+    return max(abs(found[name] - value) / abs(value) for name, value in expected.items() if value)
+
+
+def row(name: str, found: Mapping[str, Any]) -> str:
+    """Of the table: float32 by the number of devices, what it decides otherwise, float64's largest, sensitivities."""
+    cells = [f'{value:.0e}' for value in found['float32'].values()]
+    cells += [' / '.join(map(str, found['decided'].values())), f'{max(found["float64"].values()):.0e}']
+    return f'| {name} | ' + ' | '.join([*cells, *(f'{value:.0e}' for value in found['sensitivity'].values())]) + ' |'
 
 
 def measure() -> None:
