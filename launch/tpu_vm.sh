@@ -6,7 +6,8 @@
 #
 # asks for the slice (a queued resource) and waits for it, copies what is committed in this checkout to all hosts,
 # installs it, and runs the command on all of them. A slice that is taken away is asked for again, and the same command
-# continues there. The same call goes on with a slice that is there already. Exits as the command does.
+# continues there. The same call goes on with a slice that is there already, and with a command that runs there. Exits as the
+# command does.
 #
 # --name, --zone, --type, --version   of the slice, as gcloud names them; --project, if it is not gcloud's own
 # --spot               cheaper; may be taken away at any time
@@ -52,14 +53,23 @@ remove() {
   gcloud compute tpus queued-resources delete "$name" "${where[@]}" --force --quiet
 }
 
+# A look may fail for a moment; three in a row are a failure.
+look() {
+  local i status=0
+  for i in 1 2 3; do
+    gcloud compute tpus "$@" "${where[@]}" && return
+    status=$?
+    [ "$i" -eq 3 ] || sleep "$poll"
+  done
+  return $status
+}
+
 # What has become of the request, or of its slice where that has ended by itself; nothing where there is none.
 state() {
   local asked slice=''
-  asked=$(gcloud compute tpus queued-resources list "${where[@]}" --filter="name ~ /queuedResources/$name\$" \
-    --format='value(state.state)') || return
+  asked=$(look queued-resources list --filter="name ~ /queuedResources/$name\$" --format='value(state.state)') || return
   if [ "$asked" = ACTIVE ]; then
-    slice=$(gcloud compute tpus tpu-vm list "${where[@]}" --filter="name ~ /nodes/$name\$" --format='value(state)') ||
-      return
+    slice=$(look tpu-vm list --filter="name ~ /nodes/$name\$" --format='value(state)') || return
   fi
   case $slice in
     PREEMPTED | TERMINATED) echo "$slice" ;;
@@ -125,8 +135,27 @@ lost() {
 
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 archive=$(mktemp -d)/mtkd_jax.tar.gz
-trap 'rm -rf "$(dirname "$archive")"' EXIT
-trap 'echo "$name is left as it is: the same call goes on, and --delete ends it." >&2; exit 130' INT
+left='' agent=''
+# shellcheck disable=SC2329
+leave() {
+  rm -rf "$(dirname "$archive")"
+  [ -z "$agent" ] || ssh-agent -k > /dev/null
+  [ -z "$left" ] || echo "$name is left as it is: the same call goes on, and --delete ends it." >&2
+}
+trap leave EXIT
+trap 'exit 130' INT
+# gcloud copies to several hosts only with a key that the agent holds.
+key=$HOME/.ssh/google_compute_engine
+if [ ! -f "$key" ]; then
+  mkdir -p "$(dirname "$key")"
+  chmod 700 "$(dirname "$key")"
+  ssh-keygen -q -t rsa -N '' -f "$key"
+fi
+if [ -z "${SSH_AUTH_SOCK:-}" ]; then
+  agent=$(ssh-agent -s)
+  eval "$agent" > /dev/null
+fi
+ssh-add -q "$key"
 git -C "$checkout" archive --format=tar.gz --output="$archive" HEAD
 [ -z "$(git -C "$checkout" status --porcelain)" ] || echo 'Changes that are not committed are not copied.' >&2
 
@@ -136,16 +165,23 @@ if [ -n "$mount" ]; then
 sudo apt-get -qq install -y nfs-common && sudo mount -t nfs $(printf '%q' "$mount") /shared; }; } && \
 { [ -w /shared ] || sudo chmod go+rwx /shared; }"
 fi
-# A host whose connection was lost may still be busy with the command: the next one waits for its end.
-remote="mkdir -p mtkd_jax && tar -xzf mtkd_jax.tar.gz -C mtkd_jax && $share && mtkd_jax/launch/install.sh \
-$(printf '%q' "$extras") && exec flock mtkd_jax/.running mtkd_jax/launch/run.sh$(printf ' %q' "$@")"
+# Nothing is changed under a command that still runs, because only its connection was lost. gcloud connects again by itself,
+# too, and gives the same command.
+install="mkdir -p mtkd_jax && tar -xzf mtkd_jax.tar.gz -C mtkd_jax && $share && mtkd_jax/launch/install.sh \
+$(printf '%q' "$extras")"
+# shellcheck disable=SC2016
+running='kill -0 "$(cat mtkd_jax/.run/pid 2> /dev/null)" 2> /dev/null'
+attempt=$(date +%s)
+command=$(printf ' %q' "$@")
 
 work() {
   gcloud compute tpus tpu-vm scp "$archive" "$name:mtkd_jax.tar.gz" "${where[@]}" --worker=all --quiet &&
-    gcloud compute tpus tpu-vm ssh "$name" "${where[@]}" --worker=all --quiet --command="$remote"
+    gcloud compute tpus tpu-vm ssh "$name" "${where[@]}" --worker=all --quiet \
+      --command="{ $running || { $install; }; } && exec mtkd_jax/launch/detached.sh $attempt$command"
 }
 
 again=0
+left=yes
 while true; do
   acquire
   status=0
@@ -154,13 +190,20 @@ while true; do
   echo "The command ended with status $status." >&2
   if lost; then
     echo "$name was taken away; the command continues on the next slice." >&2
+    attempt=$attempt+
     continue
   fi
-  # 143: stopped on request; 255: the connection was lost. Anything else is the command's own failure.
+  # Stopped on request, it is started again; where the connection was lost, it is followed. The rest is the command's own.
+  case $status in
+    143) attempt=$attempt+ ;;
+    255) ;;
+    *) break ;;
+  esac
   again=$((again + 1))
-  if [ $again -gt 3 ] || { [ $status -ne 143 ] && [ $status -ne 255 ]; }; then
-    break
-  fi
+  [ $again -le 3 ] || break
 done
-[ -n "$keep" ] || remove
+if [ -z "$keep" ]; then
+  remove
+  left=''
+fi
 exit "$status"

@@ -53,6 +53,9 @@ KNOWN = {
     'pip install': set(),
     'sudo': set(),
     'mountpoint': {'-q'},
+    'ssh-add': {'-q'},
+    'ssh-agent': {'-s', '-k'},
+    'ssh-keygen': {'-q', '-t', '-N', '-f'},
 }
 
 

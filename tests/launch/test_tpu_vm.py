@@ -45,12 +45,9 @@ def test_from_the_request_to_its_deletion(fakes):
         assert '--worker=all' in named(fakes, verb)[0]
         assert '--project=own' in named(fakes, verb)[0]
     lists = [call for call in fakes.calls('gcloud') if call[4] == 'list']
-    assert lists[0][5:] == [
-        WHERE,
-        '--project=own',
-        '--filter=name ~ /queuedResources/mtl$',
-        '--format=value(state.state)',
-    ]
+    of_it = ['--filter=name ~ /queuedResources/mtl$', '--format=value(state.state)']
+    assert lists[0][5:] == [*of_it, WHERE, '--project=own']
+    assert 'is left' not in done.stderr
     assert trained(fakes) == [['main', '--config=rooms', '--workdir=gs://bucket/rooms']]
     assert ['python', '-m', 'pip', 'install', '--quiet', '--editable', '.[tpu]'] in fakes.calls('python')
 
@@ -77,8 +74,9 @@ def test_a_slice_that_was_taken_away_is_asked_for_again(fakes, gone, status):
     assert done.returncode == 0, done.stderr
     assert 'mtl was taken away' in done.stderr
     assert verbs(fakes) == ['scp', 'ssh', 'delete', 'create', 'scp', 'ssh', 'delete']
-    first, second = named(fakes, 'ssh')
-    assert first == second
+    first, second = (call[-1].partition('detached.sh ')[2].split(' ', 1) for call in named(fakes, 'ssh'))
+    assert first[1] == second[1]
+    assert first[0] != second[0], 'nobody takes the status of the one for that of the other'
 
 
 def test_a_command_that_fails_ends_with_its_status(fakes):
@@ -89,12 +87,19 @@ def test_a_command_that_fails_ends_with_its_status(fakes):
     assert verbs(fakes) == ['scp', 'ssh', 'delete']
 
 
+def attempts(fakes):
+    return [re.search(r'detached\.sh (\S+)', call[-1])[1] for call in named(fakes, 'ssh')]
+
+
 def test_a_lost_connection_is_made_again_but_not_for_ever(fakes):
+    """What runs is followed, so it is the same attempt; after a stop on request it is another."""
     fakes.tell('gcloud', REQUESTS, THERE)
     fakes.tell('gcloud', 'tpu-vm ssh', ('', 255), ('', 143), ('', 255))
     done = fakes.run(SCRIPT, *SLICE, '--keep', *COMMAND)
     assert done.returncode == 255
     assert verbs(fakes) == ['scp', 'ssh'] * 4
+    first, second, third, fourth = attempts(fakes)
+    assert first == second != third == fourth
 
 
 @pytest.mark.parametrize(
@@ -111,6 +116,13 @@ def test_a_gcloud_that_fails_ends_the_script_with_its_status(fakes, words, expec
     done = fakes.run(SCRIPT, *SLICE, *COMMAND)
     assert done.returncode == 3
     assert verbs(fakes) == expected
+    assert 'mtl is left as it is: the same call goes on, and --delete ends it.' in done.stderr
+
+
+def test_a_look_that_fails_for_a_moment_is_taken_again(fakes):
+    fakes.tell('gcloud', REQUESTS, ('', 1), ('', 1), THERE)
+    assert fakes.run(SCRIPT, *SLICE, *COMMAND).returncode == 0
+    assert verbs(fakes) == ['scp', 'ssh', 'delete']
 
 
 def test_copies_that_fail_are_no_runs(fakes):
@@ -180,6 +192,17 @@ def test_what_cannot_be_meant_is_refused(fakes, words, said):
     assert done.returncode == 2
     assert said in done.stderr
     assert fakes.calls() == []
+
+
+def test_the_key_is_the_agents(fakes):
+    """Else gcloud would refuse to copy to several hosts."""
+    fakes.tell('gcloud', REQUESTS, THERE)
+    assert fakes.run(SCRIPT, *SLICE, *COMMAND).returncode == 0
+    key = f'{fakes.home}/.ssh/google_compute_engine'
+    assert fakes.calls('ssh-keygen') == [['ssh-keygen', '-q', '-t', 'rsa', '-N', '', '-f', key]]
+    assert fakes.calls('ssh-add') == [['ssh-add', '-q', key]]
+    assert fakes.run(SCRIPT, *SLICE, *COMMAND, SSH_AUTH_SOCK='/there').returncode == 0
+    assert len(fakes.calls('ssh-agent')) == 1, 'an agent that is there is used'
 
 
 def test_uncommitted_changes_are_said(fakes):
