@@ -1,5 +1,6 @@
 #!/bin/bash
-# Runs a command that the loss of a connection does not end, and prints what it prints; for launch/tpu_vm.sh, on each host:
+# Runs a command that the loss of a connection does not end, and prints what it prints; launch/tpu_vm.sh calls it on the
+# hosts:
 #
 #   launch/detached.sh ATTEMPT main --config=rooms --workdir=/shared/runs/rooms
 #
@@ -25,7 +26,8 @@ elif [ "$attempt" != "$(cat "$state/attempt" 2> /dev/null)" ]; then
   echo "$command" > "$state/command"
   : > "$state/log" # before anybody follows it
   # shellcheck disable=SC2016
-  setsid bash -c '"$0" "${@:2}"; echo $? > "$1"' "$here/run.sh" "$state/status" "$@" >> "$state/log" 2>&1 < /dev/null 9>&- &
+  setsid bash -c '"$0" "${@:2}"; echo $? > "$1"' "$here/run.sh" "$state/status" "$@" \
+    >> "$state/log" 2>&1 < /dev/null 9>&- &
   echo $! > "$state/pid"
 fi
 flock --unlock 9

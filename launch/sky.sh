@@ -1,6 +1,6 @@
 #!/bin/bash
 # The run of launch/sky_*.yaml: COMMAND, a command and its flags as for a shell, on every machine. GPU machines learn of
-# each other by SkyPilot's variables; on a TPU slice jax finds the hosts itself, as on one machine there is nothing to find.
+# each other by SkyPilot's variables; on a TPU slice jax finds the hosts itself, and one machine is alone.
 set -euo pipefail
 
 [ -n "${COMMAND:-}" ] ||

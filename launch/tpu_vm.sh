@@ -6,8 +6,8 @@
 #
 # asks for the slice (a queued resource) and waits for it, copies what is committed in this checkout to all hosts,
 # installs it, and runs the command on all of them. A slice that is taken away is asked for again, and the same command
-# continues there. The same call goes on with a slice that is there already, and with a command that runs there. Exits as the
-# command does.
+# continues there. The same call goes on with a slice that is there already, and with the command where it still runs.
+# Exits as the command does.
 #
 # --name, --zone, --type, --version   of the slice, as gcloud names them; --project, if it is not gcloud's own
 # --spot               cheaper; may be taken away at any time
@@ -85,7 +85,7 @@ fi
 [ -n "$version" ] || fail '--version is missing; such as --version=v2-alpha-tpuv5-lite for v5e.'
 case ${1:-} in
   main | reproduce) ;;
-  *) fail "the command is '${1:-}'; give main or reproduce after --, such as -- main --config=rooms --workdir=gs://BUCKET/rooms." ;;
+  *) fail "the command is '${1:-}'; give main or reproduce after --, such as -- main --config=rooms --workdir=..." ;;
 esac
 workdir=''
 for argument in "$@"; do
@@ -94,7 +94,7 @@ done
 case $workdir in
   gs://?*) ;;
   /shared/?*) [ -n "$mount" ] || fail "--workdir=$workdir: nothing is mounted there; give --mount=HOST:/SHARE." ;;
-  *) fail "--workdir='$workdir': hosts and their disks come and go; give gs://BUCKET/..., or /shared/... with --mount." ;;
+  *) fail "--workdir='$workdir': hosts and their disks come and go; give gs://..., or /shared/... with --mount." ;;
 esac
 
 # Waits until the slice is there. Asks for it where nobody has, and again where it was taken away.
@@ -165,8 +165,8 @@ if [ -n "$mount" ]; then
 sudo apt-get -qq install -y nfs-common && sudo mount -t nfs $(printf '%q' "$mount") /shared; }; } && \
 { [ -w /shared ] || sudo chmod go+rwx /shared; }"
 fi
-# Nothing is changed under a command that still runs, because only its connection was lost. gcloud connects again by itself,
-# too, and gives the same command.
+# Nothing is changed under a command that still runs, because only its connection was lost. gcloud connects again by
+# itself, too, and repeats this.
 install="mkdir -p mtkd_jax && tar -xzf mtkd_jax.tar.gz -C mtkd_jax && $share && mtkd_jax/launch/install.sh \
 $(printf '%q' "$extras")"
 # shellcheck disable=SC2016
@@ -193,7 +193,7 @@ while true; do
     attempt=$attempt+
     continue
   fi
-  # Stopped on request, it is started again; where the connection was lost, it is followed. The rest is the command's own.
+  # Stopped on request, it is started again; where the connection was lost, it is followed. The rest is its own failure.
   case $status in
     143) attempt=$attempt+ ;;
     255) ;;
