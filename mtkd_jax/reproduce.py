@@ -3,6 +3,7 @@
     --table=kdmtl/1 ... kdmtl/4, sdmtcnn/1 ... sdmtcnn/5
     --row=method=kd_mtl,points=last    in place of --table a row of your own, by its recipe; may be given several times
     --dataset=rooms    the table's rows on another data set; by default on its own, with the paper's protocol
+                       (with --row also a config of your own, --dataset=FILE.py)
     --seeds=5          seeds 0 to 4, paired
     --search=8         the main setting of every method that has one is searched first, with so many trials
     --keep_defaults    what was searched stands beside the row of the defaults, not in its place

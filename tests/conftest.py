@@ -46,6 +46,7 @@ SLOW = (
     'test_library',
     'test_main',
     'test_prepare',
+    'test_reproduce',
     'test_unchanged',
     'test_wheel',
     'test_your_data',

@@ -425,6 +425,24 @@ REPORTS = {
         'PartitionSpec()',
         'tests/training/test_collectives.py::test_weights_of_losses_reduce_the_gradient_once',
     ),
+    'another_kind_takes_the_same_time': mutant(
+        'experiment/outlook.py',
+        'self._operations[kind] / self._operations[other]',
+        '1.0',
+        'tests/experiment/test_outlook.py',
+    ),
+    'kept_teachers_are_asked': mutant(
+        'experiment/estimates.py',
+        'if keeps and given else None',
+        'if False else None',
+        'tests/experiment/test_estimates.py::test_a_plan_by_arithmetic_needs_no_data',
+    ),
+    'main_forgets_its_search': mutant(
+        'main.py',
+        'config = with_fields(config, found(config, workdir, SEARCH.value, stop))',
+        'found(config, workdir, SEARCH.value, stop)',
+        'tests/test_reproduce.py::test_main_trains_with_what_a_search_chose',
+    ),
     'rate_of_the_next_step': mutant(
         'training/loop.py',
         'self._rate(steps[-1] - 1)',

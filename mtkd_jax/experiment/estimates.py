@@ -1,5 +1,6 @@
 """How long the stages of a study take: by steps that are timed here, or by the operations of a step."""
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -8,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mtkd_jax import datasets
@@ -21,13 +23,14 @@ from mtkd_jax.experiment.study import Job
 from mtkd_jax.methods import Method
 from mtkd_jax.reporting.progress import duration
 from mtkd_jax.reporting.tables import markdown
-from mtkd_jax.training import sharding
+from mtkd_jax.training import sharding, taught
+from mtkd_jax.training.caching import pays
 from mtkd_jax.training.folder import load_model
 from mtkd_jax.training.given import GivenTeacher
 from mtkd_jax.training.stage import Stage
 from mtkd_jax.training.state import state_maker
 from mtkd_jax.training.step import compile_step, train_step
-from mtkd_jax.types import UserError
+from mtkd_jax.types import UserError, Variables
 
 STEPS = 5  # of which the median counts
 TERA = 1e12
@@ -114,20 +117,42 @@ def counted(tera: float) -> Estimate:
     """By arithmetic: the operations of a step, as XLA counts them, on a device that sustains `tera` · 10¹² a second."""
 
     def estimate(job: Job) -> tuple[str, float]:
-        program, maker, batch = _program(job)
-        state = jax.eval_shape(maker, jax.random.key(0))
-        analysis: Any = program.lower(state, jax.eval_shape(lambda: _frozen(job)), batch).cost_analysis()
-        operations = float(analysis['flops'])
-        return f'{operations / TERA:.3g}·10¹² operations', operations / (tera * TERA)
+        found = operations(job)
+        if found is None:
+            raise UserError('XLA does not count operations on this backend; leave --tflops out.')
+        return f'{found / TERA:.3g}·10¹² operations', found / (tera * TERA)
 
     return estimate
+
+
+def operations(job: Job, keeps: bool = False) -> float | None:
+    """Operations of a step, as XLA counts them before it optimises; None where the backend does not count.
+
+    `keeps`: where a run keeps what its teachers say, they are not asked. Otherwise they are, in every step.
+    """
+    stage = job.stage
+    assert isinstance(stage, Stage)
+    given = jax.eval_shape(lambda: _frozen(job))
+    kept = _kept(stage, given, job.experiment.mesh) if keeps and given else None
+    program, maker, batch = _program(job, teach=kept is None)
+    state = jax.eval_shape(maker, jax.random.key(0))
+    counts: Any = program.lower(state, given if kept is None else kept, batch).cost_analysis() or {}
+    return float(counts['flops']) if 'flops' in counts else None
+
+
+def _kept(stage: Stage, frozen: Variables, mesh: Mesh) -> Any:
+    """Shapes of what the teachers say of a batch, where that is kept; None elsewhere."""
+    asked = dataclasses.replace(stage.data.train, batch_size=stage.data.train.train_batch_size)
+    found = taught.types(stage.method, frozen, asked)
+    auto = stage.cache_teachers == 'auto' and pays(stage, taught.size(found, asked, stage.cache_dtype), mesh)
+    return found if auto or stage.cache_teachers in ('memory', 'disk') else None
 
 
 def measured(job: Job) -> tuple[str, float]:
     """The median of some steps here; teachers that are not trained yet are zeros of their shapes."""
     mesh = job.experiment.mesh
     program, maker, batch = _program(job)
-    state = sharding.replicate(maker(jax.random.key(0)), mesh)
+    state, batch = sharding.replicate(maker(jax.random.key(0)), mesh), jax.device_put(batch, sharding.batched(mesh))
     frozen = sharding.replicate(_frozen(job), mesh)
     compiled = program.lower(state, frozen, batch).compile()
     seconds = []
@@ -140,8 +165,8 @@ def measured(job: Job) -> tuple[str, float]:
     return f'{each:.3g} s', each
 
 
-def _program(job: Job) -> tuple[Any, Any, Any]:
-    """(step, jitted; key → its first state; a batch on the devices)."""
+def _program(job: Job, teach: bool = True) -> tuple[Any, Any, Any]:
+    """(step, jitted; key → its first state; a batch of the host); `teach`: that of `train_step`."""
     stage, mesh = job.stage, job.experiment.mesh
     assert isinstance(stage, Stage)
     train = stage.data.train
@@ -158,9 +183,10 @@ def _program(job: Job) -> tuple[Any, Any, Any]:
         factors=stage.factors,
         ema_decay=stage.ema_decay,
         accumulate_steps=stage.accumulate_steps,
+        teach=teach,
     )
     few = first_examples(train.source, stage.method.tasks, train.train_batch_size)
-    return compile_step(step, mesh), maker, jax.device_put(few, sharding.batched(mesh))
+    return compile_step(step, mesh, teach), maker, few
 
 
 def _frozen(job: Job) -> Mapping[str, Any]:

@@ -123,11 +123,11 @@ class Reproduction:
             runs = [self.study.runs[_name(part, e, i)][0] for e in part.entries for i in range(len(e.recipes))]
             tasks = list({task.name: task for run in runs for task in run.tasks}.values())
             compared, content = reproduced.comparison(lines, tasks)
-            where = f'{part.table} on {part.dataset}'
+            where = f'{part.table} on {part.name}'
             sections[f'Compared: {where}'] = compared
             sections[f'Results: {where}'] = reproduced.results(lines, tasks)
             sections[f'Beside the paper: {where}'] = reproduced.beside_paper(lines, tasks)
-            numbers[part.dataset] = {'table': part.table, 'selection': one.config.selection, 'rows': content}
+            numbers[part.name] = {'table': part.table, 'selection': one.config.selection, 'rows': content}
         if chosen:
             sections['Search'] = f'{rule()}\n\n{self._choices(chosen)}'
         write_json(
@@ -140,5 +140,5 @@ class Reproduction:
 
 def _name(part: Part, entry: Entry, i: int) -> str:
     """What a run is called: `nyuv2_segnet_kdmtl`; of several recipes of an entry, with their number."""
-    words = '_'.join([part.dataset, *re.sub('[+,]', ' ', entry.label).split()])
+    words = '_'.join([part.name, *re.sub('[+,]', ' ', entry.label).split()])
     return words if len(entry.recipes) == 1 else f'{words}_{i}'

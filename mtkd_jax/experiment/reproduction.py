@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -58,6 +59,11 @@ class Part:
     dataset: str
     entries: Sequence[Entry]
 
+    @property
+    def name(self) -> str:
+        """What the data set is called; of a config in a file the file's name."""
+        return Path(self.dataset).stem
+
 
 def choose(name: str, dataset: str) -> list[Part]:
     """The rows of the table `kdmtl/2` or another, on `dataset`; where that is '', on every data set of the table.
@@ -76,12 +82,15 @@ def choose(name: str, dataset: str) -> list[Part]:
 
 
 def own_rows(recipes: Sequence[str], dataset: str) -> list[Part]:
-    """A table of these recipes on `dataset`; a row is called by the parts of its recipe that not all have.
+    """A table of these recipes on `dataset`, the name or file of a config.
+
+    A row is called by the parts of its recipe that not all have.
 
     Raises:
         UserError: there is no such data set, a recipe does not fit, or rows of one backbone cannot be compared.
     """
-    choice('dataset', dataset, configs.NAMES)
+    if not Path(dataset).is_file():
+        choice('dataset', dataset, configs.NAMES)
     made, parts = [], {recipe: recipe.split(',') for recipe in recipes}
     alike: dict[str, dict[str, Any]] = {}
     bases: dict[tuple[str, str], str] = {}

@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mtkd_jax import configs
+from mtkd_jax.experiment.outlook import Outlook
 from mtkd_jax.experiment.stages import Experiment, experiments
 from mtkd_jax.experiment.together import trained
 from mtkd_jax.files import CLOSED, FULL, write_json
@@ -74,7 +75,10 @@ def _run(config: ConfigDict, workdir: Path, stop: StopRequest) -> Path:
     finished, failed = list[Path](), list[Exception]()
     # A program is compiled for certain devices.
     programs = {one.mesh: Programs() for one in made}
-    for one in trained(made, functools.partial(_train, stop=stop, programs=programs, count=len(made)), stop):
+    # Of stages that are trained at the same time, nobody knows how fast each will be.
+    outlook = Outlook(made) if len(programs) == 1 else None
+    train = functools.partial(_train, stop=stop, programs=programs, count=len(made), outlook=outlook)
+    for one in trained(made, train, stop):
         try:
             # A command that finds all finished says nothing of the run.
             _report(one, stop, programs[one.mesh], before if one.workdir in begun else None)
@@ -114,21 +118,30 @@ def _begin(one: Experiment, stop: StopRequest) -> bool:
     return None in found
 
 
-def _train(one: Experiment, stop: StopRequest, programs: Mapping[Mesh, Programs], count: int) -> None:
+def _train(
+    one: Experiment, stop: StopRequest, programs: Mapping[Mesh, Programs], count: int, outlook: Outlook | None
+) -> None:
     # A terminal has one live line; seeds that train at the same time write plain ones.
     live, of_seed = len(programs) == 1, f'seed {one.config.seed}, ' if count > 1 else ''
     for i, stage in enumerate(one.stages, 1):
         which = of_seed + (f'stage {i} of {len(one.stages)}, ' if len(one.stages) > 1 else '')
-        train_stage(one, stage, stop, programs[one.mesh], which, live)
+        train_stage(one, stage, stop, programs[one.mesh], which, live, outlook)
 
 
 def train_stage(
-    one: Experiment, stage: Stage | GivenTeacher, stop: StopRequest, programs: Programs, which: str, live: bool = True
+    one: Experiment,
+    stage: Stage | GivenTeacher,
+    stop: StopRequest,
+    programs: Programs,
+    which: str,
+    live: bool = True,
+    outlook: Outlook | None = None,
 ) -> None:
     """Trains, or evaluates, one stage of an experiment where that is not done; `which`: stands before its name."""
 
     def progress(title: str, total: int, start: int, per_epoch: int) -> Progress:
-        return Progress(which + title, total, start, per_epoch, live=live)
+        in_all = outlook.of(stage) if outlook is not None and isinstance(stage, Stage) else None
+        return Progress(which + title, total, start, per_epoch, live=live, in_all=in_all)
 
     if isinstance(stage, GivenTeacher):
         evaluate_given(stage, one.mesh, one.workdir, stop, programs)

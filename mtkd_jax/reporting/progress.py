@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any
@@ -28,6 +28,7 @@ class Progress:
         unit: what a step is called.
         before: shown until the first step is done.
         live: a terminal has a live line; not where several are shown at the same time.
+        in_all: (steps left, seconds of a step with its share of all else, or None) → what is said of the whole run.
     """
 
     def __init__(
@@ -40,9 +41,11 @@ class Progress:
         unit: str = 'step',
         before: str = 'compiling',
         live: bool = True,
+        in_all: Callable[[int, float | None], str] | None = None,
     ) -> None:
         self._title, self._total, self._step, self._per_epoch = title, total_steps, start_step, steps_per_epoch
         self._every_seconds, self._unit, self._before = every_seconds, unit, before
+        self._in_all, self._began = in_all or (lambda left, each: ''), time.monotonic()
         self._clock: tuple[int, float] | None = None
         self._printed = -float('inf')
         self._console = Console(highlight=False)
@@ -51,11 +54,20 @@ class Progress:
         self._stack = ExitStack()
 
     def __enter__(self) -> 'Progress':
+        in_all = self._in_all(self._total - self._step, None)
+        if not self._live and in_all:
+            print(f'{self._title}: {in_all}', flush=True)
         if self._live:
             self._bar = self._stack.enter_context(_bar(self._console))
             self._stack.enter_context(_logging_above_the_line())
             self._task = self._bar.add_task(
-                self._title, total=self._total, completed=self._step, epoch='', losses='', speed=self._before, left=''
+                self._title,
+                total=self._total,
+                completed=self._step,
+                epoch='',
+                losses='',
+                speed=self._before,
+                left=in_all,
             )
         return self
 
@@ -100,11 +112,13 @@ class Progress:
 
     def _left(self, now: float) -> str:
         first, began = self._clock or (self._step, now)
-        if self._step == self._total:
-            return 'done'
-        if self._step == first:
-            return ''
-        return f'{duration((now - began) / (self._step - first) * (self._total - self._step))} left'
+        left, each = self._total - self._step, None
+        if self._step > first:
+            each = (now - began) / (self._step - first)
+        own = '' if each is None else f'{duration(each * left)} left'
+        # What came before the first call is shared by all steps.
+        in_all = self._in_all(left, None if each is None else each + (began - self._began) / self._total)
+        return ', '.join(part for part in (own if left else 'done', in_all) if part)
 
 
 class SplitProgress:
@@ -167,6 +181,13 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f'{hours}:{minutes:02d}:{rest:02d}' if hours else f'{minutes}:{rest:02d}'
+
+
+def about(seconds: float) -> str:
+    """`about 40 s`, `about 6 min` or `about 3.2 h`: an estimate."""
+    if seconds < 55:
+        return f'about {max(round(seconds, -1), 10):.0f} s'
+    return f'about {seconds / 60:.0f} min' if seconds < 6000 else f'about {seconds / 3600:.1f} h'
 
 
 def _bar(console: Console) -> bars.Progress:

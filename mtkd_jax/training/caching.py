@@ -48,11 +48,9 @@ def cache_of(
     if stage.taught is not None and (found := stage.taught.of(key)) is not None:
         return found
     needed = taught.size(taught.types(method, frozen, asked), asked, stage.cache_dtype)
-    possible = method.teaches_one_by_one and stage.augment == 'none'
-    pays = possible and stage.cadence.epochs > 1 and resident.fits(needed, mesh, stage.sharers)
-    if wanted == 'auto' and not pays:
+    if wanted == 'auto' and not pays(stage, needed, mesh):
         return None
-    if not possible:
+    if not _possible(stage):
         raise UserError(
             f'Stage {stage.name}: `cache_teachers` is {wanted!r}, but what its teachers say of an '
             "image depends on the step (`data.augment`) or on the batch (`teacher_batch_stats`); set it to 'off'."
@@ -73,6 +71,15 @@ def cache_of(
     if stage.taught is not None:
         stage.taught.keep(cache)
     return cache
+
+
+def pays(stage: Stage, needed: int, mesh: Mesh) -> bool:
+    """Whether `auto` keeps what the teachers say, which takes `needed` bytes."""
+    return _possible(stage) and stage.cadence.epochs > 1 and resident.fits(needed, mesh, stage.sharers)
+
+
+def _possible(stage: Stage) -> bool:
+    return stage.method.teaches_one_by_one and stage.augment == 'none'
 
 
 def _key(stage: Stage, count: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from mtkd_jax.experiment.estimates import Unopened, counted, measured, plan
+from mtkd_jax.experiment.estimates import Unopened, counted, measured, operations, plan
 from mtkd_jax.experiment.reproducing import Reproduction
 from mtkd_jax.experiment.reproduction import own_rows
 from mtkd_jax.training.stop import StopRequest
@@ -36,6 +36,9 @@ def test_a_plan_by_arithmetic_needs_no_data(tmp_path):
     assert distilled > single > 0
     assert float(re.match(r'[\d.e-]+', words)[0]) == pytest.approx(distilled * 1e-6, rel=1e-2)
     assert counted(2e-6)(jobs[0])[1] == pytest.approx(single / 2)
+    # Where answers are kept, teachers are not asked; a single-task step has none.
+    assert single * 1e6 < operations(jobs[1], keeps=True) < operations(jobs[1]) == pytest.approx(distilled * 1e6)
+    assert operations(jobs[0], keeps=True) == operations(jobs[0])
     total = plan(jobs, lambda job: ('', 36.0), 'a device').splitlines()[-1]
     assert total == f'4 stages; {4 * 79_400 // 100}:00:00 of training steps left on a device.'
 

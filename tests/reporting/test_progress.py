@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from mtkd_jax.reporting import progress
-from mtkd_jax.reporting.progress import Progress, duration, loss_text
+from mtkd_jax.reporting.progress import Progress, about, duration, loss_text
 
 LOSSES = {'loss/total': 1.5, 'loss/depth': 1.0, 'loss/normals': 0.5, 'gradient_norm': 7.0}
 
@@ -54,6 +54,27 @@ def test_plain_lines_are_rare(clock, capsys):
     assert lines[0] == 'stl_depth: step 1/1,000 (0%)'
 
 
+def test_lines_say_what_is_left_in_all(clock, capsys):
+    """As soon as it is known. A step has its share of what came before the first."""
+    asked = []
+
+    def in_all(left, each):
+        asked.append((left, each))
+        return f'about {left} min left in all'
+
+    with Progress('kd_mtl', 40, 10, every_seconds=0.0, in_all=in_all) as shown:
+        for step in (20, 30, 40):
+            clock.now += 20
+            shown.update(step, None, None)
+    assert asked == [(30, None), (20, None), (10, 2.5), (0, 2.5)]
+    assert capsys.readouterr().out.splitlines() == [
+        'kd_mtl: about 30 min left in all',
+        'kd_mtl: step 20/40 (50%), about 20 min left in all',
+        'kd_mtl: step 30/40 (75%), 0:20 left, about 10 min left in all',
+        'kd_mtl: step 40/40 (100%), done, about 0 min left in all',
+    ]
+
+
 def test_a_live_line_lets_logging_through(monkeypatch):
     """A handler that holds on to the real stderr is redirected while the line lives, and gets its stream back."""
     terminal = io.StringIO()
@@ -65,7 +86,7 @@ def test_a_live_line_lets_logging_through(monkeypatch):
     handler = logging.StreamHandler(terminal)
     logging.root.addHandler(handler)
     try:
-        with Progress('kd_mtl', 40, 0, steps_per_epoch=20) as shown:
+        with Progress('kd_mtl', 40, 0, steps_per_epoch=20, in_all=lambda left, each: f'{left} in all') as shown:
             shown.update(30, LOSSES, 81.25)
             assert handler.stream is not terminal
             logging.root.warning('a warning')
@@ -76,6 +97,8 @@ def test_a_live_line_lets_logging_through(monkeypatch):
     output = terminal.getvalue()
     assert 'epoch 2/2' in output
     assert '30/40' in output
+    assert '40 in all' in output
+    assert '10 in all' in output
     # Both stand on lines of their own: the live line was erased before, and drawn again after them.
     assert '\x1b[2Ka warning\n' in output
     assert '\x1b[2Ka [message]\n' in output
@@ -115,3 +138,11 @@ def test_loss_text(losses, text):
 @pytest.mark.parametrize(('seconds', 'text'), [(0.4, '0:00'), (42, '0:42'), (725, '12:05'), (10930, '3:02:10')])
 def test_duration(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ('seconds', 'text'),
+    [(3, '10 s'), (44, '40 s'), (56, '1 min'), (340, '6 min'), (5990, '100 min'), (11520, '3.2 h')],
+)
+def test_about(seconds, text):
+    assert about(seconds) == f'about {text}'

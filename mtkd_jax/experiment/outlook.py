@@ -1,0 +1,83 @@
+"""How long a run still takes, by stages that were timed in it."""
+
+import json
+from collections.abc import Callable, Sequence
+
+from mtkd_jax.experiment.estimates import operations
+from mtkd_jax.experiment.stages import Experiment
+from mtkd_jax.experiment.study import Job
+from mtkd_jax.records import stage_folder
+from mtkd_jax.reporting.progress import about
+from mtkd_jax.training.stage import Stage
+
+LONG = 20.0
+"""Seconds that a stage must have taken before operations are counted: counting takes seconds, too."""
+
+
+class Outlook:
+    """How long the stages of a run take that are still to come.
+
+    A step takes what those of a stage of the same kind took in this process; where there was none, what those of
+    another kind took, times the ratio of their operations. Where one is not known, nothing is said of the run.
+
+    Args:
+        made: the experiments, whose stages are trained in this order, one at a time.
+    """
+
+    def __init__(self, made: Sequence[Experiment]) -> None:
+        self._jobs = [
+            Job(stage_folder(one.workdir, stage.name), one, stage)
+            for one in made
+            for stage in one.stages
+            if isinstance(stage, Stage)
+        ]
+        self._seconds: dict[str, float] = {}  # kind → of a step, with its share of all else that the stage does
+        self._operations: dict[str, float] = {}  # kind → of a step
+
+    def of(self, stage: Stage) -> Callable[[int, float | None], str]:
+        """For a stage that begins: (steps left, seconds of its step where they are known) → what is left in all."""
+        now = next(i for i, job in enumerate(self._jobs) if job.stage is stage)
+        coming = [job for job in self._jobs[now + 1 :] if not job.finished]
+        self._count([self._jobs[now], *coming])
+        kind, later = _kind(self._jobs[now]), [(_steps(job), _kind(job)) for job in coming]
+
+        def left(steps: int, each: float | None) -> str:
+            if each is not None:
+                self._seconds[kind] = each
+                if not later:
+                    return ''  # the stage says it
+            found = [(count, self._step(of)) for count, of in [(steps, kind), *later]]
+            known = [count * seconds for count, seconds in found if seconds is not None]
+            return f'{about(sum(known))} left in all' if len(known) == len(found) else ''
+
+        return left
+
+    def _step(self, kind: str) -> float | None:
+        """Seconds of a step of this kind."""
+        if kind in self._seconds:
+            return self._seconds[kind]
+        both = self._seconds.keys() & self._operations.keys()
+        if kind not in self._operations or not both:
+            return None
+        other = min(both)
+        return self._seconds[other] * self._operations[kind] / self._operations[other]
+
+    def _count(self, needed: Sequence[Job]) -> None:
+        """Counts operations of the kinds that are needed and not timed, and of one that is."""
+        timed = [job for job in self._jobs if self._seconds.get(_kind(job), 0.0) * _steps(job) >= LONG]
+        unknown = [job for job in needed if self._step(_kind(job)) is None]
+        for job in [*timed[:1], *unknown] if timed and unknown else ():
+            if _kind(job) not in self._operations and (found := operations(job, keeps=True)):
+                self._operations[_kind(job)] = found
+
+
+def _kind(job: Job) -> str:
+    """Equal for stages whose steps take the same time: of another seed, or single-task networks of other tasks."""
+    settings = job.stage.settings
+    different = {'seed', 'tasks'} if settings['method'] == 'stl' else {'seed'}
+    return json.dumps({name: value for name, value in settings.items() if name not in different}, sort_keys=True)
+
+
+def _steps(job: Job) -> int:
+    assert isinstance(job.stage, Stage)
+    return job.stage.cadence.epochs * job.stage.data.train.steps_per_epoch
