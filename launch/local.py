@@ -105,10 +105,12 @@ class Job:
                 if i in ended or process.poll() is None:
                     continue
                 ended.add(i)
-                if process.returncode and not status:
-                    status = process.returncode if process.returncode > 0 else 128 - process.returncode
-                    deadline = time.monotonic() + self._patience
-                    print(f'Process {i} ended with status {status}.', file=sys.stderr, flush=True)
+                if not process.returncode:
+                    continue
+                own = process.returncode if process.returncode > 0 else 128 - process.returncode
+                print(f'Process {i} ended with status {own}.', file=sys.stderr, flush=True)
+                if not status:
+                    status, deadline = own, time.monotonic() + self._patience
             if time.monotonic() > deadline:
                 deadline = float('inf')
                 self._kill(ended)

@@ -472,8 +472,8 @@ LAUNCHERS = {
     ),
     'the_last_failure_is_the_status': Mutant(
         'launch/local.py',
-        'if process.returncode and not status:',
-        'if process.returncode:',
+        'if not status:',
+        'if own:',
         ('tests/launch/test_local.py::test_the_first_failure_is_the_status_and_ends_the_others',),
     ),
 }

@@ -1,5 +1,6 @@
 """Every command of launch/README.md and docs/scale.md, run against the fakes: files are there, flags are known."""
 
+import functools
 import re
 import shlex
 import shutil
@@ -79,6 +80,7 @@ def calls(tmp_path_factory):
     shutil.copytree(LAUNCH, checkout / 'launch')
     fakes = Fakes(folder)
     fakes.tell('gcloud', 'queued-resources list', ('ACTIVE\n', 0))
+    fakes.tell('gcloud', 'tpu-vm ssh', ('', 0))
     fakes.tell('gcloud', 'filestore instances describe', ('10.0.0.2\n', 0))
     fakes.tell('python', 'launch/local.py', ('', 0))
     for page in ('launch/README.md', 'docs/scale.md'):
@@ -110,6 +112,8 @@ def commands_of_the_package(calls):
         for word in call:
             if call[0] == 'sky' and word.startswith('--env=COMMAND='):
                 yield shlex.split(word.removeprefix('--env=COMMAND='))
+            if call[0] == 'gcloud' and 'detached.sh' in word:
+                yield shlex.split(word.partition('detached.sh ')[2])[1:]
 
 
 def test_every_program_is_called_with_flags_that_it_has(calls):
@@ -136,6 +140,12 @@ def test_files_are_there(calls):
         assert 'IMAGE' not in text.replace('$IMAGE', '').replace('#IMAGE#', '')
 
 
+@functools.cache
+def shown(config):
+    """All fields of a config, a line each."""
+    return main.show(configs.load(configs.path(config)))
+
+
 def test_commands_of_the_package_have_flags_that_it_knows(calls):
     # Both define `workdir`, which belongs to the one that was imported last.
     defined = flags.FLAGS.flags_by_module_dict()
@@ -147,7 +157,7 @@ def test_commands_of_the_package_have_flags_that_it_knows(calls):
         for word in given:
             flag, _, value = word.lstrip('-').partition('=')
             if flag == 'config':
-                fields = main.show(configs.load(configs.path(value)))
+                fields = shown(value)
             elif flag.startswith('config.'):
                 assert f'\n{flag.removeprefix("config.")} = ' in fields, word
             else:
