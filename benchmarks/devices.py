@@ -1,7 +1,7 @@
 """Does the number of devices change a gradient? That of the first step, on 1, 2, 4 and 8 simulated devices.
 
     python -m benchmarks.devices [--methods=uniform,kd_mtl,sd_mtcnn,mgda] [--devices=1,2,4,8] [--size=32x32] [--batch=8]
-        [--widths=4,4,4,4,4]
+        [--widths=4,4,4,4,4] [--points=mid,last]
 
 The step is that of the recipe `nyuv2:method=METHOD` on random images, with random teachers, on a CPU that JAX takes for
 several devices. It is computed twice, all of it in float32 and all of it in float64. Prints one JSON object, and below
@@ -10,8 +10,8 @@ it a row of a Markdown table for each method.
 - `float32`, `float64`: ‖g_n − g_1‖ / ‖g_1‖ over all parameters, by the number n of devices. Devices sum in another
   order; if nothing else differs, float64 makes the difference smaller by the ratio of the roundings, 5·10⁸.
 - `rounding`: ‖g_n − g‖ / ‖g‖ of float32's g_n and float64's g.
-- `decided`: how many ReLUs and maxima of pooling float32 decides otherwise than float64 (benchmarks/decisions.py), of
-  `decisions`. Each moves the gradient by a finite amount, however near the two values were.
+- `decided`: how many ReLUs and maxima of pooling float32 decides otherwise than float64 in a forward pass compiled by
+  itself (benchmarks/decisions.py), of `decisions`. Each moves the gradient, however near the two values were.
 - `losses`: the largest relative difference of a loss, by type.
 - `sensitivity`: on one device in float64, ‖g(θ') − g(θ)‖ / ‖g(θ)‖ with every parameter changed at random by at most the
   share in front, of which 6e-8 is the rounding of float32. Where the gradient is smooth, it is proportional to that.
@@ -46,6 +46,7 @@ DEVICES = flags.DEFINE_list('devices', ['1', '2', '4', '8'], 'How many; the firs
 SIZE = flags.DEFINE_string('size', '32x32', 'Height x width.', allow_override=True)
 BATCH = flags.DEFINE_integer('batch', 8, 'Images per step, of all devices together.', allow_override=True)
 WIDTHS = flags.DEFINE_list('widths', ['4'] * 5, "Channels of the network's blocks.", allow_override=True)
+POINTS = flags.DEFINE_list('points', [], 'Distilled features of kd_mtl; all by default.', allow_override=True)
 
 KEPT = optax.trace(decay=0.0)
 """An optimiser whose state is the gradient."""
@@ -153,7 +154,8 @@ def measure() -> None:
     found = {}
     for name in METHODS.value:
         height, width = command.parse_size(SIZE.value)
-        config = configured(name, (height, width), BATCH.value, 'float32', widths=parse_widths(WIDTHS.value))
+        sizes = {'widths': parse_widths(WIDTHS.value), 'points': POINTS.value}
+        config = configured(name, (height, width), BATCH.value, 'float32', **sizes)
         for count in counts:
             sharding.check_batch_size('batch', BATCH.value, sharding.make_mesh(count))
         batch = random_batch(BATCH.value, height, width)
