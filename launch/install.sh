@@ -11,12 +11,14 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 fits() {
-  command -v "$1" > /dev/null && "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+  # Debian's python3 has no ensurepip without the package python3-venv.
+  command -v "$1" > /dev/null && "$1" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null
 }
 
 if [ ! -x .venv/bin/python ]; then
-  found=''
-  for python in ${PYTHON:-python3.12 python3.11 python3.13 python3}; do
+  candidates=(python3.12 python3.11 python3.13 python3) found=''
+  [ -z "${PYTHON:-}" ] || candidates=("$PYTHON")
+  for python in "${candidates[@]}"; do
     if fits "$python"; then
       found=$python
       break
@@ -25,10 +27,10 @@ if [ ! -x .venv/bin/python ]; then
   if [ -n "$found" ]; then
     "$found" -m venv .venv
   elif [ -n "${PYTHON:-}" ]; then
-    echo "error: PYTHON=$PYTHON is older than Python 3.11, or not there; name another, or none." >&2
+    echo "error: PYTHON=$PYTHON is older than Python 3.11, not there, or makes no environments (python3-venv)." >&2
     exit 1
   else
-    echo 'There is no Python of 3.11 or newer here; uv brings 3.12.' >&2
+    echo 'There is no Python of 3.11 or newer here that makes environments; uv brings 3.12.' >&2
     python3 -m pip install --quiet --user uv
     python3 -m uv venv --quiet --seed --python=3.12 .venv
   fi
