@@ -17,6 +17,7 @@ from absl import flags
 from mtkd_jax import command
 from mtkd_jax.errors import UserError
 from mtkd_jax.files import write_text
+from mtkd_jax.places import local
 
 WORKDIRS = flags.DEFINE_list('workdirs', None, 'Workdirs of any runs, or patterns of them, separated by commas.')
 PROTOCOL = flags.DEFINE_enum(
@@ -83,12 +84,13 @@ def compare(
 
 def main() -> None:
     """Prints the table, or writes it."""
-    patterns, out = command.value(WORKDIRS), Path(OUT.value) if OUT.value else None
+    patterns = command.value(WORKDIRS)
+    out = local(OUT.value, 'out', 'tables are written to files') if OUT.value else None
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise UserError(f'`out` is {str(out)!r}, which can be no file; give one in a folder that exists.')
     if NETWORKS.value and not PICTURES.value:
         raise UserError('`networks` chooses what pictures show; give --pictures=DIR, too.')
-    pictures = Path(PICTURES.value) if PICTURES.value else None
+    pictures = local(PICTURES.value, 'pictures', 'they are written to files') if PICTURES.value else None
     if pictures is not None and pictures.exists() and not pictures.is_dir():
         raise UserError(f'`pictures` is {str(pictures)!r}, which is no folder; give another.')
     text = compare(patterns, PROTOCOL.value, ALLOW_MODULES.value, BASELINE.value, RANK.value, FORMAT.value)

@@ -16,6 +16,7 @@ from absl import flags
 from mtkd_jax import command
 from mtkd_jax.errors import UserError
 from mtkd_jax.files import read_npz
+from mtkd_jax.places import place
 
 MODELS = (
     *('kd4mtl_segnet', 'kd4mtl_mtan', 'mtan_split_standard', 'mtan_split_wide', 'mtan_split_deep', 'mtan_dense'),
@@ -126,7 +127,7 @@ def convert(
 
 def main() -> None:
     """Reads, converts, writes."""
-    out = Path(command.value(OUT))
+    out = place(command.value(OUT))
     if (out / 'model.json').exists():
         raise UserError(f'`out` is {out}, which already holds a model; choose another folder.')
     state = read_weights(Path(command.value(WEIGHTS)))

@@ -19,6 +19,7 @@ from absl import flags
 
 from mtkd_jax import command
 from mtkd_jax.errors import UserError
+from mtkd_jax.places import place
 
 MODEL = flags.DEFINE_string('model', None, 'A model folder.', allow_override=True)
 WORKDIR = flags.DEFINE_string('workdir', None, 'A workdir: every model in it is evaluated.', allow_override=True)
@@ -93,11 +94,11 @@ def main() -> None:
 
         results: Any = score(Path(PREDICTIONS.value), Path(command.value(TARGETS)), CLASSES.value)
     elif MODEL.value:
-        results = _evaluate(Path(MODEL.value))
+        results = _evaluate(place(MODEL.value))
     else:
         from mtkd_jax import records
 
-        folders = records.stage_folders(Path(command.value(WORKDIR)), f'{records.MODEL}/model.json')
+        folders = records.stage_folders(place(command.value(WORKDIR)), f'{records.MODEL}/model.json')
         if not folders:
             raise UserError(f'{WORKDIR.value} has no finished stage; train first, or give --model=DIR.')
         results = {folder.name: _evaluate(folder / records.MODEL) for folder in folders}

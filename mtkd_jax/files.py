@@ -1,16 +1,19 @@
 """Files that are read whole or refused, and written whole or not at all."""
 
 import errno
+import io
 import json
 import os
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from mtkd_jax.errors import UserError
+from mtkd_jax.places import Stored, is_file
 
 FULL, CLOSED = (errno.ENOSPC, errno.EDQUOT), (errno.EROFS, errno.EACCES, errno.EPERM)
 """Numbers of the system's errors: a disk is full, a place may not be written to."""
@@ -22,7 +25,7 @@ def read_npz(file: Path) -> dict[str, np.ndarray]:
     Raises:
         UserError: it does not exist, is damaged or no `.npz`, or holds Python objects.
     """
-    if not os.path.isfile(file):
+    if not is_file(file):
         raise UserError(f'{file} does not exist. Check the path.')
     try:
         with file.open('rb') as stream, np.load(stream, allow_pickle=False) as arrays:
@@ -54,16 +57,27 @@ def write_json(file: Path, content: Any) -> None:
 
 def write_text(file: Path, text: str) -> None:
     """Writes `text` to `file`, whole or not at all."""
-    partial = file.with_name(file.name + '.tmp')
-    partial.write_text(text)
-    replace(partial, file)
+    with whole(file) as stream:
+        stream.write(text.encode())
 
 
 def write_npz(file: Path, arrays: dict[str, np.ndarray], compress: bool = False) -> None:
     """Writes `arrays` to `file`, whole or not at all."""
+    with whole(file) as stream:
+        (np.savez_compressed if compress else np.savez)(stream, allow_pickle=False, **arrays)
+
+
+@contextmanager
+def whole(file: Path) -> Iterator[IO[bytes]]:
+    """A stream whose content becomes `file`, whole or not at all; it is durable once this is left."""
+    if isinstance(file, Stored):
+        content = io.BytesIO()
+        yield content
+        file.write_bytes(content.getvalue())
+        return
     partial = file.with_name(file.name + '.tmp')
     with partial.open('wb') as stream:
-        (np.savez_compressed if compress else np.savez)(stream, allow_pickle=False, **arrays)
+        yield stream
     replace(partial, file)
 
 

@@ -22,6 +22,7 @@ from ml_collections import ConfigDict, config_flags
 from mtkd_jax import command, configs, datasets, recipe
 from mtkd_jax.errors import UserError
 from mtkd_jax.names import suggestion
+from mtkd_jax.places import place
 from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
 
 try:
@@ -142,7 +143,7 @@ def main() -> None:
     if SHOW.value:
         print(show(config))
         return
-    workdir = Path(command.value(WORKDIR))
+    workdir = place(command.value(WORKDIR))
     # Here, because --help and --show do without.
     from mtkd_jax.experiment.run import run
     from mtkd_jax.experiment.search import found, with_fields

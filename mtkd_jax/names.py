@@ -2,7 +2,6 @@
 
 import difflib
 import functools
-import glob
 import hashlib
 import importlib
 import importlib.util
@@ -14,6 +13,7 @@ from types import ModuleType
 from typing import Any, Literal, get_args, get_origin
 
 from mtkd_jax.errors import UserError
+from mtkd_jax.places import matches, place
 
 
 def suggestion(name: str, options: Iterable[str]) -> str:
@@ -37,11 +37,11 @@ def matching(field: str, pattern: str, exists: Callable[[str], bool], what: str)
         UserError: there is none; names the `field` it was given for, and `what` it should be.
     """
     if exists(pattern):
-        return [Path(pattern)]
-    found = sorted(filter(exists, glob.glob(pattern)), key=natural)
+        return [place(pattern)]
+    found = sorted(filter(exists, matches(pattern)), key=natural)
     if not found:
         raise UserError(f'`{field}` has {pattern!r}, which matches no {what}. Check the path.')
-    return [Path(path) for path in found]
+    return [place(path) for path in found]
 
 
 def choice(field: str, value: str, options: Collection[str]) -> str:

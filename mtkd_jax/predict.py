@@ -1,11 +1,11 @@
 """Predicts for images: `python -m mtkd_jax.predict --model=DIR --inputs=a.png,b.png --out=DIR [--save=npz]`."""
 
-from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from mtkd_jax import command
+from mtkd_jax.places import local, place
 
 MODEL = flags.DEFINE_string('model', None, 'A model folder.', allow_override=True)
 INPUTS = flags.DEFINE_list(
@@ -45,7 +45,10 @@ def __getattr__(name: str) -> Any:
 
 def main() -> None:
     """Reads, predicts, writes, and says what was written."""
-    model, out = Path(command.value(MODEL)), Path(command.value(OUT))
+    model = place(command.value(MODEL))
+    out = local(command.value(OUT), 'out', 'pictures are written to files')
+    for pattern in INPUTS.value:
+        local(pattern, 'inputs', 'images are read from files')
     from mtkd_jax.experiment.predictions import predict
 
     npz, allowed = SAVE.value == 'npz', ALLOW_MODULES.value

@@ -9,7 +9,8 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from mtkd_jax.files import read_json, replace, write_json
+from mtkd_jax.files import read_json, write_json, write_text
+from mtkd_jax.places import Stored
 from mtkd_jax.types import STUDENT, TEACHER, UserError
 
 FORMAT = 2  # of settings and results; those written before they had a number are of format 1
@@ -277,6 +278,8 @@ def read_records(folder: Path) -> Iterator[Record]:
 class RecordWriter:
     """Appends records to `folder/metrics.jsonl`, each on disk at once; what was there before may be dropped.
 
+    In a store, where nothing is appended to, each writes the whole file again.
+
     Args:
         folder: the stage's folder; made when absent.
         resume_step: the step that training continues from. Records of later steps, which will be computed again, are
@@ -287,9 +290,10 @@ class RecordWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         kept = [r for r in read_records(folder) if resume_step is None or r['step'] <= resume_step]
+        self._lines: list[str] | None = [] if isinstance(folder, Stored) else None
         self._rewrite(kept)
         self._written = {(r['step'], r['split']) for r in kept if r['step'] == resume_step}
-        self._file = (folder / METRICS).open('a')
+        self._open()
 
     def append(self, record: Mapping[str, Any]) -> Record:
         """Appends a record, and returns it with plain numbers.
@@ -308,21 +312,34 @@ class RecordWriter:
         where = clean['step'], clean['split']
         if where in self._written:
             self._written.discard(where)
-            self._file.close()
+            self.close()
             self._rewrite(r for r in read_records(self._folder) if (r['step'], r['split']) != where)
-            self._file = (self._folder / METRICS).open('a')
-        self._file.write(json.dumps(clean) + '\n')
-        self._file.flush()
+            self._open()
+        self._add(json.dumps(clean) + '\n')
         return clean
 
     def close(self) -> None:
         """Closes the file; what was written stays."""
-        self._file.close()
+        if self._lines is None:
+            self._file.close()
+
+    def _open(self) -> None:
+        if self._lines is None:
+            self._file = (self._folder / METRICS).open('a')
+
+    def _add(self, line: str) -> None:
+        if self._lines is None:
+            self._file.write(line)
+            self._file.flush()
+        else:
+            self._lines.append(line)
+            write_text(self._folder / METRICS, ''.join(self._lines))
 
     def _rewrite(self, records: Iterable[Record]) -> None:
-        partial = self._folder / f'{METRICS}.tmp'
-        partial.write_text(''.join(json.dumps(record) + '\n' for record in records))
-        replace(partial, self._folder / METRICS)
+        lines = [json.dumps(record) + '\n' for record in records]
+        if self._lines is not None:
+            self._lines = lines
+        write_text(self._folder / METRICS, ''.join(lines))
 
 
 def _plain(value: Any) -> str | int | float:

@@ -21,13 +21,13 @@ import ast
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from mtkd_jax import command
 from mtkd_jax.errors import UserError
+from mtkd_jax.places import local
 from mtkd_jax.training.stop import StoppedError, StopRequest
 
 TABLE = flags.DEFINE_string('table', None, 'The table: kdmtl/2, sdmtcnn/5, ...')
@@ -99,7 +99,7 @@ def main() -> None:
         else reproduction.choose(command.value(TABLE), DATASET.value)
     )
     keep_compiled()
-    workdir = Path(command.value(WORKDIR))
+    workdir = local(command.value(WORKDIR), 'workdir', 'rows share stages by links, which stores do not have')
     with StopRequest((signal.SIGTERM, signal.SIGINT)) as stop:
         try:
             opened = Unopened(IMAGES.value) if TFLOPS.value else None

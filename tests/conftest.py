@@ -30,6 +30,7 @@ SLOW = (
     'experiment/test_paper',
     'experiment/test_run',
     'experiment/test_stages',
+    'experiment/test_stores',
     'fuzz/',
     'launch/',
     'methods/',
@@ -86,3 +87,24 @@ def nyuv2(tmp_path_factory):
     how = datasets.Preparation(source=str(source), data_dir=str(folder))
     datasets.named('nyuv2').prepare({}, how)
     return str(folder)
+
+
+@pytest.fixture(scope='session')
+def s3():
+    """S3 on this machine; one, because clients are kept with its address."""
+    yield from _served('s3', 's3fs', 'moto', 'flask_cors')
+
+
+@pytest.fixture(scope='session')
+def gcs():
+    """See `s3`."""
+    yield from _served('gcs', 'gcsfs', 'gcp_storage_emulator')
+
+
+def _served(store, *needed):
+    from tests import stores
+
+    for name in needed:
+        pytest.importorskip(name, reason=f'{name} is not installed; it is in the extra `test`.')
+    with getattr(stores, store)():
+        yield

@@ -478,4 +478,27 @@ LAUNCHERS = {
     ),
 }
 
-MUTANTS: dict[str, Mutant] = NETWORKS | LOSSES | METRICS | DISTILLATION | TRAINING | WEIGHTING | REPORTS | LAUNCHERS
+STORES = {
+    'an_unfinished_checkpoint_counts': mutant(
+        'training/objects.py',
+        'if step.name.isdecimal() and (step / COMMIT).is_file()',
+        'if step.name.isdecimal()',
+        'tests/training/test_stores.py',
+    ),
+    'a_name_is_a_pattern': mutant(
+        'training/objects.py',
+        'place(str(self)).unlink(missing_ok)',
+        'super().unlink(missing_ok)',
+        'tests/training/test_stores.py::test_checkpoints_come_back_and_what_is_not_whole_does_not',
+    ),
+    'a_lost_lease_is_not_noticed': mutant(
+        'training/lease.py',
+        '                    lose(self._folder)\n',
+        '',
+        'tests/training/test_stores.py::test_a_lease_ends_with_its_process_and_who_was_asleep_writes_no_more',
+    ),
+}
+
+MUTANTS: dict[str, Mutant] = (
+    NETWORKS | LOSSES | METRICS | DISTILLATION | TRAINING | WEIGHTING | REPORTS | LAUNCHERS | STORES
+)

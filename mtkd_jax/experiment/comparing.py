@@ -144,8 +144,8 @@ def workdirs_compared(
         DataNotPrepared: the data are not in `data_dir`.
     """
     firsts = [min(seed_folders(path), key=lambda seed: natural(seed.name), default=path) for path in workdirs]
-    common = os.path.commonpath([path.resolve() for path in firsts])
-    runs = [os.path.relpath(path.resolve(), common) if len(firsts) > 1 else '' for path in firsts]
+    common = os.path.commonpath([str(path.resolve()) for path in firsts])
+    runs = [os.path.relpath(str(path.resolve()), common) if len(firsts) > 1 else '' for path in firsts]
     all_places = [place for path, run in zip(firsts, runs, strict=True) for place in places(path, (), {}, run)]
     by_model: dict[Path, Place] = {}
     for place in all_places:

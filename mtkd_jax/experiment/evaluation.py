@@ -7,6 +7,7 @@ from mtkd_jax import datasets, models
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.experiment.models import open_model
 from mtkd_jax.names import choice
+from mtkd_jax.places import place
 from mtkd_jax.training import sharding
 from mtkd_jax.training.evaluate import Evaluator
 from mtkd_jax.types import UserError
@@ -35,7 +36,7 @@ def evaluate(
     """
     if batch_size < 1:
         raise UserError(f'`batch_size` is {batch_size}; give at least 1.')
-    opened = open_model(Path(model), allow_modules=allow_modules)
+    opened = open_model(place(model), allow_modules=allow_modules)
     described = opened.spec['data']
     data = datasets.named(described['dataset']).open(described, data_dir)
     mesh = sharding.make_mesh(1)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mtkd_jax.experiment.models import open_model
 from mtkd_jax.inference import Model
+from mtkd_jax.places import place
 
 
 def load(folder: str | Path, *, allow_modules: bool = False) -> Model:
@@ -17,6 +18,6 @@ def load(folder: str | Path, *, allow_modules: bool = False) -> Model:
     Raises:
         UserError: it is no model folder, is damaged, or names a module that is not allowed.
     """
-    opened = open_model(Path(folder), allow_modules=allow_modules)
+    opened = open_model(place(folder), allow_modules=allow_modules)
     data = opened.spec['data']
     return Model(opened.network, opened.tasks, opened.variables, (data['height'], data['width']))

@@ -1,6 +1,5 @@
 """The results of any number of runs, as rows for a data frame."""
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from flax.traverse_util import flatten_dict
 
 from mtkd_jax import records
 from mtkd_jax.names import matching
+from mtkd_jax.places import is_dir
 from mtkd_jax.types import UserError
 
 
@@ -40,7 +40,7 @@ def workdirs(patterns: Sequence[str | Path]) -> list[Path]:
     """
     found: list[Path] = []
     for pattern in map(str, patterns):
-        folders = matching('workdirs', pattern, os.path.isdir, 'folder')
+        folders = matching('workdirs', pattern, is_dir, 'folder')
         found += [path for path in folders if path not in found]
     return found
 

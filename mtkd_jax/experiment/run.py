@@ -2,6 +2,7 @@
 
 import functools
 import os
+import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from mtkd_jax.experiment.outlook import Outlook
 from mtkd_jax.experiment.stages import Experiment, experiments
 from mtkd_jax.experiment.together import trained
 from mtkd_jax.files import CLOSED, FULL, write_json
+from mtkd_jax.places import Stored, place
 from mtkd_jax.records import REPORT, SETTINGS, seed_folders, stage_folders, write_spent
 from mtkd_jax.reporting.progress import Progress, SplitProgress
 from mtkd_jax.reporting.report import write_report, write_seeds_report
@@ -48,7 +50,7 @@ def run(config: ConfigDict | str | Path, workdir: str | Path, stop: StopRequest 
         NonFiniteLossError: a loss or gradient is infinite or NaN.
         Exception: a picture could not be drawn; all else is done, and the report says it.
     """
-    config, workdir = config if isinstance(config, ConfigDict) else configs.load(config), Path(workdir)
+    config, workdir = config if isinstance(config, ConfigDict) else configs.load(config), place(workdir)
     check_place(workdir)
     try:
         if stop is not None:
@@ -200,6 +202,12 @@ def check_place(workdir: Path) -> None:
         UserError: so it is.
     """
     check_one_process()
+    if isinstance(workdir, Stored):
+        # A store does not say what it allows, but by doing it.
+        trial = workdir / f'trial.{secrets.token_hex(4)}'
+        trial.write_bytes(b'')
+        trial.unlink()
+        return
     there = next(place for place in (workdir, *workdir.absolute().parents) if os.path.exists(place))
     if not there.is_dir() or not os.access(there, os.W_OK):
         what = 'cannot be written to' if there.is_dir() else 'is no folder'

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from mtkd_jax.datasets import Progress
 from mtkd_jax.experiment.stages import Experiment, Opened, experiments
+from mtkd_jax.places import local
 from mtkd_jax.records import RESULTS, STAGES, stage_folder
 from mtkd_jax.training.given import GivenTeacher
 from mtkd_jax.training.lock import free
@@ -74,7 +75,8 @@ class Study:
     def __init__(
         self, folder: Path, configs: Mapping[str, ConfigDict], progress: Progress, opened: Opened | None = None
     ) -> None:
-        self.folder, opened = folder, opened or Opened()
+        self.folder = local(folder, 'workdir', 'a search or study shares stages by links, which stores do not have')
+        opened = opened or Opened()
         self.runs: dict[str, list[Experiment]] = {
             name: experiments(config, folder / RUNS / name, progress, opened) for name, config in configs.items()
         }

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mtkd_jax import places
 from mtkd_jax.methods import plan
 from mtkd_jax.methods.plan import GivenPlan, Plan, Run, Stages
 from mtkd_jax.methods.supervised import Supervised
@@ -46,7 +47,7 @@ def single_task(teachers: Mapping[str, str], run: Run) -> Stages:
     def stage(task: Task) -> Plan | GivenPlan:
         name, folder = stage_of(task.name), teachers[task.name]
         if folder:
-            return GivenPlan(name, task, run.given(task, Path(folder)))
+            return GivenPlan(name, task, run.given(task, places.place(folder)))
         return Plan(name=name, kind='stl', method=Supervised(run.network([task]), (task,)), balance='none')
 
     return [stage(task) for task in run.tasks]

@@ -1,5 +1,6 @@
 """Where a stage's numbers go: its records, and TensorBoard."""
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -7,11 +8,14 @@ from typing import Any
 
 from tensorboardX import SummaryWriter
 
+from mtkd_jax.places import Stored
 from mtkd_jax.records import TENSORBOARD, RecordWriter, numbers
 
 
 class MetricWriter:
     """Appends records to `folder/metrics.jsonl` and `folder/tensorboard`. Use as a context manager.
+
+    In a store TensorBoard's file, which is appended to, is written on this machine and comes there when this is closed.
 
     Args:
         folder: the stage's folder; made when absent.
@@ -26,7 +30,10 @@ class MetricWriter:
         # TensorBoard names files by the second. Without a suffix, a second file in the same second would overwrite the
         # first.
         suffix = f'.{len(list(board.glob("events.*")))}'
-        self._board = SummaryWriter(str(board), purge_step=purge_step, filename_suffix=suffix)
+        self._kept = board if isinstance(board, Stored) else None
+        self._place = tempfile.TemporaryDirectory(prefix='mtkd_jax_') if self._kept else None
+        here = self._place.name if self._place else str(board)
+        self._board = SummaryWriter(here, purge_step=purge_step, filename_suffix=suffix)
 
     def __enter__(self) -> 'MetricWriter':
         return self
@@ -50,3 +57,7 @@ class MetricWriter:
         """Closes both; what was written stays."""
         self._records.close()
         self._board.close()
+        if self._kept is not None and self._place is not None:
+            with self._place as here:
+                for file in sorted(Path(here).iterdir()):
+                    (self._kept / file.name).write_bytes(file.read_bytes())

@@ -1,5 +1,7 @@
 """Whether and where a stage keeps what its teachers say of the training images."""
 
+import tempfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from jax.sharding import Mesh
 
 from mtkd_jax import records
 from mtkd_jax.data.pipeline import Split
+from mtkd_jax.places import Stored
 from mtkd_jax.training import resident, taught
 from mtkd_jax.training.folder import weights_digest
 from mtkd_jax.training.programs import Compile
@@ -65,7 +68,7 @@ def cache_of(
         mesh,
         compiled,
         dtype=stage.cache_dtype,
-        folder=folder / taught.FOLDER if wanted == 'disk' else None,
+        folder=_files(folder) if wanted == 'disk' else None,
         key=key,
     )
     if stage.taught is not None:
@@ -80,6 +83,13 @@ def pays(stage: Stage, needed: int, mesh: Mesh) -> bool:
 
 def _possible(stage: Stage) -> bool:
     return stage.method.teaches_one_by_one and stage.augment == 'none'
+
+
+def _files(folder: Path) -> Path:
+    """Where files of the cache go: to the stage, or, where that is in a store, to a folder of this machine."""
+    if not isinstance(folder, Stored):
+        return folder / taught.FOLDER
+    return Path(tempfile.gettempdir()) / f'mtkd_jax_{taught.FOLDER}_{zlib.crc32(str(folder).encode()):08x}'
 
 
 def _key(stage: Stage, count: int) -> dict[str, Any]:

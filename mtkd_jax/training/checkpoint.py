@@ -19,6 +19,8 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from mtkd_jax.files import FULL, checksums, content_checksum, sync
+from mtkd_jax.places import Stored, check_ours
+from mtkd_jax.training import objects
 from mtkd_jax.training.state import TrainState
 from mtkd_jax.types import UserError
 
@@ -58,6 +60,8 @@ POLL_SECONDS = 0.01
 class Checkpointer:
     """Saves and restores (state, position) under a folder. Saves are asynchronous and atomic; the last two are kept.
 
+    In an object store a checkpoint is whole once it has its last object.
+
     With each, checksums of the position and of every array are stored, and verified when it is read.
 
     Raises:
@@ -66,17 +70,21 @@ class Checkpointer:
     """
 
     def __init__(self, folder: Path) -> None:
+        stored = isinstance(folder, Stored)
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=2,
+            max_to_keep=None if stored else objects.KEPT,
             create=True,
             enable_async_checkpointing=True,
             # A scheduler may suspend a run for hours in the middle of a save.
             async_options=ocp.options.AsyncOptions(timeout_secs=7 * 24 * 3600),
-            temporary_path_class=Durable,
+            temporary_path_class=ocp.path.atomicity.CommitFileTemporaryPath if stored else Durable,
         )
-        self._folder = folder.absolute()
+        self._folder, self._untidy = folder.absolute(), False
         with contextlib.ExitStack() as opening:
             opening.enter_context(_raised_once())
+            if isinstance(self._folder, Stored):
+                objects.teach_orbax()
+                objects.tidy(self._folder)
             place = opening.enter_context(_plain(self._folder))
             try:
                 self._manager = ocp.CheckpointManager(place, options=options)
@@ -112,7 +120,12 @@ class Checkpointer:
         step = int(state.step)
         if step in self._manager.all_steps():
             return
-        self._check_room(state)
+        if isinstance(self._folder, Stored):
+            check_ours(self._folder)
+            self.wait()
+            self._untidy = True
+        else:
+            self._check_room(state)
         where = {'format': FORMAT, **position._asdict(), 'arrays': _checksums(state)}
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state._asdict()),
@@ -126,6 +139,9 @@ class Checkpointer:
         """Returns once the last save is on disk."""
         with self._full():
             self._manager.wait_until_finished()
+        if isinstance(self._folder, Stored) and self._untidy:
+            objects.tidy(self._folder)
+            self._untidy = False
 
     def _check_room(self, state: TrainState) -> None:
         """Raises a UserError where the disk has no room for a checkpoint, before anything of it is written."""
@@ -149,12 +165,20 @@ class Checkpointer:
 
     @contextlib.contextmanager
     def _full(self) -> Iterator[None]:
-        """A full disk is the system's error, whatever the array storage makes of it."""
+        """A full disk is the system's error, whatever the array storage makes of it; a store's, the user's."""
         try:
             yield
-        except (UserError, OSError):
+        except UserError:
             raise
         except Exception as error:
+            if isinstance(self._folder, Stored):
+                reason = ' '.join(str(error).split())[:300] or type(error).__name__
+                raise UserError(
+                    f'{self._folder}: a checkpoint cannot be written ({reason}); see to the network and your rights, '
+                    'and run the same command to continue.'
+                ) from error
+            if isinstance(error, OSError):
+                raise
             code = next((code for code in FULL if os.strerror(code) in str(error)), None)
             if code is None:
                 raise
@@ -178,7 +202,7 @@ class Checkpointer:
                 continue
             # Orbax refuses to save a step that is not after its newest one, so the damaged steps must go first.
             for damaged in (later for later in steps if later > step):
-                self._manager.delete(damaged)
+                self._delete(damaged)
             return restored
         if steps:
             raise UserError(
@@ -186,6 +210,13 @@ class Checkpointer:
                 'remove the folder to start the stage again.'
             )
         return None
+
+    def _delete(self, step: int) -> None:
+        if isinstance(self._folder, Stored):
+            objects.remove(self._folder, step)
+            self._manager.reload()
+        else:
+            self._manager.delete(step)
 
     def _tried(self, step: int, state: TrainState) -> tuple[TrainState, Position] | None:
         """The checkpoint of `step`; None, and a warning, when it is damaged."""
@@ -223,8 +254,11 @@ class Checkpointer:
 
 
 @contextlib.contextmanager
-def _plain(folder: Path) -> Iterator[Path]:
+def _plain(folder: Path) -> Iterator[os.PathLike[str]]:
     """`folder` by a name without `[`, `*` and `?`, which Orbax takes for a pattern: where needed, a link to it."""
+    if isinstance(folder, Stored):
+        yield objects.Literal(str(folder))
+        return
     if glob.escape(str(folder)) == str(folder):
         yield folder
         return

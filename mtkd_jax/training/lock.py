@@ -9,21 +9,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mtkd_jax.places import Stored
+from mtkd_jax.training.lease import LOCK, leased
 from mtkd_jax.training.stop import StoppedError, StopRequest
 from mtkd_jax.types import UserError
 
-LOCK = 'lock'
 POLL_SECONDS = 0.2
 
 
 @contextmanager
 def locked(folder: Path, stop: StopRequest) -> Iterator[None]:
-    """Holds the lock of `folder`; waits, and says so, while another process holds it.
+    """Holds the lock of `folder`; waits, and says so, while another process holds it. In a store it is a lease.
 
     Raises:
         UserError: the file system has no locks.
         StoppedError: a stop was requested while it waited.
     """
+    if isinstance(folder, Stored):
+        with leased(folder, stop):
+            yield
+        return
     said = False
     while True:
         if stop.requested:

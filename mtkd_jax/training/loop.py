@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
@@ -15,6 +14,7 @@ from jax.sharding import Mesh
 from mtkd_jax import records
 from mtkd_jax.data.augment import augmentation
 from mtkd_jax.data.pipeline import Split
+from mtkd_jax.places import remove_folder
 from mtkd_jax.records import BEST, CHECKPOINTS, split_branch
 from mtkd_jax.training import machine, sharding
 from mtkd_jax.training.best import keep_best, keep_lowest
@@ -157,7 +157,7 @@ class Loop:
         if restored is None:
             # What an earlier training kept as its best, this one has not reached.
             if (self.folder / BEST).exists():
-                shutil.rmtree(self.folder / BEST)
+                remove_folder(self.folder / BEST)
             return state, here
         state, position = restored
         data = (position.steps_per_epoch, position.examples, position.seed)

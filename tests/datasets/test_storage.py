@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import fcntl
 import json
 import os
 import pickle
@@ -448,7 +449,7 @@ def test_a_file_system_without_locks_is_named(tmp_path, source, monkeypatch, num
     def refuse(*arguments):
         raise OSError(number, 'no locks')
 
-    monkeypatch.setattr(writing.fcntl, 'flock', refuse)
+    monkeypatch.setattr(fcntl, 'flock', refuse)
     with pytest.raises(DataError, match=rf'{tmp_path} cannot be locked \(no locks\).*`data_dir` on a file system'):
         prepared.nyuv2(source, tmp_path)
 
@@ -469,7 +470,7 @@ def test_the_systems_errors_say_what_to_do(tmp_path, source, monkeypatch, name, 
         raise OSError(number, 'refused')
 
     with monkeypatch.context() as patched:
-        patched.setattr(writing.os if name == 'fsync' else Path, name, refuse)
+        patched.setattr(os if name == 'fsync' else Path, name, refuse)
         with pytest.raises(DataError, match=said + '.*Then run the same command again'):
             prepared.nyuv2(source, tmp_path / 'new')
     unchanged(prepared.nyuv2(source, tmp_path / 'new'), source)

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from mtkd_jax import places
 from mtkd_jax.data.sources import Example, Pools, Source, Subset
 from mtkd_jax.datasets import flags
 from mtkd_jax.datasets.base import Prepared
 from mtkd_jax.datasets.errors import DataError, DataNotPrepared
 from mtkd_jax.datasets.storage.builder import LocalBuilder, is_complete, root
+from mtkd_jax.datasets.storage.copies import copied
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,14 @@ def divide(source: Source, counts: Mapping[str, int]) -> Pools:
 
 
 def opened(kind: type[LocalBuilder], data: Mapping[str, Any], data_dir: str | None) -> Prepared:
-    """The prepared variant that `data` names.
+    """The prepared variant that `data` names; where it lies in a store, a copy on this machine.
 
     Raises:
         UserError: there is no such variant.
         DataNotPrepared: it is not in `data_dir`; says which commands make it.
     """
+    if data_dir and isinstance(where := places.place(data_dir), places.Stored):
+        return open_prepared(copied(lambda folder: kind.of(data, folder), where))
     builder = kind.of(data, root(data_dir))
     if not is_complete(Path(builder.data_dir)):
         raise DataNotPrepared(_how_to_prepare(builder, data_dir))

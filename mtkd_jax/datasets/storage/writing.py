@@ -1,27 +1,23 @@
 """Writing a prepared data set completely or not at all, however the process ends."""
 
-import contextlib
-import fcntl
-import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
-from absl import logging
 
 from mtkd_jax.datasets.base import GIVEN, Preparation, Prepared
 from mtkd_jax.datasets.errors import DataError
 from mtkd_jax.datasets.storage import parts
 from mtkd_jax.datasets.storage.builder import LocalBuilder, is_complete, root
+from mtkd_jax.datasets.storage.disk import UNFINISHED, alone, explained
 from mtkd_jax.datasets.storage.frames import FramesBuilder
-from mtkd_jax.datasets.storage.opening import open_prepared
-from mtkd_jax.files import CLOSED, FULL, sync
+from mtkd_jax.datasets.storage.opening import open_prepared, opened
+from mtkd_jax.files import sync
+from mtkd_jax.places import in_store
 
-# As tensorflow-datasets names what it is writing.
-UNFINISHED = 'incomplete.'
 REPLACED = 'replaced.'
 KEPT = 'unfinished.'  # parts of an interrupted run, which the next run reuses
 
@@ -36,6 +32,10 @@ def prepared(kind: type[LocalBuilder], data: Mapping[str, Any], how: Preparation
         DataError: a file is not what it should be, the disk is too small, or what is prepared already was made with
             another ignore label or depth scale than `how` asks for.
     """
+    if how.data_dir and in_store(how.data_dir):
+        if how.overwrite:
+            raise DataError(f'`data_dir` is {how.data_dir}; prepare in a folder of this machine, and copy that there.')
+        return opened(kind, data, how.data_dir)
     if reader is not None:
         data = {**data, 'height': reader.size[0], 'width': reader.size[1]}
 
@@ -48,7 +48,7 @@ def prepared(kind: type[LocalBuilder], data: Mapping[str, Any], how: Preparation
     builder = make(place)
     target = Path(builder.data_dir)
     if how.overwrite or not is_complete(target):
-        with _explained(place):
+        with explained(place):
             builder.check_space(place, parts.kept(_unfinished(target)))
     found = write(make, how.data_dir, how.overwrite)
     for field in GIVEN:
@@ -75,7 +75,7 @@ def write(make: Callable[[Path], LocalBuilder], data_dir: str | None, overwrite:
     """
     place = root(data_dir)
     target = Path(make(place).data_dir)
-    with _explained(place), _alone(place):
+    with explained(place), alone(place):
         _remove_leftovers(target)
         if overwrite or not is_complete(target):
             staging, unfinished = target.parent / f'{UNFINISHED}new', _unfinished(target)
@@ -121,25 +121,6 @@ def _replace(target: Path, new: Path) -> None:
     sync([target.parent])
 
 
-@contextlib.contextmanager
-def _explained(place: Path) -> Iterator[None]:
-    """Says of the system's errors what to do about them."""
-    try:
-        yield
-    except OSError as error:
-        where = error.filename or place
-        if error.errno in FULL:
-            said = f'{place} is full ({error.strerror}); free some space, or give another `data_dir`'
-        elif error.errno in CLOSED:
-            said = f'{where} may not be used ({error.strerror}); see to its rights, or give another `data_dir`'
-        else:
-            said = f'Preparing in {place} failed ({error}); mend that'
-        explained = DataError(f'{said}. Then run the same command again.')
-        for note in getattr(error, '__notes__', ()):
-            explained.add_note(note)
-        raise explained from error
-
-
 def _remove_leftovers(target: Path) -> None:
     replaced = target.with_name(f'{REPLACED}{target.name}')
     # Killed between the two renames: the old data set is still the only whole one.
@@ -154,24 +135,3 @@ def _remove_empty(folder: Path, stop: Path) -> None:
     while folder != stop and folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Holds `folder` for this process; the system lets go of it however the process ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logging.warning('Another process is preparing data in %s; waiting for it.', folder)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError as error:
-            raise DataError(
-                f'{folder} cannot be locked ({error.strerror}), so two processes could write there at once; give a '
-                '`data_dir` on a file system that has locks.'
-            ) from error
-        yield
-    finally:
-        os.close(handle)
