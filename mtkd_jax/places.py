@@ -275,7 +275,7 @@ def gain(folder: Path) -> None:
 
 def check_ours(path: Path) -> None:
     """Raises a UserError where another process writes now."""
-    lost = next((folder for folder in _LOST if folder == path or folder in path.parents), None)
+    lost = next((folder for folder in tuple(_LOST) if folder == path or folder in path.parents), None)
     if lost is not None:
         raise UserError(
             f'{lost} has been taken by another process, because this one was not heard of for too long; run the same '

@@ -273,12 +273,15 @@ def _plain(folder: Path) -> Iterator[os.PathLike[str]]:
 
 @contextlib.contextmanager
 def _raised_once() -> Iterator[None]:
-    """What Orbax's threads raise, the next call raises as well; without this, their tracebacks are logged, too."""
+    """What Orbax's threads raise, the next call raises as well; without this, their tracebacks are logged, too.
+
+    Nor does it warn that a save waits for the one before, which is meant.
+    """
 
     def is_other(record: standard_logging.LogRecord) -> bool:
         place, said = Path(record.pathname), record.getMessage()
         repeats = Path(ocp.__file__).parent in place.parents or said.startswith('Future exception was never retrieved')
-        return not (record.exc_info and repeats)
+        return not (record.exc_info and repeats) and not said.startswith('Waiting for previous save to complete')
 
     loggers = logging.get_absl_logger(), standard_logging.getLogger('asyncio')
     for logger in loggers:

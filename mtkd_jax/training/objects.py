@@ -7,14 +7,14 @@ tensorstore opens a folder. Its paths are `Literal`: others would take `[`, `*` 
 import functools
 import os
 from collections.abc import Iterator
+from importlib import metadata
 from typing import Any
 
 import jax
 from etils.epath.gpath import PosixGPath
-from orbax.checkpoint._src.path import gcs_utils
-from orbax.checkpoint._src.serialization import tensorstore_utils
 
 from mtkd_jax.places import ADDRESS, Stored, place, remove_folder
+from mtkd_jax.types import UserError
 
 COMMIT = 'commit_success.txt'
 KEPT = 2
@@ -62,12 +62,22 @@ def teach_orbax() -> None:
     """Lets Orbax store arrays under `s3://`, and under `gs://` also where a name has a `?`.
 
     These three of its functions decide how tensorstore opens a folder.
+
+    Raises:
+        UserError: this version of Orbax does not have them.
     """
-    in_gcs, plain, opened = (
-        tensorstore_utils._use_gcs_driver,
-        tensorstore_utils._normalize_path,
-        gcs_utils.get_kvstore_for_gcs,
-    )
+    # Here, because they are Orbax's own: where another version has moved them, runs on this machine go on.
+    try:
+        from orbax.checkpoint._src.path import gcs_utils
+        from orbax.checkpoint._src.serialization import tensorstore_utils
+
+        in_gcs, plain = tensorstore_utils._use_gcs_driver, tensorstore_utils._normalize_path
+        opened = gcs_utils.get_kvstore_for_gcs
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f'Orbax {metadata.version("orbax-checkpoint")} cannot keep checkpoints in a store as this program does '
+            f'({error}); install orbax-checkpoint==0.12.8, or choose a --workdir on this machine.'
+        ) from error
 
     def in_store(folder: str) -> bool:
         return ADDRESS.match(folder) is not None or in_gcs(folder)
