@@ -12,7 +12,7 @@
 # --name, --zone, --type, --version   of the slice, as gcloud names them; --project, if it is not gcloud's own
 # --spot               cheaper; may be taken away at any time
 # --mount=HOST:/SHARE  an NFS share that all hosts mount as /shared, for a workdir below that
-# --extras=tpu,gcs     what is installed with the package; tpu by itself
+# --extras=tpu,gcs     what is installed with the package; by itself tpu, and gcs for a workdir in gs://
 # --keep               leaves the slice when the command has ended, which costs money
 # --delete             only deletes the slice
 set -euo pipefail
@@ -22,7 +22,7 @@ fail() {
   exit 2
 }
 
-name='' zone='' type='' version='' mount='' extras='tpu' keep='' delete=''
+name='' zone='' type='' version='' mount='' extras='' keep='' delete=''
 where=() request=(--quiet)
 while [ $# -gt 0 ]; do
   case $1 in
@@ -92,10 +92,15 @@ for argument in "$@"; do
   case $argument in --workdir=*) workdir=${argument#*=} ;; esac
 done
 case $workdir in
-  gs://?*) ;;
+  gs://?*)
+    [ "$1" = main ] || fail "--workdir=$workdir: $1 needs a folder; give /shared/... with --mount."
+    extras=${extras:-tpu,gcs}
+    ;;
   /shared/?*) [ -n "$mount" ] || fail "--workdir=$workdir: nothing is mounted there; give --mount=HOST:/SHARE." ;;
   *) fail "--workdir='$workdir': hosts and their disks come and go; give gs://..., or /shared/... with --mount." ;;
 esac
+
+extras=${extras:-tpu}
 
 # Waits until the slice is there. Asks for it where nobody has, and again where it was taken away.
 acquire() {

@@ -49,16 +49,17 @@ def test_from_the_request_to_its_deletion(fakes):
     assert lists[0][5:] == [*of_it, WHERE, '--project=own']
     assert 'is left' not in done.stderr
     assert trained(fakes) == [['main', '--config=rooms', '--workdir=gs://bucket/rooms']]
-    assert ['python', '-m', 'pip', 'install', '--quiet', '--editable', '.[tpu]'] in fakes.calls('python')
+    assert ['python', '-m', 'pip', 'install', '--quiet', '--editable', '.[tpu,gcs]'] in fakes.calls('python')
 
 
 def test_words_reach_the_hosts_as_they_are(fakes):
     fakes.tell('gcloud', REQUESTS, THERE)
     odd = ('--config=my config.py:tasks=a+b', '--config.data.data_dir=it\'s $HOME; `ls` & "two"', '--field=*', '--row=')
-    done = fakes.run(SCRIPT, *SLICE, '--extras=tpu,gcs', '--', 'reproduce', *odd, '--workdir=gs://bucket/a b')
+    share = ('--extras=tpu,s3', '--mount=10.0.0.2:/share')
+    done = fakes.run(SCRIPT, *SLICE, *share, '--', 'reproduce', *odd, '--workdir=/shared/a b')
     assert done.returncode == 0, done.stderr
-    assert trained(fakes) == [['reproduce', *odd, '--workdir=gs://bucket/a b']]
-    assert fakes.calls('python')[-2][-1] == '.[tpu,gcs]'
+    assert trained(fakes) == [['reproduce', *odd, '--workdir=/shared/a b']]
+    assert ['python', '-m', 'pip', 'install', '--quiet', '--editable', '.[tpu,s3]'] in fakes.calls('python')
 
 
 @pytest.mark.parametrize(('gone', 'status'), [('SUSPENDED', 255), ('FAILED', 1), ('node', 143)])
@@ -182,6 +183,7 @@ def test_what_is_missing_is_named_before_anything_is_asked_for(fakes, missing, s
             ('--', 'main', '--workdir=runs/rooms'),
             "--workdir='runs/rooms': hosts and their disks come and go; give gs://",
         ),
+        (('--', 'reproduce', '--workdir=gs://bucket/a'), '--workdir=gs://bucket/a: reproduce needs a folder'),
         (('--', 'main', '--workdir=/shared/rooms'), 'nothing is mounted there; give --mount=HOST:/SHARE.'),
         (('--worker=0',), '--worker=0 is no option of launch/tpu_vm.sh'),
         (('--name=two words', *COMMAND), "--name is 'two words'"),
