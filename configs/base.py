@@ -142,7 +142,8 @@ def get_config(
     c.epochs = 200  # of every stage (papers.md A4, B5)
     c.batch_size = 2  # images per step, over all devices
     c.eval_batch_size = 2  # results do not depend on it
-    c.devices = 1  # 0 = all
+    c.devices = 1  # 0 = all; several processes use all of theirs
+    c.fsdp = False  # split parameters, optimiser and teachers over the devices: less memory on each, more to send
     c.cache_teachers = (
         'auto'  # what teachers say of each image, computed once: memory | disk | off | auto: where it fits
     )

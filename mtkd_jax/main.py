@@ -40,6 +40,11 @@ WORKDIR = flags.DEFINE_string(
 SEARCH = flags.DEFINE_integer(
     'search', 0, 'Trials of a search for the main setting, before training with it; 0: none.', allow_override=True
 )
+COORDINATOR = flags.DEFINE_string(
+    'coordinator', None, 'HOST:PORT of the first of several processes; not needed on Slurm, TPU and GKE.'
+)
+PROCESSES = flags.DEFINE_integer('processes', None, 'How many processes train together.', lower_bound=1)
+PROCESS = flags.DEFINE_integer('process', None, 'Which of them this is, from 0.', lower_bound=0)
 SHOW = flags.DEFINE_bool('show', False, 'Print the config with all its fields, and run nothing.')
 
 
@@ -148,20 +153,25 @@ def main() -> None:
     from mtkd_jax.experiment.run import run
     from mtkd_jax.experiment.search import found, with_fields
     from mtkd_jax.training.compiled import keep_compiled
+    from mtkd_jax.training.joining import joined
+    from mtkd_jax.training.processes import first
 
     keep_compiled()
     with StopRequest((signal.SIGTERM, signal.SIGINT)) as stop:
         try:
-            if SEARCH.value:
-                config = with_fields(config, found(config, workdir, SEARCH.value, stop))
-            report = run(config, workdir, stop)
+            with joined(stop, COORDINATOR.value or '', PROCESSES.value, PROCESS.value):
+                if SEARCH.value:
+                    config = with_fields(config, found(config, workdir, SEARCH.value, stop))
+                report = run(config, workdir, stop)
+                alone = first()
         except StoppedError as stopped:
             print(stopped, *getattr(stopped, '__notes__', []), sep='\n', file=sys.stderr)
             sys.exit(stop.status)
         except KeyboardInterrupt:
             # The second one: whatever waits is left, threads included.
             os._exit(128 + signal.SIGINT)
-    print(f'Report: {report}')
+    if alone:
+        print(f'Report: {report}')
 
 
 if __name__ == '__main__':

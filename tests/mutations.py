@@ -281,6 +281,18 @@ TRAINING = {
         'if score > best or best == np.inf:',
         'tests/training/test_loop.py::test_the_best_validation_epoch_is_kept',
     ),
+    'processes_read_the_same_rows': mutant(
+        'data/pipeline.py',
+        'return self.process_index * each, each',
+        'return 0, each',
+        'tests/data/test_pipeline.py::test_processes_read_neighbouring_rows_of_the_same_batches',
+    ),
+    'split_along_the_smallest_axis': mutant(
+        'training/sharding.py',
+        'axis = max(possible',
+        'axis = min(possible',
+        'tests/training/test_feed.py::test_how_a_leaf_is_split',
+    ),
     'epochs_in_one_order': mutant(
         'data/pipeline.py',
         'np.random.SeedSequence([self.seed, epoch])',

@@ -1,12 +1,13 @@
 """Kills a job of several stages again and again, and compares what it ends with, bit by bit, with a job nobody killed.
 
-    python -m tests.soak --kills=28 [--seed=0] [--folder=DIR]
+    python -m tests.soak --kills=28 [--seed=0] [--processes=1] [--folder=DIR]
 
 The job is a recipe of `RECIPES` on rendered rooms, read by two worker processes, with a checkpoint every three steps.
 Every kill is a SIGKILL (to the job and, as when a machine dies, its workers) or a SIGTERM, at a random moment; then the
-same command goes on. A job that ends begins anew in another folder until all kills are spent. Of every job that ended,
-all arrays of every model folder, and the results of every stage but their times, must equal those of the job that was
-not killed. Prints one JSON object; the exit status is 1 where something was lost.
+same command goes on. With several processes that train together, each with one device, the kill is of one of them; the
+others must end within a minute, and then all start again. A job that ends begins anew in another folder until all kills
+are spent. Of every job that ended, all arrays of every model folder, and the results of every stage but their times,
+must equal those of the job that was not killed. Prints one JSON object; the exit status is 1 where something was lost.
 """
 
 import argparse
@@ -17,10 +18,12 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,20 +42,27 @@ FIELDS = {
     'widths': '(4,4,4,4,4)',
     'batch_size': 4,
     'eval_batch_size': 4,
-    'devices': 1,
+    'devices': 0,
     'epochs': 3,
     'checkpoint_every_steps': 3,
     'panel_images': 1,
 }
+END_SECONDS = 60  # that the other processes of a job have when one is killed
 STOPPED = {signal.SIGKILL: -9, signal.SIGTERM: 143}
 TIMES = ('timing', 'spent')  # entries of results that are measured
 
 
-def command(recipe: str, data_dir: Path, workdir: Path) -> list[str]:
-    """The job: the same command every time."""
+def commands(recipe: str, data_dir: Path, workdir: Path, count: int) -> list[list[str]]:
+    """The job: the same command every time, for each of its processes."""
     fields = {**FIELDS, 'data.data_dir': data_dir}
     given = [f'--config.{name}={value}' for name, value in fields.items()]
-    return [sys.executable, '-m', 'mtkd_jax.main', f'--config={recipe}', f'--workdir={workdir}', *given]
+    same = [sys.executable, '-m', 'mtkd_jax.main', f'--config={recipe}', f'--workdir={workdir}', *given]
+    if count == 1:
+        return [same]
+    with socket.socket() as found:
+        found.bind(('localhost', 0))
+        together = [f'--coordinator=localhost:{found.getsockname()[1]}', f'--processes={count}']
+    return [[*same, *together, f'--process={i}'] for i in range(count)]
 
 
 def outcome(workdir: Path) -> dict[str, object]:
@@ -85,8 +95,8 @@ def _same(a: object, b: object) -> bool:
 class Soak:
     """One recipe: the outcome of a job that nobody killed, and how long it took."""
 
-    def __init__(self, recipe: str, data_dir: Path, folder: Path) -> None:
-        self.recipe, self.data_dir, self.folder = recipe, data_dir, folder
+    def __init__(self, recipe: str, data_dir: Path, folder: Path, count: int = 1) -> None:
+        self.recipe, self.data_dir, self.folder, self.count = recipe, data_dir, folder, count
         began = time.monotonic()
         self._run(folder / 'unbroken', None)
         self.seconds = time.monotonic() - began
@@ -100,7 +110,8 @@ class Soak:
         workdir = self.folder / f'job_{self.jobs}'
         for done in itertools.count():
             kind = rng.choice(list(STOPPED)) if done < kills else None
-            if self._run(workdir, kind, rng.uniform(1, self.seconds)):
+            after = rng.uniform(1, self.seconds)
+            if self._run(workdir, kind, after, rng.randrange(self.count) if self.count > 1 else 0):
                 differ = differences(outcome(workdir), self.expected)
                 self.lost += [f'{workdir.name}: {name}' for name in differ]
                 return done
@@ -109,35 +120,53 @@ class Soak:
             print(f'{workdir}: {name}', file=sys.stderr, flush=True)
         raise AssertionError('unreachable')
 
-    def _run(self, workdir: Path, kind: signal.Signals | None, after: float = 0.0) -> bool:
-        """Starts the job, kills it after some seconds where `kind` is given; whether it ended by itself."""
+    def _run(self, workdir: Path, kind: signal.Signals | None, after: float = 0.0, victim: int = 0) -> bool:
+        """Starts the job, kills a process after some seconds where `kind` is given; whether it ended by itself."""
         log = self.folder / f'{workdir.name}.log'
         with log.open('a') as out:
-            process = subprocess.Popen(
-                command(self.recipe, self.data_dir, workdir),
-                cwd=ROOT,
-                stdout=out,
-                stderr=out,
-                env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
-                start_new_session=True,
-            )
+            processes = [
+                subprocess.Popen(
+                    command,
+                    cwd=ROOT,
+                    stdout=out,
+                    stderr=out,
+                    env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
+                    start_new_session=True,
+                )
+                for command in commands(self.recipe, self.data_dir, workdir, self.count)
+            ]
             try:
-                process.wait(after if kind else 1200)
+                killed = self._killed(processes, kind, after, victim)
+                for other in processes:
+                    other.wait(END_SECONDS if killed and self.count > 1 else 1200)
             except subprocess.TimeoutExpired:
-                if kind is None:
-                    os.killpg(process.pid, signal.SIGKILL)
-                    raise AssertionError(f'The job hangs; see {log}.') from None
-                if kind is signal.SIGKILL:
-                    os.killpg(process.pid, kind)
-                else:
-                    process.send_signal(kind)
-                process.wait(1200)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        stopped = kind is not None and process.returncode in (STOPPED[kind], -kind)
-        if process.returncode not in (0,) and not stopped:
-            raise AssertionError(f'The job ended with status {process.returncode}; see {log}.')
-        return process.returncode == 0
+                raise AssertionError(f'The job hangs; see {log}.') from None
+            finally:
+                # Workers of the data, and what hangs.
+                for process in processes:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+        status = [process.returncode for process in processes]
+        stopped = killed and kind is not None and status[victim] in (STOPPED[kind], -kind)
+        if any(status) and not stopped:
+            raise AssertionError(f'The job ended with status {status}; see {log}.')
+        return not any(status)
+
+    def _killed(
+        self, processes: Sequence[subprocess.Popen[bytes]], kind: signal.Signals | None, after: float, victim: int
+    ) -> bool:
+        """Kills one of the processes unless it ends before; whether it did not."""
+        if kind is None:
+            return False
+        try:
+            processes[victim].wait(after)
+        except subprocess.TimeoutExpired:
+            if kind is signal.SIGKILL:
+                os.killpg(processes[victim].pid, kind)
+            else:
+                processes[victim].send_signal(kind)
+            return True
+        return False
 
 
 def main() -> None:
@@ -145,6 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--kills', type=int, default=28)
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--processes', type=int, default=1, help='that train together')
     parser.add_argument('--folder', type=Path, default=None, help='keeps jobs and logs; default: a temporary folder')
     given = parser.parse_args()
     rng = random.Random(given.seed)
@@ -154,13 +184,14 @@ def main() -> None:
         soaks = {}
         for name, recipe in RECIPES.items():
             (folder / name).mkdir(parents=True)
-            soaks[name] = Soak(recipe, folder / 'data', folder / name)
+            soaks[name] = Soak(recipe, folder / 'data', folder / name, given.processes)
         left, names = given.kills, itertools.cycle(soaks)
         while left > 0:
             left -= soaks[next(names)].job(left, rng)
     lost = [f'{name}/{what}' for name, soak in soaks.items() for what in soak.lost]
     said = {
         'seed': given.seed,
+        'processes': given.processes,
         'jobs': {name: soak.jobs for name, soak in soaks.items()},
         'kills': dict(sum((soak.killed for soak in soaks.values()), collections.Counter())),
         'arrays_compared': sum(len(soak.expected) * soak.jobs for soak in soaks.values()),

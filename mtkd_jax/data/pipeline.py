@@ -28,11 +28,12 @@ __all__ = ['Pools', 'Source', 'Split', 'Subset', 'first_examples', 'hold_out', '
 
 @dataclass(frozen=True)
 class Split:
-    """A split read in batches of `batch_size` per process.
+    """A split read in batches of `batch_size`.
 
-    Of `Pools`, a training batch holds `batch_size` / total images of each pool that has one of the tasks.
-    `process_index` and `process_count` choose this process's share `[index::count]` of the examples. `read_threads`
-    threads read ahead, shared among `read_workers` processes unless that is 0; the batches are the same.
+    Of `Pools`, a training batch holds `batch_size` / total images of each pool that has one of the tasks. Of several
+    processes that train together, each reads equally many neighbouring rows of every batch, in the order of
+    `process_index`; `process_count` divides the batches. `read_threads` threads read ahead, shared among `read_workers`
+    processes unless that is 0. The batches are the same in all these cases.
     """
 
     source: Source
@@ -59,7 +60,7 @@ class Split:
 
     @property
     def train_batch_size(self) -> int:
-        """Images that a training batch of one process holds."""
+        """Images that a training batch holds."""
         examples = self.examples
         return (
             self.batch_size // examples.total * len(examples.pools) if isinstance(examples, Pools) else self.batch_size
@@ -77,18 +78,14 @@ class Split:
             each = self.batch_size // source.total
             if each * source.total < self.batch_size:
                 raise UserError(
-                    f'`batch_size` {self.batch_size * self.process_count} does not divide into equal shares of '
-                    f'{", ".join(source.pools)} in {self.process_count} processes; choose a multiple of '
-                    f'{source.total * self.process_count}.'
+                    f'`batch_size` {self.batch_size} does not divide into equal shares of {", ".join(source.pools)}; '
+                    f'choose a multiple of {source.total}.'
                 )
-            shortest = min(len(pool) for pool in source.pools.values())
-            if shortest < self.process_count:
-                raise UserError(f'A pool of the split has {shortest} examples for {self.process_count} processes.')
-        steps = (source.longest if isinstance(source, Pools) else len(source)) // self.process_count // each
+        steps = (source.longest if isinstance(source, Pools) else len(source)) // each
         if steps == 0:
             raise UserError(
-                f'`batch_size` {self.batch_size * self.process_count} is larger than the split, which has '
-                f'{len(source)} examples; choose a smaller batch size.'
+                f'`batch_size` {self.batch_size} is larger than the split, which has {len(source)} examples; choose a '
+                'smaller batch size.'
             )
         return steps
 
@@ -109,17 +106,27 @@ class Split:
         """The training batches of the epochs `first`, ..., `end` - 1 without a pause between, from batch `start`."""
         split = self._to_send
         examples = grain.MapDataset.source(Epochs(split, first, end)).map(split.to_example)
-        return self._read(examples.batch(self.train_batch_size, drop_remainder=True)[start:])
+        return self._read(examples.batch(self.share(self.train_batch_size)[1], drop_remainder=True)[start:])
+
+    @property
+    def whole(self) -> 'Split':
+        """The same split, read by this process alone."""
+        return dataclasses.replace(self, process_index=0, process_count=1)
+
+    def share(self, size: int) -> tuple[int, int]:
+        """Of the rows of a batch of `size`, the first that this process reads, and how many."""
+        each = size // self.process_count
+        return self.process_index * each, each
 
     def shuffled(self, epoch: int) -> Any:
-        """The examples of this process's batches of an epoch, in order."""
+        """The examples of all batches of an epoch, in order."""
         examples = self.examples
         if isinstance(examples, Pools):
             return Subset(examples, self._pools_order(examples, epoch))
         return self._shuffle(grain.MapDataset.source(examples), epoch)
 
     def order(self, epoch: int) -> Int[np.ndarray, 'steps b']:
-        """Numbers, in `source`, of the examples of this process's batches of an epoch: those of `shuffled`."""
+        """Numbers, in `source`, of the examples of all batches of an epoch: those of `shuffled`."""
         examples, steps = self.examples, self.steps_per_epoch
         if isinstance(examples, Pools):
             numbers = self._pools_order(examples, epoch)
@@ -130,11 +137,9 @@ class Split:
 
     def numbers(self) -> Int[np.ndarray, 'batches b']:
         """Numbers, in `source`, of the examples of the batches of `ordered`; -1 for one that fills up."""
-        mine = self._places[self.process_index :: self.process_count]
-        largest_share = math.ceil(len(self._places) / self.process_count)
-        batches = math.ceil(largest_share / self.batch_size)
+        batches = math.ceil(len(self._places) / self.batch_size)
         filled = np.full(batches * self.batch_size, -1, np.int32)
-        filled[: len(mine)] = mine
+        filled[: len(self._places)] = self._places
         return filled.reshape(batches, self.batch_size)
 
     @functools.cached_property
@@ -151,23 +156,22 @@ class Split:
 
     def _pools_order(self, examples: Pools, epoch: int) -> np.ndarray:
         each = self.batch_size // examples.total
-        return examples.order([self.seed, epoch], each, self.steps_per_epoch, self.process_index, self.process_count)
+        return examples.order([self.seed, epoch], each, self.steps_per_epoch)
 
     def _shuffle(self, examples: Any, epoch: int) -> Any:
-        """Of a `grain.MapDataset` of all examples, what this process reads of an epoch, in order."""
+        """Of a `grain.MapDataset` of all examples, those that are read of an epoch, in order."""
         seed = int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0])
-        # Equal shares: every process must take the same number of steps.
-        mine = examples.shuffle(seed=seed)[self.process_index :: self.process_count]
-        return mine[: self.steps_per_epoch * self.batch_size]
+        return examples.shuffle(seed=seed)[: self.steps_per_epoch * self.batch_size]
 
     def ordered(self) -> Batches:
-        """Every example once, in order; the last batches are filled with examples that no mask counts."""
-        source = self.examples
-        examples = grain.MapDataset.source(source)[self.process_index :: self.process_count]
+        """Every example once, in order; the last batch is filled with examples that no mask counts."""
+        source, (first, each) = self.examples, self.share(self.batch_size)
+        rows = np.arange(self.numbers().size).reshape(-1, self.batch_size)[:, first : first + each]
+        examples = grain.MapDataset.source(Subset(source, rows[rows < len(source)]))
         blank = jax.tree.map(np.zeros_like, self.to_example(source[0]))
-        with contextlib.closing(self._read(examples.map(self._to_send.to_example).batch(self.batch_size))) as found:
-            for _ in self.numbers():
-                yield self._padded(next(found, None), blank)
+        with contextlib.closing(self._read(examples.map(self._to_send.to_example).batch(each))) as found:
+            for _ in rows:
+                yield _padded(next(found, None), blank, each)
 
     def to_example(self, example: Example) -> Batch:
         """A prepared example as an unbatched `Batch`."""
@@ -178,26 +182,29 @@ class Split:
         """The same split, fit to be sent to another process."""
         return dataclasses.replace(self, tasks=tuple(Label.of(task) for task in self.tasks))
 
-    def _padded(self, batch: Batch | None, blank: Batch) -> Batch:
-        if batch is not None and batch.image.shape[0] == self.batch_size:
-            return batch
-        have = 0 if batch is None else batch.image.shape[0]
-
-        def fill(zero: np.ndarray, *filled: np.ndarray) -> np.ndarray:
-            return np.concatenate([*filled, np.stack([zero] * (self.batch_size - have))])
-
-        return jax.tree.map(fill, blank, *([] if batch is None else [batch]))
-
     def _read(self, batches: Any) -> Batches:
         return read(batches, self.read_threads, self.read_workers)
 
 
+def _padded(batch: Batch | None, blank: Batch, size: int) -> Batch:
+    """`batch`, filled up to `size` examples with `blank`."""
+    have = 0 if batch is None else batch.image.shape[0]
+    if batch is not None and have == size:
+        return batch
+
+    def fill(zero: np.ndarray, *filled: np.ndarray) -> np.ndarray:
+        return np.concatenate([*filled, np.stack([zero] * (size - have))])
+
+    return jax.tree.map(fill, blank, *([] if batch is None else [batch]))
+
+
 class Epochs:
-    """The shuffled examples of a split's epochs `first`, ..., `end` - 1, one epoch after the other: a source."""
+    """The shuffled examples that this process reads of a split's epochs `first`, ..., `end` - 1: a source."""
 
     def __init__(self, split: Split, first: int, end: int) -> None:
         self._split, self._first = split, first
-        self._each = split.steps_per_epoch * split.train_batch_size
+        self._row, self._share = split.share(split.train_batch_size)
+        self._each = split.steps_per_epoch * self._share
         self._length = (end - first) * self._each
         self._kept: dict[int, Any] = {}
 
@@ -206,7 +213,8 @@ class Epochs:
 
     def __getitem__(self, i: int) -> Example:
         epoch, place = divmod(int(i), self._each)
-        return self._shuffled(self._first + epoch)[place]
+        batch, row = divmod(place, self._share)
+        return self._shuffled(self._first + epoch)[batch * self._split.train_batch_size + self._row + row]
 
     def _shuffled(self, epoch: int) -> Any:
         examples = self._kept.get(epoch)

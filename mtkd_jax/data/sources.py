@@ -75,18 +75,17 @@ class Pools:
         chosen = set(tasks)
         return Pools({task: pool for task, pool in self.pools.items() if task in chosen}, self.total, self.longest)
 
-    def order(self, seed: Sequence[int], each: int, steps: int, index: int, count: int) -> np.ndarray:
+    def order(self, seed: Sequence[int], each: int, steps: int) -> np.ndarray:
         """Numbers of the examples of `steps` batches that hold `each` of every pool, alternating.
 
-        Every pass through a pool is another permutation of it; process `index` of `count` takes its equal share.
+        Every pass through a pool is another permutation of it.
         """
         orders, first = [], 0
         for task, pool in self.pools.items():
-            fair = len(pool) // count
             key = [*seed, zlib.crc32(task.encode())]
-            passes = range(-(-steps * each // fair))
-            mine = [np.random.default_rng([*key, p]).permutation(len(pool))[index::count][:fair] for p in passes]
-            orders.append(first + np.concatenate(mine)[: steps * each])
+            passes = range(-(-steps * each // len(pool)))
+            permutations = [np.random.default_rng([*key, p]).permutation(len(pool)) for p in passes]
+            orders.append(first + np.concatenate(permutations)[: steps * each])
             first += len(pool)
         return np.stack(orders, axis=-1).reshape(-1)
 

@@ -32,7 +32,7 @@ KINDS: Mapping[str, Any] = {
     **dict.fromkeys(('method', 'weighting', 'backbone', 'optimizer', 'schedule', 'compute_dtype', 'selection'), ''),
     **dict.fromkeys(('data.dataset', 'data.data_dir', 'data.augment', 'data.placement'), ''),
     **dict.fromkeys(('cache_teachers', 'cache_dtype', 'teacher_dtype'), ''),
-    'remat': False,
+    **dict.fromkeys(('remat', 'fsdp'), False),
     'tasks': ('',),
     'seeds': (0,),
     'widths': (),

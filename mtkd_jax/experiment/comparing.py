@@ -192,7 +192,7 @@ def _losses_of(
 
     measured, variables = Program(jax.jit(measure), what.compiled), jax.device_put(opened.variables)
     parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {task.name: [] for task in tasks}
-    with closing(what.split.ordered()) as batches:
+    with closing(what.split.whole.ordered()) as batches:
         for batch in what.stop.unless(batches):
             found = jax.device_get(measured(variables, batch))
             for name, part in parts.items():

@@ -12,7 +12,7 @@ from mtkd_jax import datasets
 from mtkd_jax.data import pipeline
 from mtkd_jax.datasets import Prepared, Progress
 from mtkd_jax.tasks import Task
-from mtkd_jax.training import selection
+from mtkd_jax.training import processes, selection
 from mtkd_jax.training.stage import StageData
 from mtkd_jax.types import UserError
 
@@ -23,7 +23,9 @@ def prepared(config: ConfigDict, progress: Progress) -> Prepared:
     Raises:
         DataNotPrepared: the data set must be made from the user's files; says how.
     """
-    return datasets.named(config.data.dataset).ready(config.data.to_dict(), config.data.data_dir or None, progress)
+    dataset = datasets.named(config.data.dataset)
+    # What the first process renders, the others find.
+    return processes.after_first(lambda: dataset.ready(config.data.to_dict(), config.data.data_dir or None, progress))
 
 
 def stage_data(config: ConfigDict, tasks: Sequence[Task], data: Prepared) -> StageData:
@@ -45,7 +47,7 @@ def stage_data(config: ConfigDict, tasks: Sequence[Task], data: Prepared) -> Sta
         return pipeline.Split(
             source,
             tuple(tasks),
-            batch_size // count,
+            batch_size,
             config.seed,
             config.data.read_threads,
             index,

@@ -18,6 +18,7 @@ from mtkd_jax.reporting.progress import SplitProgress
 from mtkd_jax.reporting.report import write_document
 from mtkd_jax.reporting.reproduced import Line
 from mtkd_jax.training.lock import locked
+from mtkd_jax.training.processes import check_alone
 from mtkd_jax.training.programs import Programs
 from mtkd_jax.training.stop import NonFiniteLossError, StopRequest
 
@@ -50,6 +51,7 @@ class Reproduction:
         keep_defaults: bool = False,
         opened: Opened | None = None,
     ) -> None:
+        check_alone('a plan')
         check_place(workdir)
         if search and keep_defaults:
             parts = [beside_defaults(part, fields) for part in parts]

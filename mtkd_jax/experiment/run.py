@@ -22,11 +22,12 @@ from mtkd_jax.reporting.report import write_report, write_seeds_report
 from mtkd_jax.reporting.summary import summary
 from mtkd_jax.reporting.writers import MetricWriter
 from mtkd_jax.tasks import Task
+from mtkd_jax.training import processes
 from mtkd_jax.training.given import GivenTeacher, evaluate_given
 from mtkd_jax.training.lock import locked
+from mtkd_jax.training.processes import check_joined
 from mtkd_jax.training.programs import Programs
 from mtkd_jax.training.run import finished_results, run_stage
-from mtkd_jax.training.sharding import check_one_process
 from mtkd_jax.training.spent import REST, Spent
 from mtkd_jax.training.stage import Stage
 from mtkd_jax.training.stop import StopRequest
@@ -51,6 +52,7 @@ def run(config: ConfigDict | str | Path, workdir: str | Path, stop: StopRequest 
         Exception: a picture could not be drawn; all else is done, and the report says it.
     """
     config, workdir = config if isinstance(config, ConfigDict) else configs.load(config), place(workdir)
+    check_joined()
     check_place(workdir)
     try:
         if stop is not None:
@@ -71,28 +73,33 @@ def _run(config: ConfigDict, workdir: Path, stop: StopRequest) -> Path:
     starting = Spent()
     with SplitProgress() as rendering:
         made = experiments(config, workdir, rendering)
-    begun = {one.workdir for one in made if _begin(one, stop)}
+    processes.meet()
+    begun = {one.workdir for one in made if processes.from_first(functools.partial(_begin, one, stop))}
     before = starting.of(REST)
     report = workdir / REPORT
     finished, failed = list[Path](), list[Exception]()
     # A program is compiled for certain devices.
     programs = {one.mesh: Programs() for one in made}
-    # Of stages that are trained at the same time, nobody knows how fast each will be.
-    outlook = Outlook(made) if len(programs) == 1 else None
+    # Of stages that are trained at the same time, nobody knows how fast each will be; counting places a batch, which
+    # one of several processes cannot do alone.
+    outlook = Outlook(made) if len(programs) == 1 and not processes.several() else None
     train = functools.partial(_train, stop=stop, programs=programs, count=len(made), outlook=outlook)
     for one in trained(made, train, stop):
         try:
             # A command that finds all finished says nothing of the run.
-            _report(one, stop, programs[one.mesh], before if one.workdir in begun else None)
+            since = before if one.workdir in begun else None
+            processes.from_first(functools.partial(_report, one, stop, programs[one.mesh], since))
         except Exception as error:
             # Raised when all seeds have ended: what cannot be drawn keeps none of them from training.
             failed.append(error)
-            if config.seeds:
+            if config.seeds and processes.first():
                 print(f'{one.workdir}: {_said(error)}. The other seeds go on.', file=sys.stderr, flush=True)
         finished.append(one.workdir)
         if config.seeds:
-            failed += _report_seeds(report, finished, [each.workdir for each in made], one.tasks)
-    print(summary(finished, made[0].tasks), flush=True)
+            planned = [each.workdir for each in made]
+            failed += processes.from_first(functools.partial(_report_seeds, report, finished, planned, one.tasks))
+    if processes.first():
+        print(summary(finished, made[0].tasks), flush=True)
     if failed:
         raise failed[0]
     return report
@@ -195,13 +202,11 @@ def _said(error: Exception) -> str:
 
 
 def check_place(workdir: Path) -> None:
-    """Says now, and not after hours of rendering, that nothing can be written there, or that this is one of several
-    processes.
+    """Says now, and not after hours of rendering, that nothing can be written there.
 
     Raises:
         UserError: so it is.
     """
-    check_one_process()
     if isinstance(workdir, Stored):
         # A store does not say what it allows, but by doing it.
         trial = workdir / f'trial.{secrets.token_hex(4)}'

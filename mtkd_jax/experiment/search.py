@@ -28,6 +28,7 @@ from mtkd_jax.reporting.progress import SplitProgress
 from mtkd_jax.reporting.rows import Row, load_stages, rows
 from mtkd_jax.training.given import GivenTeacher
 from mtkd_jax.training.lock import locked
+from mtkd_jax.training.processes import check_alone
 from mtkd_jax.training.programs import Programs
 from mtkd_jax.training.stage import Stage
 from mtkd_jax.training.stop import StopRequest
@@ -174,6 +175,7 @@ def found(config: ConfigDict, workdir: Path, count: int, stop: StopRequest) -> T
     Raises:
         UserError, StoppedError: see `Search`.
     """
+    check_alone('a search')
     check_place(workdir)
     check_kind(workdir, bool(config.seeds))
     with SplitProgress() as rendering:

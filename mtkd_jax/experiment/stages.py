@@ -26,7 +26,7 @@ from mtkd_jax.experiment.teachers import check_cache, check_dtype, dtype_of, wit
 from mtkd_jax.methods.plan import GivenPlan, Plan, deployments
 from mtkd_jax.records import MODEL, read_choices, read_settings, seed_folder, stage_folder
 from mtkd_jax.tasks import Task
-from mtkd_jax.training import optimizer, resident, selection, sharding
+from mtkd_jax.training import optimizer, processes, resident, selection, sharding
 from mtkd_jax.training.evaluate import Constants
 from mtkd_jax.training.feed import in_one_call
 from mtkd_jax.training.given import GivenTeacher
@@ -120,7 +120,8 @@ def experiments(
             f'`accumulate_steps` is {config.accumulate_steps}, but a stage has {steps} steps, so nothing would be '
             'learned; choose at most that.'
         )
-    small = _small(config, [data.train, data.test, data.validation], mesh, len(meshes))
+    read_here = [data.train, data.test, data.validation]
+    small = processes.from_first(lambda: _small(config, read_here, mesh, len(meshes)))
     places = [Place(residence, small, Shared() if len(workdirs) > 1 else None, len(meshes)) for residence in residences]
     last = planned[-1]
     note = difference_from_paper(config, last) if isinstance(last, Plan) else ''
@@ -212,6 +213,7 @@ def _trained(
         # Teachers that are trained here are other ones for every seed.
         taught=here.shared if all(isinstance(place, Path) for place in plan.teachers.values()) else None,
         sharers=here.sharers,
+        fsdp=config.fsdp,
     )
 
 

@@ -11,7 +11,7 @@ from mtkd_jax.experiment.models import DTYPES
 from mtkd_jax.methods import Method
 from mtkd_jax.methods.plan import Plan, Stages, field_name
 from mtkd_jax.names import choice
-from mtkd_jax.training import sharding
+from mtkd_jax.training import processes, sharding
 from mtkd_jax.types import UserError
 
 AUTO = 'auto'
@@ -23,6 +23,8 @@ def check_cache(config: ConfigDict, planned: Stages) -> None:
         return
     off = "set `cache_teachers` to 'auto' or 'off'."
     what = f'`cache_teachers` is {config.cache_teachers!r}'
+    if config.cache_teachers == 'disk' and processes.several():
+        raise UserError(f"{what}, which is for one process, and these are several; set it to 'auto' or 'memory'.")
     _check_evaluation_mode(what, off, config, _taught(planned))
     if config.data.get('augment', 'none') != 'none':
         raise UserError(

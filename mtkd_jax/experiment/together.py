@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
 
 from mtkd_jax.experiment.stages import Experiment
+from mtkd_jax.training import processes
 from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
 
 Train = Callable[[Experiment], None]
@@ -44,7 +45,7 @@ def _in_turn(
             train(one)
         except NonFiniteLossError as error:
             failed.append(error)
-            if several:
+            if several and processes.first():
                 print(f'{error} The other seeds go on.', file=sys.stderr, flush=True)
             continue
         yield one

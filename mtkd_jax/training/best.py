@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from mtkd_jax.records import BEST
+from mtkd_jax.training import processes
 from mtkd_jax.training.folder import load_model, save_model
 from mtkd_jax.training.selection import training_score
 from mtkd_jax.training.stage import Stage
@@ -19,7 +20,8 @@ def keep_lowest(stage: Stage, folder: Path, variables: Variables, epoch: int) ->
     each = stage.data.train.steps_per_epoch
     first, end = epoch * each, (epoch + 1) * each
     tasks = [task.name for task in stage.method.tasks]
-    keep_best(stage, folder, variables, training_score(folder, tasks, first, end), end)
+    score = processes.from_first(lambda: training_score(folder, tasks, first, end))
+    keep_best(stage, folder, variables, score, end)
 
 
 def keep_best(stage: Stage, folder: Path, variables: Variables, score: float, step: int) -> None:
@@ -35,7 +37,11 @@ def keep_best(stage: Stage, folder: Path, variables: Variables, score: float, st
             'task has no defined pixel in it. Set `data.validation_fraction` higher.'
         )
     place = folder / BEST
-    best = load_model(place)[0][f'{chosen_by}_loss'] if (place / 'model.json').is_file() else np.inf
+
+    def lowest() -> float:
+        return load_model(place)[0][f'{chosen_by}_loss'] if (place / 'model.json').is_file() else np.inf
+
+    best = processes.from_first(lowest)
     if score < best:
         spec = {**stage.model_spec, f'{chosen_by}_loss': score, 'step': step}
         save_model(place, spec, stage.method.network_variables(variables))

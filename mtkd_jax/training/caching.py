@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from mtkd_jax import records
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.places import Stored
-from mtkd_jax.training import resident, taught
+from mtkd_jax.training import processes, resident, taught
 from mtkd_jax.training.folder import weights_digest
 from mtkd_jax.training.programs import Compile
 from mtkd_jax.training.stage import Stage
@@ -43,7 +43,7 @@ def cache_of(
         UserError: a cache is wanted, but what the teachers say of an image is not always the same.
     """
     method = stage.method
-    before = records.read_choices(folder).get('cache_teachers', 'auto')
+    before = processes.from_first(lambda: records.read_choices(folder).get('cache_teachers', 'auto'))
     wanted = before if stage.cache_teachers == 'auto' else stage.cache_teachers
     if not frozen or wanted == 'off':
         return None
@@ -51,7 +51,7 @@ def cache_of(
     if stage.taught is not None and (found := stage.taught.of(key)) is not None:
         return found
     needed = taught.size(taught.types(method, frozen, asked), asked, stage.cache_dtype)
-    if wanted == 'auto' and not pays(stage, needed, mesh):
+    if wanted == 'auto' and not processes.from_first(lambda: pays(stage, needed, mesh)):
         return None
     if not _possible(stage):
         raise UserError(

@@ -20,7 +20,7 @@ from absl import logging
 
 from mtkd_jax.files import FULL, checksums, content_checksum, sync
 from mtkd_jax.places import Stored, check_ours
-from mtkd_jax.training import objects
+from mtkd_jax.training import objects, processes, sharding
 from mtkd_jax.training.state import TrainState
 from mtkd_jax.types import UserError
 
@@ -145,9 +145,11 @@ class Checkpointer:
 
     def _check_room(self, state: TrainState) -> None:
         """Raises a UserError where the disk has no room for a checkpoint, before anything of it is written."""
-        needed = sum(x.nbytes for x in jax.tree.leaves(state)) + SPARE
         # What the last save is still writing counts as well, and the one before it may be about to go.
         self.wait()
+        if not processes.first():
+            return
+        needed = sum(x.nbytes for x in jax.tree.leaves(state)) + SPARE
         free = shutil.disk_usage(self._folder).free
         if free < needed:
             raise UserError(
@@ -294,7 +296,7 @@ def _raised_once() -> Iterator[None]:
 
 
 def _checksums(state: TrainState) -> dict[str, int]:
-    flat, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(state._asdict()))
+    flat, _ = jax.tree_util.tree_flatten_with_path(sharding.fetched(state._asdict()))
     return checksums({jax.tree_util.keystr(path): np.asarray(x) for path, x in flat})
 
 

@@ -25,9 +25,10 @@ def diagnosis(method: Method, mesh: Mesh, augment: Augment = NONE) -> Diagnose:
     Gives `gradient/<task>`, the norm of ℓ_t's gradient with respect to the shared parameters, before any weight; for
     every pair `cosine/<task>/<task>`, 0 where a gradient is zero; and `cka/<task>/<point>` (see `Method.similarity`).
     """
-    names = [task.name for task in method.tasks]
+    names, everywhere = [task.name for task in method.tasks], sharding.replicated(mesh)
 
     def compute(state: TrainState, frozen: Variables, batch: Batch) -> dict[str, Array]:
+        state, frozen = jax.lax.with_sharding_constraint((state, frozen), everywhere)
         batch = augment(state.step, batch)
         terms = method_terms(method, jnp.zeros(()))
         given = (state.batch_stats, method.teach(frozen, batch.image), batch)
@@ -39,10 +40,9 @@ def diagnosis(method: Method, mesh: Mesh, augment: Augment = NONE) -> Diagnose:
             scalars |= {f'cosine/{first}/{names[j]}': cosines[i, j] for j in range(i + 1, len(names))}
         return scalars | method.similarity(state.variables, frozen, batch.image)
 
-    everywhere, split = sharding.replicated(mesh), sharding.batched(mesh)
     return jax.jit(
         compute,
-        in_shardings=(everywhere, everywhere, split),
+        in_shardings=(None, None, sharding.batched(mesh)),
         out_shardings=everywhere,
         compiler_options=compiler_options(mesh),
     )

@@ -38,17 +38,19 @@ class Evaluator:
         mesh: Mesh,
         compiled: Compile | None = None,
     ) -> None:
-        everywhere, split = sharding.replicated(mesh), sharding.batched(mesh)
         self._tasks = tasks
 
         def measure(variables: Variables, batch: Batch) -> dict[str, dict[str, dict[str, Array]]]:
+            variables = jax.lax.with_sharding_constraint(variables, sharding.replicated(mesh))
             branches = predict(variables, batch.image).predictions
             return {
                 branch: {t.name: statistics(t, predictions[t.name], batch.targets[t.name]) for t in tasks}
                 for branch, predictions in branches.items()
             }
 
-        jitted = jax.jit(measure, in_shardings=(everywhere, split), out_shardings=everywhere)
+        # Variables are taken from where they lie.
+        given = (None, sharding.batched(mesh))
+        jitted = jax.jit(measure, in_shardings=given, out_shardings=sharding.replicated(mesh))
         self._measure = Program(jitted, compiled or Programs().compiled)
 
     def __call__(self, variables: Variables, batches: Batches) -> dict[str, float]:
@@ -157,6 +159,6 @@ class Constants:
         """Those of `tasks`, by name; a StoppedError where a stop is requested meanwhile."""
         with self._lock:
             if not self._found:
-                splits = stop.unless(self._train.ordered()), stop.unless(self._test.ordered())
-                self._found = constant_baselines(self._tasks, *splits, compiled)
+                train, test = (stop.unless(split.whole.ordered()) for split in (self._train, self._test))
+                self._found = constant_baselines(self._tasks, train, test, compiled)
         return {task.name: self._found[task.name] for task in tasks}

@@ -12,11 +12,12 @@ from jax.sharding import Mesh
 
 from mtkd_jax.data.examples import Label
 from mtkd_jax.data.pipeline import Split
-from mtkd_jax.training import resident, sharding
+from mtkd_jax.training import processes, resident, sharding
 from mtkd_jax.training.checkpoint import Position
 from mtkd_jax.training.compiled import compiler_options
 from mtkd_jax.training.programs import Compile
 from mtkd_jax.training.resident import Residence
+from mtkd_jax.training.sharding import Layout
 from mtkd_jax.training.spent import Spent
 from mtkd_jax.training.state import TrainState
 from mtkd_jax.training.step import Scalars, TrainStep
@@ -129,6 +130,7 @@ class Chunked:
         frozen: Any,
         start: Position,
         residence: Residence,
+        layout: Layout | None = None,
     ) -> None:
         self._compiled, self._split, self._mesh = compiled, split, mesh
         self._arrays = residence.arrays(split)
@@ -137,18 +139,19 @@ class Chunked:
         self._order: tuple[int, Any] | None = None
         self._frozen = frozen.arrays if isinstance(frozen, Memory) else frozen
         everywhere, batched = sharding.replicated(mesh), sharding.batched(mesh)
+        lies = layout.state if layout else everywhere
         self._jitted = jax.jit(
             _many(step, tuple(Label.of(task) for task in split.tasks), mesh, frozen),
             donate_argnums=0,
             in_shardings=(
-                everywhere,
-                batched if isinstance(frozen, Memory) else everywhere,
+                lies,
+                batched if isinstance(frozen, Memory) else None if layout else everywhere,
                 batched,
                 everywhere,
                 everywhere,
                 everywhere,
             ),
-            out_shardings=(everywhere, everywhere),
+            out_shardings=(lies, everywhere),
             compiler_options=compiler_options(mesh),
         )
         self._run: Any = None
@@ -163,7 +166,8 @@ class Chunked:
         order = self._numbers()
         # The first call is of one step.
         quick = max(1, int(SECONDS / self._each)) if self._each else 1
-        count = min(most, len(order) - self._done, MOST, quick)
+        # The first process decides, because each measures something else.
+        count = processes.from_first(lambda: min(most, len(order) - self._done, MOST, quick))
         given = (state, self._frozen, self._arrays, order, np.int32(self._done), np.int32(count))
         if self._run is None:
             self._run = self._compiled(self._jitted, given)
@@ -183,7 +187,7 @@ class Chunked:
         if self._done == self._split.steps_per_epoch:
             self._epoch, self._done = self._epoch + 1, 0
         if self._order is None or self._order[0] != self._epoch:
-            order = jax.device_put(self._split.order(self._epoch), sharding.replicated(self._mesh))
+            order = sharding.replicate(self._split.order(self._epoch), self._mesh)
             self._order = self._epoch, order
         return self._order[1]
 

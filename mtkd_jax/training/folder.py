@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mtkd_jax.files import checksums, content_checksum, read_json, read_npz, write_json, write_npz
+from mtkd_jax.training import processes, sharding
 from mtkd_jax.types import UserError
 
 FORMAT = 3
@@ -22,11 +22,15 @@ FORMAT = 3
 def save_model(folder: Path, spec: Mapping[str, Any], variables: Mapping[str, Any]) -> None:
     """Writes a model folder. `spec` must be JSON; `variables` are the bare network's (`params`, `batch_stats`).
 
-    Each file is complete or absent, and `model.json` is written last: a folder that has it is whole.
+    Each file is complete or absent, and `model.json` is written last: a folder that has it is whole. Of several
+    processes, all must ask, and the first one writes.
     """
+    whole = sharding.fetched(dict(variables))
+    if not processes.first():
+        return
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'model.json').unlink(missing_ok=True)
-    flat = {'/'.join(path): _plain(x) for path, x in flatten_dict(jax.device_get(dict(variables))).items()}
+    flat = {'/'.join(path): _plain(x) for path, x in flatten_dict(whole).items()}
     write_npz(folder / 'weights.npz', flat)
     content = {**spec, 'format': FORMAT, 'arrays': checksums(flat)}
     write_json(folder / 'model.json', {**content, 'checksum': content_checksum(content)})

@@ -5,7 +5,7 @@ They are not trained here, but evaluated: their metrics form the single-task row
 
 import functools
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ from jax.sharding import Mesh
 
 from mtkd_jax import models, records
 from mtkd_jax.tasks import Task
-from mtkd_jax.training import machine, sharding
+from mtkd_jax.training import machine, processes, sharding
 from mtkd_jax.training.evaluate import Constants, Evaluator
 from mtkd_jax.training.folder import load_model
 from mtkd_jax.training.lock import locked
+from mtkd_jax.training.processes import Agreed
 from mtkd_jax.training.programs import Programs
 from mtkd_jax.training.run import finished_in
 from mtkd_jax.training.spent import Spent
@@ -47,9 +48,12 @@ def evaluate_given(
     """Evaluates `teacher` on the test split once, and keeps the results as those of the stage it stands for."""
     # See `run_stage`.
     folder = records.stage_folder(workdir, teacher.name).resolve()
-    with locked(folder, stop):
-        done = finished_in(folder, teacher.settings)
-        return _evaluate(teacher, mesh, folder, programs, stop) if done is None else done
+    with locked(folder, stop) if processes.first() else nullcontext():
+        done = processes.from_first(lambda: finished_in(folder, teacher.settings))
+        if done is None:
+            results = _evaluate(teacher, mesh, folder, programs, stop)
+            done = processes.from_first(lambda: results)
+        return done
 
 
 def _evaluate(teacher: GivenTeacher, mesh: Mesh, folder: Path, programs: Programs, stop: StopRequest) -> dict[str, Any]:
@@ -59,7 +63,9 @@ def _evaluate(teacher: GivenTeacher, mesh: Mesh, folder: Path, programs: Program
     evaluator = Evaluator(functools.partial(models.predict, teacher.network), [teacher.task], mesh, compiled)
     with spent.on('evaluating'):
         with closing(sharding.on_device(teacher.data.test.ordered(), mesh)) as batches:
-            found = evaluator(variables, stop.unless(batches))
+            found = evaluator(variables, Agreed(mesh).unless(stop, batches))
+        if not processes.first():
+            return {}
         baselines = teacher.constants.of([teacher.task], compiled, stop)
     results = {
         'stage': teacher.name,

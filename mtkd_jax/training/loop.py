@@ -1,11 +1,12 @@
 """The loop: epochs of steps with logging, evaluation and checkpoints, until the last step or a request to stop."""
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,7 +17,7 @@ from mtkd_jax.data.augment import augmentation
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.places import remove_folder
 from mtkd_jax.records import BEST, CHECKPOINTS, split_branch
-from mtkd_jax.training import machine, sharding
+from mtkd_jax.training import machine, processes, sharding
 from mtkd_jax.training.best import keep_best, keep_lowest
 from mtkd_jax.training.caching import cache_of
 from mtkd_jax.training.checkpoint import Checkpointer, Position
@@ -24,8 +25,11 @@ from mtkd_jax.training.diagnostics import diagnosis
 from mtkd_jax.training.evaluate import Evaluator
 from mtkd_jax.training.feed import Chunked, Feed, Streamed, given_batches
 from mtkd_jax.training.folder import load_model
+from mtkd_jax.training.outlets import Progress, Silent, Writer
+from mtkd_jax.training.processes import Agreed
 from mtkd_jax.training.programs import ONCE, Program, Programs
 from mtkd_jax.training.selection import validation_score
+from mtkd_jax.training.sharding import Layout
 from mtkd_jax.training.spent import Spent
 from mtkd_jax.training.stage import Stage
 from mtkd_jax.training.state import TrainState, state_maker
@@ -35,26 +39,8 @@ from mtkd_jax.training.taught import Cache, Disk, Memory
 from mtkd_jax.types import Batch, Batches, UserError, Variables
 
 
-@runtime_checkable
-class Writer(Protocol):
-    """Where records go."""
-
-    def write(self, record: dict[str, Any]) -> None:
-        """One record: `step`, `epoch`, `split` and named numbers."""
-        ...
-
-
-@runtime_checkable
-class Progress(Protocol):
-    """Receives the progress of a stage."""
-
-    def update(self, step: int, losses: dict[str, float] | None, images_per_second: float | None) -> None:
-        """`step` updates are done."""
-        ...
-
-    def message(self, text: str) -> None:
-        """A line that stays."""
-        ...
+def _layout(make: Callable[..., TrainState], mesh: Mesh) -> Layout:
+    return Layout(mesh, sharding.of_leaves(jax.eval_shape(make, jax.random.key(0)), mesh, fsdp=True))
 
 
 def of_average(name: str) -> str:
@@ -92,6 +78,12 @@ class Loop:
         self._rate = stage.rate(self.train.steps_per_epoch, self.total_steps) if stage.rate else None
         weighting = stage.weighting(self.train.steps_per_epoch)
         augment = augmentation(stage.augment, stage.method.tasks, self.train.seed)
+        make = functools.partial(
+            state_maker, stage.method, weighting, optimizer, self.train.image_shape, bool(stage.ema_decay)
+        )
+        self._layout = _layout(make(), mesh) if stage.fsdp else None
+        self._lies = self._layout.state if self._layout else sharding.replicated(mesh)
+        self._make_state = make(self._lies)
         self._make_step = functools.partial(
             train_step,
             stage.method,
@@ -103,13 +95,11 @@ class Loop:
             stage.factors,
             stage.ema_decay,
             stage.accumulate_steps,
+            layout=self._layout,
         )
         self._diagnose = Program(diagnosis(stage.method, mesh, augment), self.compiled)
         self._evaluator = Evaluator(stage.method.predict, stage.method.tasks, mesh, self.compiled)
-        shape = self.train.image_shape
-        self._make_state = state_maker(
-            stage.method, weighting, optimizer, shape, bool(stage.ema_decay), sharding.replicated(mesh)
-        )
+        self._agreed = Agreed(mesh)
         self._pending: list[tuple[int, Any]] = []  # (step before, scalars [steps])
         self._logged = 0.0, 0.0  # seconds of training, and of waiting in it, that records account for
 
@@ -127,7 +117,9 @@ class Loop:
         with self.stop.noted(), Checkpointer(self.folder / CHECKPOINTS) as self._checkpoints:
             state, position = self._start()
             start = int(state.step)
-            with make_writer(start) as self._writer, make_progress(start) as self._progress:
+            silent = contextlib.nullcontext(Silent())
+            writer, progress = (make_writer(start), make_progress(start)) if processes.first() else (silent, silent)
+            with writer as self._writer, progress as self._progress:
                 if start:
                     self._progress.message(f'{self.stage.name}: continuing from the checkpoint of step {start}')
                 with closing(self._feed(position)) as feed:
@@ -143,7 +135,7 @@ class Loop:
                                 self._evaluate(state, epoch)
                 with self.spent.on('saving'):
                     self._checkpoints.wait()
-                if self.stop.requested:
+                if self._agreed(self.stop.requested):
                     # Noted too late for a batch to look at it: what is left would take long, too.
                     self._stopped(self.total_steps)
         return state
@@ -156,7 +148,7 @@ class Loop:
         here = self._position(0)
         if restored is None:
             # What an earlier training kept as its best, this one has not reached.
-            if (self.folder / BEST).exists():
+            if processes.first() and (self.folder / BEST).exists():
                 remove_folder(self.folder / BEST)
             return state, here
         state, position = restored
@@ -186,7 +178,7 @@ class Loop:
             step += taken
             due = cadence.checkpoint_every_steps and step % cadence.checkpoint_every_steps == 0
             # Read once: a signal may come at any time.
-            stopping = self.stop.requested
+            stopping = self._agreed(self.stop.requested)
             saves = due or stopping or (step == end and cadence.saves(epoch))
             if step == end or saves or step % cadence.log_every_steps == 0:
                 self._log()
@@ -204,20 +196,20 @@ class Loop:
         left = start.epoch < end - 1 or start.batch < self.train.steps_per_epoch
         with self.spent.on('teachers'):
             variables = {name: load_model(path)[1] for name, path in stage.teachers.items()}
-            frozen = sharding.replicate(variables, mesh)
+            frozen = sharding.put(variables, sharding.of_leaves(variables, mesh, stage.fsdp))
             cache = self._cache(frozen, start) if left else None
         self._variables = frozen if stage.cadence.diagnose_every_steps else {}
         placement = 'host' if stage.residence is None else 'device'
         kept = {Memory: 'memory', Disk: 'disk'}.get(type(cache), 'off')
-        if left:
+        if left and processes.first():
             records.write_choices(self.folder, {'placement': placement, 'cache_teachers': kept})
         given = frozen if cache is None else cache
         step, residence = self._make_step(teach=cache is None), stage.residence
         if left:
             self._place(self.train)
         if left and residence is not None and stage.steps_in_one_call and isinstance(cache, Memory | None):
-            return Chunked(step, self.compiled, self.train, mesh, given, start, residence)
-        jitted = compile_step(step, mesh, teach=cache is None)
+            return Chunked(step, self.compiled, self.train, mesh, given, start, residence, self._layout)
+        jitted = compile_step(step, mesh, cache is None, self._layout)
         pairs = given_batches(self.train, mesh, given, start, end, residence, self.spent, self.compiled)
         return Streamed(jitted, self.compiled, pairs)
 
@@ -289,7 +281,7 @@ class Loop:
                 **means,
             }
         )
-        images = len(steps) * self.train.train_batch_size * self.train.process_count
+        images = len(steps) * self.train.train_batch_size
         self._progress.update(steps[-1], means, images / max(seconds, 1e-9))
 
     def _check_finite(self, step: int, scalars: dict[str, Any]) -> None:
@@ -297,12 +289,10 @@ class Loop:
         if not bad:
             return
         self._checkpoints.wait()
-        everywhere = sharding.replicated(self.mesh)
         # Shapes only: a second state may not fit beside the one that is there.
-        shapes = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
-            jax.eval_shape(self._make_state, jax.random.key(self.stage.seed)),
-        )
+        shapes = jax.eval_shape(self._make_state, jax.random.key(self.stage.seed))
+        lies = self._lies if self._layout else jax.tree.map(lambda _: self._lies, shapes)
+        shapes = jax.tree.map(lambda x, lie: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=lie), shapes, lies)
         latest = self._checkpoints.last_good(shapes)
         good = 'there is none yet' if latest is None else f'step {latest} in {self.folder / CHECKPOINTS}'
         culprit, remedy = self._blame(bad)
@@ -349,7 +339,7 @@ class Loop:
         """The state is saved where an epoch ends, so an evaluation can be aborted and repeated."""
         with closing(batches):
             for batch in batches:
-                if self.stop.requested:
+                if self._agreed(self.stop.requested):
                     self._stopped(step)
                 yield batch
 
@@ -357,4 +347,4 @@ class Loop:
         """Metrics of `variables` on the test split."""
         # Training is over, so there is nothing left to save before a stop.
         with self.spent.on('evaluating'), closing(self._ordered(self.stage.data.test)) as batches:
-            return self._evaluator(variables, self.stop.unless(batches))
+            return self._evaluator(variables, self._agreed.unless(self.stop, batches))

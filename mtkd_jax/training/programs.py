@@ -10,6 +10,8 @@ from typing import Any
 import jax
 from jax.stages import Compiled, Lowered
 
+from mtkd_jax.training import processes
+
 Compile = Callable[[Any, Any], Any]
 """(jitted function, arguments) → the compiled function."""
 
@@ -33,7 +35,7 @@ class Programs:
         self._lock = threading.Lock()
         self._kept: dict[Hashable, Future[Compiled]] = {}
 
-    def compiled(self, jitted: Any, args: Any, options: Mapping[str, Any] | None = None) -> Compiled:
+    def compiled(self, jitted: Any, args: Any, options: Mapping[str, Any] | None = None) -> Callable[..., Any]:
         """`jitted` for arguments of the kinds of `args`, arrays or their shapes, compiled now or before.
 
         `options`: of XLA, such as `ONCE`.
@@ -45,7 +47,8 @@ class Programs:
             future = self._kept.setdefault(key, Future())
         if found is None:
             self._compile(lowered, options, key, future)
-        return future.result()
+        program = future.result()
+        return (lambda *given: processes.waited(program(*given))) if processes.several() else program
 
     def _compile(
         self, lowered: Lowered, options: Mapping[str, Any] | None, key: Hashable, future: Future[Compiled]

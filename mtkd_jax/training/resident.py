@@ -18,6 +18,7 @@ from jaxtyping import Array, Int
 from mtkd_jax.data.examples import Label, Stored, stored, to_batch
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.data.reading import read
+from mtkd_jax.data.sources import Subset
 from mtkd_jax.training import device, sharding
 from mtkd_jax.training.programs import Compile, Program
 from mtkd_jax.types import Batch
@@ -95,17 +96,21 @@ def gatherer(tasks: Sequence[Any], mesh: Mesh, compiled: Compile) -> Program:
 
 
 def _placed(split: Split, names: Sequence[str], mesh: Mesh) -> Arrays:
-    """Reads the source once, with the split's threads and processes."""
+    """Reads the source once, with the split's threads and processes.
+
+    Of several processes that train together, each reads the rows of its own devices.
+    """
     count = len(split.source)
-    examples = grain.MapDataset.source(split.source).map(Stored(tuple(names))).batch(CHUNK)
     first = stored(split.source[0], names)
     # The devices get equal shares; what is filled up is never asked for.
-    rows = math.ceil(count / mesh.size) * mesh.size
-    whole = {name: np.zeros((rows, *x.shape), x.dtype) for name, x in first.items()}
+    start, rows = split.share(math.ceil(count / mesh.size) * mesh.size)
+    mine = Subset(split.source, np.arange(start, max(start, min(start + rows, count))))
+    examples = grain.MapDataset.source(mine).map(Stored(tuple(names))).batch(CHUNK)
+    own = {name: np.zeros((rows, *x.shape), x.dtype) for name, x in first.items()}
     done = 0
-    chunks: Any = read(examples, split.read_threads, split.read_workers)
+    chunks: Any = read(examples, split.read_threads, split.read_workers) if len(mine) else ()
     for chunk in chunks:
         for name, x in chunk.items():
-            whole[name][done : done + len(x)] = x
+            own[name][done : done + len(x)] = x
         done += len(chunk['image'])
-    return jax.device_put(whole, sharding.batched(mesh))
+    return sharding.from_rows(own, mesh)

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,11 +14,12 @@ from jax.sharding import Mesh
 
 from mtkd_jax import records
 from mtkd_jax.records import stage_folder
-from mtkd_jax.training import device, sharding
+from mtkd_jax.training import device, processes, sharding
 from mtkd_jax.training.evaluate import Constants
 from mtkd_jax.training.folder import load_model, save_model
 from mtkd_jax.training.lock import locked
-from mtkd_jax.training.loop import Loop, Progress, Writer
+from mtkd_jax.training.loop import Loop
+from mtkd_jax.training.outlets import Progress, Writer
 from mtkd_jax.training.programs import Programs
 from mtkd_jax.training.selection import summarise
 from mtkd_jax.training.stage import Stage
@@ -80,14 +81,18 @@ def run_stage(
     # Where the folder is a link, it stays what it is now, whatever becomes of the link.
     folder = stage_folder(workdir, stage.name).resolve()
     stage = dataclasses.replace(stage, teachers={key: place.resolve() for key, place in stage.teachers.items()})
-    with locked(folder, stop):
-        done = finished_in(folder, stage.settings)
-        return _run(Loop(stage, mesh, folder, stop, programs), make_writer, make_progress) if done is None else done
+    with locked(folder, stop) if processes.first() else nullcontext():
+        done = processes.from_first(lambda: finished_in(folder, stage.settings))
+        if done is None:
+            results = _run(Loop(stage, mesh, folder, stop, programs), make_writer, make_progress)
+            done = processes.from_first(lambda: results)
+        return done
 
 
 def _run(loop: Loop, make_writer: MakeWriter, make_progress: MakeProgress) -> dict[str, Any]:
     stage, folder = loop.stage, loop.folder
-    records.write_settings(folder, stage.settings)
+    if processes.first():
+        records.write_settings(folder, stage.settings)
     state = loop(
         lambda start: make_writer(folder, start),
         lambda start: make_progress(stage.name, loop.total_steps, start, loop.train.steps_per_epoch),
@@ -97,7 +102,12 @@ def _run(loop: Loop, make_writer: MakeWriter, make_progress: MakeProgress) -> di
         if state.ema:
             averages = stage.method.network_variables(state.ema)
             save_model(folder / records.MODEL_EMA, stage.model_spec, averages)
-    results = _results(loop, state)
+    # What the first process wrote, all may read.
+    processes.meet()
+    found = _tested(loop, state)
+    if not processes.first():
+        return {}
+    results = _results(loop, state, found)
     # Written last: a stage that has it is finished.
     records.write_results(folder, results)
     return results
@@ -109,18 +119,25 @@ def _chosen_variables(stage: Stage, state: TrainState, folder: Path) -> Mapping[
     return stage.method.network_variables(state.variables)
 
 
-def _results(loop: Loop, state: TrainState) -> dict[str, Any]:
+def _tested(loop: Loop, state: TrainState) -> dict[str, float] | None:
+    """Metrics of the test split, of a network that the selection rule has kept; None where the rule reads records."""
+    stage = loop.stage
+    if not stage.cadence.selection.keeps_best:
+        return None
+    chosen = _chosen_variables(stage, state, loop.folder)
+    kept = {'network': chosen['params'], 'batch_stats': chosen.get('batch_stats', {})}
+    placed = sharding.put(kept, sharding.of_leaves(kept, loop.mesh, stage.fsdp))
+    return loop.evaluate_test(
+        {'params': {**state.params, 'network': placed['network']}, 'batch_stats': placed['batch_stats']}
+    )
+
+
+def _results(loop: Loop, state: TrainState, tested: dict[str, float] | None) -> dict[str, Any]:
     stage, mesh, folder = loop.stage, loop.mesh, loop.folder
     rule = stage.cadence.selection
     written = _written(folder, loop.total_steps)
-    if rule.keeps_best:
-        chosen = _chosen_variables(stage, state, folder)
-        variables = {
-            'params': {**state.params, 'network': chosen['params']},
-            'batch_stats': chosen.get('batch_stats', {}),
-        }
-        results = loop.evaluate_test(sharding.replicate(variables, mesh))
-    else:
+    results = tested
+    if results is None:
         evaluated = [record for record in written if record['split'] == rule.split]
         results = summarise(rule, [records.numbers(record) for record in evaluated])
     tasks, data = stage.method.tasks, stage.data
@@ -169,7 +186,7 @@ def _timing(written: list[records.Record], loop: Loop, mesh: Mesh) -> dict[str, 
     seconds = sum(window['seconds'] for window in windows)
     return {
         'step_seconds': step_seconds,
-        'images_per_second': loop.train.train_batch_size * loop.train.process_count / step_seconds,
+        'images_per_second': loop.train.train_batch_size / step_seconds,
         'peak_memory_bytes': device.peak_memory_bytes(mesh),
         'train_seconds': seconds,
         # Records of earlier versions do not say it.

@@ -1,13 +1,20 @@
-"""The device mesh, and how arrays lie on it: batches split along `data`, everything else replicated."""
+"""The device mesh, and how arrays lie on it: batches split along `data`, everything else replicated, or split, too."""
 
+import math
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from mtkd_jax.types import Batch, Batches, UserError
+from mtkd_jax.training import processes
+from mtkd_jax.types import Batches, UserError
+
+SMALL = 4096  # numbers; a smaller leaf is not worth splitting
 
 
 def make_mesh(devices: int = 0) -> Mesh:
@@ -28,6 +35,13 @@ def make_meshes(devices: int, most: int) -> list[Mesh]:
     available = jax.devices()
     if devices > len(available):
         raise UserError(f'`devices` is {devices}, but JAX sees {len(available)}; choose at most that, or 0 for all.')
+    if processes.several():
+        if devices not in (0, len(available)):
+            raise UserError(
+                f'`devices` is {devices}, but several processes use all of their {len(available)} devices; set it to 0.'
+            )
+        # One mesh: a process takes part in every stage.
+        return [Mesh(np.array(processes.in_order(available)), ('data',), axis_types=(AxisType.Auto,))]
     chosen = available[: devices or len(available)]
     count = max(n for n in range(1, most + 1) if len(chosen) % n == 0)
     each = len(chosen) // count
@@ -40,21 +54,6 @@ def make_meshes(devices: int, most: int) -> list[Mesh]:
 def accelerated(mesh: Mesh) -> bool:
     """Whether the devices are accelerators, and no CPUs."""
     return mesh.devices.flat[0].platform != 'cpu'
-
-
-def check_one_process() -> None:
-    """Raises a UserError where JAX, by its own rule, finds that this process is one of several."""
-    # No public name says what JAX would find.
-    from jax._src.clusters import ClusterEnv
-
-    kinds = (kind for kind in ClusterEnv._cluster_types if not kind.opt_in_only_method)
-    found = next((kind for kind in kinds if kind.is_env_present()), None)
-    count = found.get_process_count() if found else 1
-    if found and count is not None and count > 1:
-        raise UserError(
-            f'This is one of {count} processes ({found.__name__}), but a run is one process; start one task, such as '
-            'srun --ntasks=1.'
-        )
 
 
 def check_batch_size(name: str, batch_size: int, mesh: Mesh) -> None:
@@ -76,21 +75,83 @@ def batched(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec('data'))
 
 
+def of_leaves(shapes: Any, mesh: Mesh, fsdp: bool) -> Any:
+    """How each leaf of a tree of parameters, or of what an optimiser keeps of them, lies on the mesh.
+
+    `fsdp`: a leaf of `SMALL` numbers or more is split along its largest axis that the devices divide (Rajbhandari et
+    al. 2020, ZeRO stage 3). Others, and without it all, are everywhere.
+    """
+
+    def of_leaf(x: Any) -> NamedSharding:
+        possible = [axis for axis, size in enumerate(x.shape) if size % mesh.size == 0]
+        if not fsdp or mesh.size == 1 or not possible or math.prod(x.shape) < SMALL:
+            return replicated(mesh)
+        axis = max(possible, key=lambda axis: x.shape[axis])
+        return NamedSharding(mesh, PartitionSpec(*axis * [None], 'data'))
+
+    return jax.tree.map(of_leaf, shapes)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a state that is split over the devices lies there (`of_leaves`).
+
+    Attributes:
+        mesh: the devices.
+        state: for every leaf of the `TrainState`.
+    """
+
+    mesh: Mesh
+    state: Any
+
+    def gather(self, tree: Any) -> Any:
+        """In a function that is compiled: `tree` whole on every device."""
+        return jax.lax.with_sharding_constraint(tree, replicated(self.mesh))
+
+    def scatter(self, gradient: Any) -> Any:
+        """In a function that is compiled: of the gradient each device its share."""
+        return jax.lax.with_sharding_constraint(gradient, self.state.params)
+
+
+def put(tree: Any, shardings: Any) -> Any:
+    """Arrays of the host, the same in all processes, on the devices: `shardings` for each leaf, or one for all."""
+    if not processes.several():
+        return jax.device_put(tree, shardings)
+    if isinstance(shardings, NamedSharding):
+        shardings = jax.tree.map(lambda _: shardings, tree)
+
+    def put_leaf(x: Any, sharding: NamedSharding) -> Any:
+        whole = np.asarray(x)
+        return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+
+    return jax.tree.map(put_leaf, tree, shardings)
+
+
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """`tree` on every device of the mesh."""
-    return jax.device_put(tree, replicated(mesh))
+    return put(tree, replicated(mesh))
+
+
+def from_rows(tree: Any, mesh: Mesh) -> Any:
+    """Arrays whose first axis is split over the devices, of the rows that this process has."""
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(batched(mesh), x), tree)
+
+
+def fetched(tree: Any) -> Any:
+    """Arrays of the devices, whole, on the host; all processes must ask."""
+
+    def fetch(x: Any) -> Any:
+        whole = not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated
+        return jax.device_get(x) if whole else multihost_utils.process_allgather(x, tiled=True)
+
+    return jax.tree.map(fetch, tree)
 
 
 def on_device(batches: Batches, mesh: Mesh, ahead: int = 2) -> Batches:
     """Batches as sharded device arrays; transfers run `ahead` batches in front of the one in use. Closes `batches`."""
-    sharding = batched(mesh)
-
-    def put(batch: Batch) -> Batch:
-        return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
-
     with closing(batches):
-        waiting = [put(batch) for batch in islice(batches, ahead)]
+        waiting = [from_rows(batch, mesh) for batch in islice(batches, ahead)]
         while waiting:
             ready = waiting.pop(0)
-            waiting.extend(put(batch) for batch in islice(batches, 1))
+            waiting.extend(from_rows(batch, mesh) for batch in islice(batches, 1))
             yield ready

@@ -15,6 +15,7 @@ from mtkd_jax.jacobian import Terms
 from mtkd_jax.methods import Method
 from mtkd_jax.training import sharding
 from mtkd_jax.training.compiled import compiler_options
+from mtkd_jax.training.sharding import Layout
 from mtkd_jax.training.state import TrainState
 from mtkd_jax.types import Batch, Variables
 from mtkd_jax.weighting import Weighting
@@ -62,6 +63,7 @@ def train_step(
     ema_decay: float = 0.0,
     accumulate_steps: int = 1,
     teach: bool = True,
+    layout: Layout | None = None,
 ) -> TrainStep:
     """(state, frozen variables, batch) → (state, scalars); a pure function.
 
@@ -77,6 +79,8 @@ def train_step(
         ema_decay: share of the old value in the moving averages of parameters and batch statistics (0: there are none).
         accumulate_steps: steps that make one update of the optimiser; the averages move with updates.
         teach: False: what stands for frozen variables is what they say of the batch (`Method.teach`), computed before.
+        layout: where parameters are split over the devices: they are gathered to compute with, and the optimiser works
+            on the shares.
 
     Scalars: `loss/total` (f stands for w where the weighting gives a direction), `loss/<task>` and
     `distillation/<task>` (before any weight), `weight/<task>` where the weighting has weights, `weighting/...` (its own
@@ -87,15 +91,20 @@ def train_step(
 
     def step(state: TrainState, frozen: Variables, batch: Batch) -> tuple[TrainState, Scalars]:
         batch = augment(state.step, batch)
+        params = layout.gather(state.params) if layout else state.params
+        if teach and layout:
+            frozen = layout.gather(frozen)
         taught = method.teach(frozen, batch.image) if teach else frozen
         terms = method_terms(method, state.step / total_steps)
         # Only a Gramian of features reads the shift's gradient; elsewhere it is not computed.
         shift = method.shared_shift(batch.image) if gramian_of == 'features' else None
         before = State(state.weighting_state, names)
         gradient, balanced, report = balance.update(
-            terms, state.params, before, state.batch_stats, taught, batch, shift=shift
+            terms, params, before, state.batch_stats, taught, batch, shift=shift
         )
         scalars, batch_stats = report.aux
+        if layout:
+            gradient = layout.scatter(gradient)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         scalars['loss/total'] = report.total
@@ -123,16 +132,18 @@ def _solver_scalars(report: Mapping[str, Array], names: Sequence[str]) -> Scalar
     return found
 
 
-def compile_step(step: TrainStep, mesh: Mesh, teach: bool = True) -> Any:
+def compile_step(step: TrainStep, mesh: Mesh, teach: bool = True, layout: Layout | None = None) -> Any:
     """`step` jitted for the mesh: state and frozen variables replicated, batch split; the state's memory is reused.
 
-    `teach`: that of `train_step`; what was taught of a batch is split as the batch is.
+    `teach`, `layout`: those of `train_step`; what was taught of a batch is split as the batch is. With a layout, frozen
+    variables are where they lie.
     """
     everywhere, split = sharding.replicated(mesh), sharding.batched(mesh)
+    state = layout.state if layout else everywhere
     return jax.jit(
         step,
         donate_argnums=0,
-        in_shardings=(everywhere, everywhere if teach else split, split),
-        out_shardings=(everywhere, everywhere),
+        in_shardings=(state, split if not teach else None if layout else everywhere, split),
+        out_shardings=(state, everywhere),
         compiler_options=compiler_options(mesh),
     )

@@ -8,6 +8,7 @@ from types import FrameType, TracebackType
 from typing import TypeVar
 
 T = TypeVar('T')
+STOPPED = 'Stopped on request; what is finished is saved. Run the same command to continue.'
 
 
 class StoppedError(BaseException):
@@ -68,7 +69,7 @@ class StopRequest:
         """The same items; raises `StoppedError` in front of one where a stop is requested."""
         for item in items:
             if self.requested:
-                raise StoppedError('Stopped on request; what is finished is saved. Run the same command to continue.')
+                raise StoppedError(STOPPED)
             yield item
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -76,4 +77,4 @@ class StopRequest:
             raise KeyboardInterrupt
         self.requested, self._signalled, self.status = True, True, 128 + number
         if not self._noting:
-            raise StoppedError('Stopped on request; what is finished is saved. Run the same command to continue.')
+            raise StoppedError(STOPPED)

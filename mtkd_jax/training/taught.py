@@ -131,12 +131,12 @@ def fill(
     if folder is not None and (found := _opened(folder, given, key)) is not None:
         return Disk(found, given, mesh)
     everywhere, spread = sharding.replicated(mesh), sharding.batched(mesh)
-    asking = jax.jit(
-        lambda frozen, image: jax.tree.map(lambda x: x.astype(_stored(x.dtype, dtype)), method.teach(frozen, image)),
-        in_shardings=(everywhere, spread),
-        out_shardings=spread,
-    )
-    teach = Program(asking, compiled)
+
+    def ask(frozen: Variables, image: Array) -> Any:
+        frozen = jax.lax.with_sharding_constraint(frozen, everywhere)
+        return jax.tree.map(lambda x: x.astype(_stored(x.dtype, dtype)), method.teach(frozen, image))
+
+    teach = Program(jax.jit(ask, in_shardings=(None, spread), out_shardings=spread), compiled)
     write: Callable[[Any, Int[np.ndarray, 'b'], Any], Any]
     if folder is None:
         rows = -(-count // mesh.size) * mesh.size

@@ -41,22 +41,24 @@ def test_an_epoch_can_be_entered_anywhere(start):
     assert numbers(split(12, 3).epoch(5, start)) == numbers(split(12, 3).epoch(5))[start:]
 
 
-def test_three_shares_of_sixteen_cover_all_without_repeat():
-    shares = [split(16, 2, process_index=i, process_count=3) for i in range(3)]
-    trained = [numbers(share.epoch(0)) for share in shares]
-    assert [len(batches) for batches in trained] == [2, 2, 2]
-    assert len({n for batches in trained for batch in batches for n in batch}) == 12
-    read = [list(share.ordered()) for share in shares]
-    # Equal numbers of batches, so that no process waits for another; what is padding is masked out.
-    assert {len(batches) for batches in read} == {3}
-    real = [
-        round(float(image[0, 0, 0]) * 100)
-        for batches in read
-        for batch in batches
-        for image, mask in zip(batch.image, batch.targets['depth'].mask, strict=True)
-        if mask.any()
-    ]
-    assert sorted(real) == list(range(16))
+@pytest.mark.parametrize('processes', [2, 3])
+def test_processes_read_neighbouring_rows_of_the_same_batches(processes):
+    """Put together, they are those of one process: shuffled, in order and filled up, and by number."""
+    whole = split(16, 6)
+    shares = [split(16, 6, process_index=i, process_count=processes) for i in range(processes)]
+
+    def together(found):
+        return [[n for row in rows for n in row] for rows in zip(*found, strict=True)]
+
+    for epoch in (0, 3):
+        assert together([numbers(share.epoch(epoch)) for share in shares]) == numbers(whole.epoch(epoch))
+        assert all((share.order(epoch) == whole.order(epoch)).all() for share in shares)
+    assert together([numbers(share.epochs(0, 3, 1)) for share in shares]) == numbers(whole.epochs(0, 3, 1))
+    masks = [[batch.targets['depth'].mask for batch in one.ordered()] for one in (whole, *shares)]
+    assert together([numbers(share.ordered()) for share in shares]) == numbers(whole.ordered())
+    for ours, *theirs in zip(*masks, strict=True):
+        np.testing.assert_array_equal(ours, np.concatenate(theirs))
+    assert numbers(shares[1].whole.ordered()) == numbers(whole.ordered())
 
 
 def test_padding_is_masked_for_every_task():

@@ -12,7 +12,7 @@ from mtkd_jax import records as record_files
 from mtkd_jax import tasks
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.data.sources import Pools
-from mtkd_jax.training import feed, resident, taught
+from mtkd_jax.training import feed, resident, sharding, taught
 from mtkd_jax.training.checkpoint import Position
 from mtkd_jax.training.folder import save_model
 from mtkd_jax.training.loop import Loop
@@ -115,6 +115,34 @@ def test_data_on_the_devices_change_no_result_and_resume_exactly(unbroken, tmp_p
     waiting = [[r['waiting'] for r in found if r['split'] == 'train'] for found in (records, unbroken[1])]
     assert max(waiting[0]) == 0 < max(waiting[1]) <= 1
     assert_identical(trained(tmp_path / 'parts', placement, stops=(0, 1)), whole)
+
+
+@pytest.mark.parametrize('placement', ['host', 'one call'])
+def test_split_parameters_change_no_result_and_resume_exactly(unbroken, tmp_path, monkeypatch, placement):
+    monkeypatch.setattr(sharding, 'SMALL', 1)
+    records, about = small.Records(), {'devices': 2, 'fields': {'fsdp': True}}
+    whole = trained(tmp_path / 'whole', placement, 'memory', records=records, **about)
+    for tree in (whole.params['network'], whole.params['adaptors'], whole.opt_state):
+        split = [x for x in jax.tree.leaves(tree) if not x.is_fully_replicated]
+        assert split
+        assert all(2 * x.addressable_shards[0].data.size == x.size for x in split)
+    assert_alike(records, unbroken[1])
+    assert_identical(trained(tmp_path / 'parts', placement, 'memory', stops=(0, 1), **about), whole)
+
+
+def test_how_a_leaf_is_split():
+    mesh, shapes = small.mesh(4), [(), (8,), (3, 3, 64, 128), (3, 3, 62, 128), (3, 3, 126, 62), (64, 63, 3)]
+    found = sharding.of_leaves([jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes], mesh, fsdp=True)
+    assert [tuple(lies.spec) for lies in found] == [
+        (),
+        (),
+        (None, None, None, 'data'),
+        (None, None, None, 'data'),
+        (),
+        ('data',),
+    ]
+    whole = sharding.of_leaves([jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes], mesh, fsdp=False)
+    assert all(lies.is_fully_replicated for lies in whole)
 
 
 def test_one_call_takes_no_more_steps_than_its_time(tmp_path, monkeypatch):

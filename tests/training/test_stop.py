@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from mtkd_jax.training.sharding import check_one_process
+from mtkd_jax.training.processes import check_alone, check_joined
 from mtkd_jax.training.stop import StoppedError, StopRequest
 from mtkd_jax.types import UserError
 
@@ -41,8 +41,10 @@ def test_a_library_call_leaves_ctrl_c_as_it_is():
 def test_several_processes_are_refused_and_an_allocation_is_none(monkeypatch):
     monkeypatch.setenv('SLURM_JOB_ID', '1')
     monkeypatch.setenv('SLURM_NTASKS', '2')
-    check_one_process()
+    check_alone('a plan')
     for name in ('SLURM_STEP_NODELIST', 'SLURM_PROCID', 'SLURM_LOCALID'):
         monkeypatch.setenv(name, '0')
-    with pytest.raises(UserError, match=r'one of 2 processes .*--ntasks=1'):
-        check_one_process()
+    with pytest.raises(UserError, match=r'one of 2 processes .* a plan is the work of one process.*--ntasks=1'):
+        check_alone('a plan')
+    with pytest.raises(UserError, match=r'one of 2 processes .*has not joined them'):
+        check_joined()

@@ -1,0 +1,202 @@
+"""Joining several processes that train together, and ending together: a process that fails or dies ends the others."""
+
+import atexit
+import itertools
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+
+from mtkd_jax.training.processes import POLL_SECONDS, ROOT, client, found_by_jax
+from mtkd_jax.training.stop import StoppedError, StopRequest
+from mtkd_jax.types import UserError
+
+BEAT_SECONDS = 2.0  # between two signs of life
+SILENT_BEATS = 10  # looks without a new sign of life after which a process counts as dead
+SILENT = f'has given no sign of life for {SILENT_BEATS * BEAT_SECONDS:.0f} s'
+GRACE_SECONDS = 20.0  # that a process has to save and leave when another was asked to stop
+HEARTBEAT_SECONDS = 45  # jax's own; ours comes first, and names the process
+ALIVE, CAUSE, LEFT = (f'{ROOT}/{name}' for name in ('alive', 'cause', 'left'))
+
+
+@contextmanager
+def joined(
+    stop: StopRequest, coordinator: str = '', count: int | None = None, index: int | None = None
+) -> Iterator[None]:
+    """Here this process is one of several, where arguments or cluster say so; all end when one of them fails.
+
+    Args:
+        stop: is requested where another process was asked to stop.
+        coordinator: HOST:PORT of the first process; with it, `count` and `index` (from 0) are needed. Without it jax
+            asks the cluster (Slurm, TPU, GKE, Open MPI); where there is none, the process is alone.
+
+    Raises:
+        UserError: an argument is missing or does not fit.
+    """
+    _check(coordinator, count, index)
+    if not coordinator and found_by_jax() is None:
+        yield
+        return
+    # Requests to stop are ours: jax's own owner of SIGTERM would take them.
+    jax.config.update('jax_enable_preemption_service', False)
+    given: dict[str, Any] = {
+        'coordinator_address': coordinator,
+        'num_processes': count,
+        'process_id': index,
+        'cluster_detection_method': 'deactivate',
+    }
+    try:
+        jax.distributed.initialize(**(given if coordinator else {}), heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+    except (RuntimeError, ValueError) as error:
+        said = ' '.join(str(error).split())[:300]
+        raise UserError(
+            f'The processes did not find each other ({said}); all must be started, and reach the first one'
+            f'{coordinator and f" at {coordinator}"}.'
+        ) from error
+    watch = _Watch(stop)
+    try:
+        yield
+        watch.leave(0)
+    except BaseException as error:
+        if isinstance(error, jax.errors.JaxRuntimeError):
+            # Perhaps only because another process is gone.
+            watch.wait_for_cause()
+        status = stop.status if isinstance(error, StoppedError) else 1
+        if watch.leave(status, f'{type(error).__name__}: {error}'):
+            # Another process has said it already.
+            raise SystemExit(status) from None
+        raise
+
+
+def _check(coordinator: str, count: int | None, index: int | None) -> None:
+    given = {'--coordinator': coordinator or None, '--processes': count, '--process': index}
+    lacking = [name for name, value in given.items() if value is None]
+    if len(lacking) not in (0, 3):
+        raise UserError(f'{lacking[0]} is missing; several processes need --coordinator, --processes and --process.')
+    if count is not None and index is not None and not 0 <= index < count:
+        raise UserError(f'--process is {index} of --processes={count}; give 0 to {count - 1}.')
+    if coordinator and not coordinator.rpartition(':')[2].isdecimal():
+        raise UserError(f'--coordinator is {coordinator!r}; give HOST:PORT, such as localhost:9876.')
+
+
+class _Watch:
+    """A thread that tells the others that this process lives, and ends it when another has failed or died."""
+
+    def __init__(self, stop: StopRequest) -> None:
+        self._stop = stop
+        self._client, self._me, self._count = client(), jax.process_index(), jax.process_count()
+        self._leaving = threading.Event()
+        self._status: int | None = None
+        # Runs before jax's own, which would wait for processes that have failed.
+        atexit.register(self._exit)
+        threading.Thread(target=self._watch, name='watch', daemon=True).start()
+
+    def wait_for_cause(self) -> None:
+        """Returns once a process has said why it ended, or when a dead one would have been noticed."""
+        end = time.monotonic() + (SILENT_BEATS + 2) * BEAT_SECONDS
+        while self._cause() is None and time.monotonic() < end:
+            time.sleep(POLL_SECONDS)
+
+    def leave(self, status: int, why: str = '') -> bool:
+        """Says that this process ends, and, with a `status` other than 0, why; whether another has said why before.
+
+        The first process, which keeps the store, waits for the others.
+        """
+        told = False
+        if status:
+            if self._me:
+                # Where all fail for the same reason, the first one says it.
+                time.sleep(1.0)
+            cause = self._cause()
+            told = cause is not None
+            if cause is None:
+                self._tell(status, f'process {self._me} on {socket.gethostname()} ended ({why})')
+            elif SILENT in cause:
+                # Nobody else says it.
+                _say_also(cause)
+            self._status = status
+        self._leaving.set()
+        self._leave(GRACE_SECONDS if status else float('inf'))
+        return told
+
+    def _leave(self, seconds: float) -> None:
+        self._client.key_value_set(f'{LEFT}/{self._me}', '1', allow_overwrite=True)
+        end = time.monotonic() + seconds
+        while not self._me and len(self._client.key_value_dir_get(LEFT)) < self._count and time.monotonic() < end:
+            if seconds == float('inf') and self._cause() is not None:
+                break
+            time.sleep(POLL_SECONDS)
+
+    def _tell(self, status: int, why: str) -> None:
+        self._client.key_value_set(f'{CAUSE}/it', f'{status} {why}', allow_overwrite=True)
+
+    def _cause(self) -> str | None:
+        return next((text for _, text in self._client.key_value_dir_get(CAUSE)), None)
+
+    def _exit(self) -> None:
+        if self._status is not None:
+            _end(self._status)
+
+    def _watch(self) -> None:
+        beats: dict[str, tuple[str, int]] = {}
+        for beat in itertools.count():
+            try:
+                self._client.key_value_set(f'{ALIVE}/{self._me}', str(beat), allow_overwrite=True)
+                cause, alive = self._cause(), dict(self._client.key_value_dir_get(ALIVE))
+                gone = {key.rpartition('/')[2] for key, _ in self._client.key_value_dir_get(LEFT)}
+            except Exception:
+                if not self._leaving.is_set():
+                    _say('the first process, which the others need, does not answer')
+                    _end(1)
+                return
+            if self._leaving.is_set():
+                return
+            if cause is not None:
+                self._follow(cause)
+                return
+            for key, text in alive.items():
+                before, silent = beats.get(key, ('', 0))
+                beats[key] = text, silent + 1 if text == before else 0
+                who = key.rpartition('/')[2]
+                if beats[key][1] >= SILENT_BEATS and who not in gone:
+                    why = f'process {who} {SILENT}'
+                    # Nobody waits for it.
+                    self._client.key_value_set(f'{LEFT}/{who}', '1', allow_overwrite=True)
+                    self._tell(1, f'{why}: it was killed, or its machine is lost')
+                    break
+            self._leaving.wait(BEAT_SECONDS)
+
+    def _follow(self, cause: str) -> None:
+        """Ends this process, because another ended with `cause`; one that was asked to stop lets this one save."""
+        status = cause.partition(' ')[0]
+        if int(status) > 128:
+            if not self._stop.requested:
+                os.kill(os.getpid(), signal.SIGTERM)
+            if self._leaving.wait(GRACE_SECONDS):
+                return
+        if self._leaving.is_set():
+            return
+        _say_also(cause)
+        self._leave(GRACE_SECONDS)
+        _end(int(status))
+
+
+def _say_also(cause: str) -> None:
+    _say(f'{cause.partition(" ")[2]}; so this one ends, too')
+
+
+def _say(text: str) -> None:
+    print(f'error: {text}', file=sys.stderr, flush=True)
+
+
+def _end(status: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

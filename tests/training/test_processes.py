@@ -1,0 +1,150 @@
+"""Two processes with two devices each train what one process with four does; they stop, fail and continue together.
+
+With SGD: a bias before a normalisation has no gradient but rounding, which Adam makes steps of.
+"""
+
+import shutil
+import signal
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from mtkd_jax.experiment.run import run
+from mtkd_jax.records import read_records
+from mtkd_jax.training import joining, processes
+from mtkd_jax.training.folder import load_model
+from mtkd_jax.training.stop import StopRequest
+from mtkd_jax.types import UserError
+from tests.recipes import load
+from tests.several import ended, start
+
+S = 'tasks=depth+normals,backbone=tests.shallow,optimizer=sgd'
+WIDE = {'widths': (64, 4, 4, 4, 4), 'fsdp': True}
+JOBS = {
+    'gramian': (f'method=mgda,{S}', WIDE),
+    'gradients': (f'method=pcgrad,{S}', {}),
+    'losses': (f'method=dwa,{S}', {'epochs': 3, 'selection': 'lowest_training_loss'}),
+    'features': (f'method=mgda,gramian_of=features,{S}', {}),
+    'bam': (f'method=bam,{S}', {}),
+    'traditional_kd': ('method=traditional_kd,backbone=segnet_sd,tasks=depth,optimizer=sgd', {}),
+    'self_distillation': ('method=sd_mtcnn,backbone=segnet_sd,tasks=depth,optimizer=sgd', {}),
+}
+
+
+@pytest.fixture(scope='module')
+def together(rooms, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('together')
+    jobs = {name: (recipe, {**fields, 'data__data_dir': rooms}) for name, (recipe, fields) in JOBS.items()}
+    started = start(folder, jobs)
+    yield started, folder
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize('name', JOBS)
+def test_two_processes_train_what_one_does(rooms, tmp_path, together, name):
+    """The same losses, metrics and weights, up to rounding: batches are the same, row by row."""
+    recipe, fields = JOBS[name]
+    run(load('rooms', recipe, **fields, data__data_dir=rooms, devices=4), tmp_path)
+    status, said = ended(*together)
+    assert status == [0, 0], said
+    theirs = together[1] / name
+    stages = sorted(path.relative_to(tmp_path) for path in tmp_path.glob('**/stages/*'))
+    assert stages
+    for stage in stages:
+        ours = list(read_records(tmp_path / stage))
+        found = list(read_records(theirs / stage))
+        assert [(r['step'], r['split']) for r in found] == [(r['step'], r['split']) for r in ours]
+        for mine, other in zip(ours, found, strict=True):
+            assert set(mine) == set(other)
+            for key in set(mine) - {'split', 'seconds', 'waiting'}:
+                # Rounding decides ties in pooling.
+                tolerance = 1e-3 if key == 'gradient_norm' else 1e-5
+                assert other[key] == pytest.approx(mine[key], rel=tolerance, abs=1e-5), (stage, mine['step'], key)
+        assert load_model(theirs / stage / 'model')[0] == load_model(tmp_path / stage / 'model')[0]
+        assert (theirs / stage / 'results.json').is_file()
+    assert (theirs / 'report.md').is_file()
+    assert said[1].count('stage') == 0
+
+
+SAVED = {'epochs': 12, 'checkpoint_every_steps': 1, 'evaluate_every_epochs': 12, **WIDE}
+
+
+def until(condition, seconds=300):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_stops_and_kills_of_one_process_lose_nothing(rooms, tmp_path):
+    """SIGTERM to one: both save the same step. SIGKILL of one: the other ends, too. Both continue, or one alone."""
+    fields = {**SAVED, 'data__data_dir': rooms}
+    job = {'run': (f'method=kd_mtl,{S}', fields)}
+    (tmp_path / 'whole').mkdir()
+    assert ended(start(tmp_path / 'whole', job), tmp_path / 'whole')[0] == [0, 0]
+    folder = tmp_path / 'parts'
+    folder.mkdir()
+    stage = folder / 'run' / 'stages' / 'kd_mtl'
+    for number, who, after in ((signal.SIGTERM, 1, 2), (signal.SIGKILL, 0, 8), (signal.SIGKILL, 1, 14)):
+        started = start(folder, job)
+        until(
+            lambda after=after: any(
+                int(p.name) >= after for p in stage.glob('checkpoints/[0-9]*') if p.name.isdecimal()
+            )
+        )
+        began = time.monotonic()
+        started[who].send_signal(number)
+        status, said = ended(started, folder, 90)
+        assert time.monotonic() - began < 60
+        assert status[who] == (143 if number == signal.SIGTERM else -9)
+        assert status[1 - who] == (143 if number == signal.SIGTERM else -signal.SIGABRT if who == 0 else 1), said
+        if number == signal.SIGTERM:
+            assert ''.join(said).count('the state is saved') == 1
+            shutil.copytree(folder / 'run', tmp_path / 'alone')
+        elif who:
+            assert 'process 1 has given no sign of life' in said[0]
+        else:
+            assert 'leader' in said[1]
+    assert ended(start(folder, job), folder)[0] == [0, 0]
+    run(load('rooms', *job['run'][:1], **{**fields, 'fsdp': False}, devices=1), tmp_path / 'alone')
+    for name in ('stl_depth', 'stl_normals', 'kd_mtl'):
+        whole, parts, alone = (
+            load_model(place / 'stages' / name / 'model')[1]
+            for place in (tmp_path / 'whole' / 'run', folder / 'run', tmp_path / 'alone')
+        )
+        jax.tree.map(np.testing.assert_array_equal, parts, whole)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), alone, whole)
+
+
+def test_an_error_of_one_process_ends_the_other_and_is_named_once(rooms, tmp_path):
+    started = start(tmp_path, {'wrong': (S, {'data__data_dir': rooms, 'batch_size': 6})})
+    status, said = ended(started, tmp_path, 120)
+    assert status == [1, 1]
+    assert '`batch_size` is 6, which does not divide over 4 devices' in said[0]
+    assert 'Traceback' not in said[1]
+
+
+@pytest.mark.parametrize(
+    ('given', 'message'),
+    [
+        (('localhost:1', 2, None), '--process is missing'),
+        (('', 2, 0), '--coordinator is missing'),
+        (('localhost:1', 2, 2), '--process is 2 of --processes=2; give 0 to 1'),
+        (('localhost', 2, 0), "--coordinator is 'localhost'; give HOST:PORT"),
+    ],
+)
+def test_flags_that_do_not_fit_are_refused(given, message):
+    with pytest.raises(UserError, match=message), StopRequest() as stop, joining.joined(stop, *given):
+        pass
+
+
+def test_a_process_alone_needs_nothing():
+    with StopRequest() as stop, joining.joined(stop):
+        assert processes.first()
+        assert not processes.several()
+        assert processes.from_first(lambda: 3) == processes.after_first(lambda: 3) == 3
+        processes.meet()
