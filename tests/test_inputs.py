@@ -84,7 +84,9 @@ def test_names_travel_with_predictions(tmp_path):
     np.savez(tmp_path / 't.npz', depth=predictions, names=names)
     found = evaluate.score(tmp_path / 'out/predictions.npz', tmp_path / 't.npz', classes=13)
     assert {'depth_abs', 'depth_rel'} <= set(found)
-    assert set(found.values()) == {0}
+    shares = {f'depth_delta{i}': 100.0 for i in (1, 2, 3)}
+    assert {**found, **shares} == found
+    assert {found[name] for name in found.keys() - shares.keys()} == {0}
 
 
 def scored(tmp_path, targets, **predictions):

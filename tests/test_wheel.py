@@ -57,7 +57,7 @@ def test_it_runs_from_an_empty_directory(wheel, tmp_path):
         ).stdout
 
     changed = installed / 'mtkd_jax/configs/rooms.py'
-    changed.write_text(changed.read_text().replace('c.epochs = 8', 'c.epochs = 55'))
+    changed.write_text(changed.read_text().replace('c.epochs = 6', 'c.epochs = 55'))
     assert 'epochs = 55' in show(empty)
     # Beside a checkout, the checkout's own.
-    assert 'epochs = 8' in show(ROOT)
+    assert 'epochs = 6' in show(ROOT)
