@@ -11,6 +11,7 @@ COMMANDS = {
     'prepare': "prepare a data set from the user's files, or render one",
     'evaluate': 'evaluate models, or predictions from any framework',
     'predict': 'predict for images',
+    'export': 'turn a trained network into an ONNX or StableHLO program',
     'compare': 'one table of any runs',
     'convert': 'turn a published checkpoint into a model folder',
 }

@@ -511,6 +511,27 @@ STORES = {
     ),
 }
 
+PROGRAMS = {
+    'an_exported_kernel_is_not_mirrored': mutant(
+        'exporting/primitives.py',
+        'np.flip(weights, tuple(range(2, weights.ndim))).swapaxes(0, 1)',
+        'weights.swapaxes(0, 1)',
+        'tests/experiment/test_exporting.py::test_every_operation_by_itself',
+    ),
+    'an_exported_maximum_is_a_relu': mutant(
+        'exporting/primitives.py',
+        'and not np.any(b.data):',
+        'and True:',
+        'tests/experiment/test_exporting.py::test_every_operation_by_itself',
+    ),
+    'another_program_is_written': mutant(
+        'exporting/programs.py',
+        'APART * np.mean(np.abs(values))',
+        'np.mean(np.abs(values))',
+        'tests/experiment/test_exporting.py::test_a_program_that_is_not_the_network_is_not_written',
+    ),
+}
+
 MUTANTS: dict[str, Mutant] = (
-    NETWORKS | LOSSES | METRICS | DISTILLATION | TRAINING | WEIGHTING | REPORTS | LAUNCHERS | STORES
+    NETWORKS | LOSSES | METRICS | DISTILLATION | TRAINING | WEIGHTING | REPORTS | LAUNCHERS | STORES | PROGRAMS
 )

@@ -127,6 +127,7 @@ def test_help_imports_nothing_that_takes_long(command):
         ('reproduce', ['--table=kdmtl/2', '--workdir=x', '--keep_defaults']),
         ('reproduce', ['--table=kdmtl/2', '--workdir=x', '--tflops=40']),
         ('convert', ['--out=/dev/null']),
+        ('export', ['--model=x', '--out=x', '--format=tflite']),
     ],
 )
 def test_flags_that_are_missing_or_unknown_are_refused_at_once(command, flags):

@@ -56,6 +56,7 @@ class Task:
             image, may have another answer than the image.
         check: what is wrong with a target's values as they are given, None where nothing is (see `tasks.gate`).
         unit: of the target's values, '' where they have none.
+        predicts: what the numbers of a prediction are, in words, for programs that are exported.
         loss_label: what reports call the loss; None: '<name> loss'.
         agreement_unit: what `agreement` is counted in, for reports.
     """
@@ -79,6 +80,7 @@ class Task:
     move: Callable[[Target, View], Target] | None = None
     check: Check = typed
     unit: str = ''
+    predicts: str = ''
     loss_label: Quantity | None = None
     agreement_unit: str = 'L2'
 

@@ -92,5 +92,6 @@ def normals(renormalise_blend: bool = False, axes: Mapping[str, tuple[int, int, 
         error=ErrorMap(Quantity('angle to the true normal', '°', 1), angle, LARGE),
         move=moved,
         check=gate.directions,
+        predicts='unit vector: x right, y away from the viewer, z up',
         loss_label=Quantity('normals loss: 1 - cosine'),
     )

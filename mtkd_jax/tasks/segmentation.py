@@ -13,6 +13,7 @@ from mtkd_jax.tasks import distances, gate
 from mtkd_jax.tasks.base import Constant, Task, carried, legend
 
 SAME_CLASS = 'same class'  # what `same_class` counts
+SCORES = 'natural logarithm of the probability of every class; the largest is the class that is predicted'
 # matplotlib's tab20, tab20b and tab20c, written out: it takes long to import, and most who make tasks draw nothing.
 # Even entries of tab20 first: neighbours in the class list then differ in hue, not only in lightness.
 COLOURS = bytes.fromhex(
@@ -90,6 +91,7 @@ def segmentation(classes: int = 13, names: Sequence[str] = ()) -> Task:
         mistakes=mistakes,
         move=carried,
         check=gate.class_ids(classes),
+        predicts=SCORES,
         loss_label=cross_entropy_label('segmentation'),
         agreement_unit=SAME_CLASS,
     )
