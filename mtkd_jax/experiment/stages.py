@@ -166,11 +166,11 @@ def _trained(
     here: Place,
 ) -> Stage:
     residence = here.residence
-    placement = config.data.placement
+    folder, placement = stage_folder(workdir, plan.name), config.data.placement
+    choices, before = processes.from_first(lambda: (read_choices(folder), read_settings(folder)))
     if placement == 'auto':
-        before = read_choices(stage_folder(workdir, plan.name))
-        placement = before.get('placement', 'device' if here.small else 'host')
-    teachers = dtype_of(config, plan, read_settings(stage_folder(workdir, plan.name)), residence.mesh)
+        placement = choices.get('placement', 'device' if here.small else 'host')
+    teachers = dtype_of(config, plan, before, residence.mesh)
     plan = with_dtype(config, plan, teachers)
     cache = config.cache_teachers
     if cache == 'auto' and config.data.dataset not in datasets.NAMES:

@@ -44,6 +44,9 @@ def cache_of(
     """
     method = stage.method
     before = processes.from_first(lambda: records.read_choices(folder).get('cache_teachers', 'auto'))
+    if before == 'disk' and processes.several():
+        # Files are for one process.
+        before = 'auto'
     wanted = before if stage.cache_teachers == 'auto' else stage.cache_teachers
     if not frozen or wanted == 'off':
         return None

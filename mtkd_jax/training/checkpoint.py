@@ -8,10 +8,10 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -24,6 +24,7 @@ from mtkd_jax.training import objects, processes, sharding
 from mtkd_jax.training.state import TrainState
 from mtkd_jax.types import UserError
 
+T = TypeVar('T')
 SPARE = 4_000_000  # bytes that stay free beside a checkpoint, for what else a run writes
 FORMAT = 3  # of checkpoints, the first with checksums; those written before they had a number are of format 1
 
@@ -118,7 +119,7 @@ class Checkpointer:
         A step that is already saved is not saved again: its content would be the same.
         """
         step = int(state.step)
-        if step in self._manager.all_steps():
+        if processes.from_first(lambda: step in self._manager.all_steps()):
             return
         if isinstance(self._folder, Stored):
             check_ours(self._folder)
@@ -216,24 +217,27 @@ class Checkpointer:
     def _delete(self, step: int) -> None:
         if isinstance(self._folder, Stored):
             objects.remove(self._folder, step)
+            processes.meet()
             self._manager.reload()
         else:
             self._manager.delete(step)
 
     def _tried(self, step: int, state: TrainState) -> tuple[TrainState, Position] | None:
-        """The checkpoint of `step`; None, and a warning, when it is damaged."""
-        try:
-            return self._restore(step, state)
-        except UserError:
-            raise
-        # Orbax raises anything, a bare Exception too, when a file is missing, empty or half.
-        except Exception as error:
-            reason = ' '.join(str(error).split())[:200] or type(error).__name__
-            logging.warning('%s: checkpoint %d is damaged (%s); trying an older one.', self._folder, step, reason)
-            return None
+        """The checkpoint of `step`; None, and a warning, when it is damaged for one of the processes."""
+        read, reason = _attempt(lambda: self._read(step, state))
+        # Each reads other parts; what follows is the work of all.
+        if processes.all_say(read is not None) and read is not None:
+            where, found = read
+            good, reason = _attempt(lambda: _checked(step, where, found))
+            if processes.all_say(good is not None):
+                return good
+        reason = reason or 'another process cannot read it'
+        logging.warning('%s: checkpoint %d is damaged (%s); trying an older one.', self._folder, step, reason)
+        return None
 
-    def _restore(self, step: int, state: TrainState) -> tuple[TrainState, Position]:
-        where: Any = self._manager.restore(step, args=ocp.args.Composite(position=ocp.args.JsonRestore()))['position']
+    def _read(self, step: int, state: TrainState) -> tuple[dict[str, Any], TrainState]:
+        """Position and state as they stand there."""
+        where = self._item(step, 'position', ocp.JsonCheckpointHandler(), ocp.args.JsonRestore())
         checksum = where.pop('checksum', None)
         if checksum is not None and checksum != content_checksum(where):
             raise ValueError('its position is not what was written')
@@ -244,15 +248,38 @@ class Checkpointer:
                 f'{self._folder} was written by {age} version of mtkd_jax (format {written}, this is '
                 f'{FORMAT}); use another --workdir, or remove that folder to train the stage again.'
             )
-        abstract = jax.tree.map(_abstract, state._asdict())
-        items: Any = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
-        found, arrays = TrainState(**items['state']), where.pop('arrays')
-        if checksum is None or _checksums(found) != arrays:
-            raise ValueError('its arrays are not what was written')
-        position = Position(**where)
-        if not int(found.step) == step == position.epoch * position.steps_per_epoch + position.batch:
-            raise ValueError(f'its state is of step {int(found.step)}, its position {position}')
-        return found, position
+        if checksum is None:
+            raise ValueError('its position has no checksum')
+        wanted = ocp.args.StandardRestore(jax.tree.map(_abstract, state._asdict()))
+        return where, TrainState(**self._item(step, 'state', ocp.StandardCheckpointHandler(), wanted))
+
+    def _item(self, step: int, name: str, handler: Any, wanted: Any) -> Any:
+        if not processes.several():
+            return self._manager.restore(step, args=ocp.args.Composite(**{name: wanted}))[name]
+        # The manager waits for all processes, also for one that has found its part damaged.
+        return handler.restore(self._manager.directory / str(step) / name, args=wanted)
+
+
+def _attempt(make: Callable[[], T]) -> tuple[T | None, str]:
+    """What `make` gives, or None and why it gave nothing."""
+    try:
+        return make(), ''
+    except UserError:
+        raise
+    # Orbax raises anything, a bare Exception too, when a file is missing, empty or half.
+    except Exception as error:
+        return None, ' '.join(str(error).split())[:200] or type(error).__name__
+
+
+def _checked(step: int, where: dict[str, Any], found: TrainState) -> tuple[TrainState, Position]:
+    """State and position, where they are what was written."""
+    arrays = where.pop('arrays')
+    if _checksums(found) != arrays:
+        raise ValueError('its arrays are not what was written')
+    position = Position(**where)
+    if not int(found.step) == step == position.epoch * position.steps_per_epoch + position.batch:
+        raise ValueError(f'its state is of step {int(found.step)}, its position {position}')
+    return found, position
 
 
 @contextlib.contextmanager

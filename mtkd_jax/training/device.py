@@ -34,7 +34,7 @@ def free_bytes(mesh: Mesh, sharers: int = 1) -> int:
 
     The host's is never exceeded by all devices of `sharers` such meshes together, because data pass through it.
     """
-    share = host_free_bytes() // (mesh.size * sharers)
+    share = host_free_bytes() // (len(mesh.local_devices) * sharers)
     stats = [device.memory_stats() or {} for device in mesh.local_devices]
     if all('bytes_limit' in found for found in stats):
         return min(share, *(found['bytes_limit'] - found['bytes_in_use'] for found in stats))

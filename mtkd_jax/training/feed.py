@@ -25,7 +25,7 @@ from mtkd_jax.training.taught import Memory
 from mtkd_jax.types import Batch, Batches
 
 MOST = 64  # steps in one call of `Chunked`
-SECONDS = 5.0  # that such a call may take: a request to stop waits for its end
+SECONDS = 5.0  # that calls may take until a request to stop is known
 
 Given = Generator[tuple[Any, Batch], None, None]
 """For every step, what the step takes for frozen variables, and its batch."""
@@ -165,7 +165,7 @@ class Chunked:
         """See `Feed.advance`: as many steps as take `SECONDS`, `MOST` of them at most."""
         order = self._numbers()
         # The first call is of one step.
-        quick = max(1, int(SECONDS / self._each)) if self._each else 1
+        quick = max(1, int(SECONDS / processes.answered_after() / self._each)) if self._each else 1
         # The first process decides, because each measures something else.
         count = processes.from_first(lambda: min(most, len(order) - self._done, MOST, quick))
         given = (state, self._frozen, self._arrays, order, np.int32(self._done), np.int32(count))

@@ -63,16 +63,19 @@ def joined(
     watch = _Watch(stop)
     try:
         yield
-        watch.leave(0)
     except BaseException as error:
-        if isinstance(error, jax.errors.JaxRuntimeError):
-            # Perhaps only because another process is gone.
-            watch.wait_for_cause()
-        status = stop.status if isinstance(error, StoppedError) else 1
-        if watch.leave(status, f'{type(error).__name__}: {error}'):
+        # Asked once more to stop, it goes on leaving.
+        with stop.noted():
+            status = stop.status if isinstance(error, StoppedError) else 1
+            # What the others' end does to this one.
+            caused = isinstance(error, jax.errors.JaxRuntimeError)
+            told = watch.fail(status, f'{type(error).__name__}: {error}', caused)
+        if told is not None:
             # Another process has said it already.
-            raise SystemExit(status) from None
+            raise SystemExit(told) from None
         raise
+    with stop.noted():
+        watch.leave(float('inf'))
 
 
 def _check(coordinator: str, count: int | None, index: int | None) -> None:
@@ -98,35 +101,29 @@ class _Watch:
         atexit.register(self._exit)
         threading.Thread(target=self._watch, name='watch', daemon=True).start()
 
-    def wait_for_cause(self) -> None:
-        """Returns once a process has said why it ended, or when a dead one would have been noticed."""
-        end = time.monotonic() + (SILENT_BEATS + 2) * BEAT_SECONDS
-        while self._cause() is None and time.monotonic() < end:
-            time.sleep(POLL_SECONDS)
+    def fail(self, status: int, why: str, caused: bool) -> int | None:
+        """Says that this process ends with `status`, and why, and lets the others end.
 
-    def leave(self, status: int, why: str = '') -> bool:
-        """Says that this process ends, and, with a `status` other than 0, why; whether another has said why before.
-
-        The first process, which keeps the store, waits for the others.
+        Where another has said why before, gives its status. `caused`: perhaps only because another process is gone.
         """
-        told = False
-        if status:
-            if self._me:
-                # Where all fail for the same reason, the first one says it.
-                time.sleep(1.0)
-            cause = self._cause()
-            told = cause is not None
-            if cause is None:
-                self._tell(status, f'process {self._me} on {socket.gethostname()} ended ({why})')
-            elif SILENT in cause:
-                # Nobody else says it.
+        self._status = status
+        # Where all fail for the same reason, the first one says it.
+        patience = (SILENT_BEATS + 2) * BEAT_SECONDS if caused else 1.0 if self._me else 0.0
+        end = time.monotonic() + patience
+        while (cause := self._cause()) is None and time.monotonic() < end:
+            time.sleep(POLL_SECONDS)
+        if cause is None:
+            self._tell(status, f'process {self._me} on {socket.gethostname()} ended ({why})')
+        else:
+            self._status = int(cause.partition(' ')[0])
+            if caused:
                 _say_also(cause)
-            self._status = status
-        self._leaving.set()
-        self._leave(GRACE_SECONDS if status else float('inf'))
-        return told
+        self.leave(GRACE_SECONDS)
+        return None if cause is None else self._status
 
-    def _leave(self, seconds: float) -> None:
+    def leave(self, seconds: float) -> None:
+        """Says that this process ends. The first one, which keeps the store, waits up to `seconds` for the others."""
+        self._leaving.set()
         self._client.key_value_set(f'{LEFT}/{self._me}', '1', allow_overwrite=True)
         end = time.monotonic() + seconds
         while not self._me and len(self._client.key_value_dir_get(LEFT)) < self._count and time.monotonic() < end:
@@ -135,7 +132,12 @@ class _Watch:
             time.sleep(POLL_SECONDS)
 
     def _tell(self, status: int, why: str) -> None:
-        self._client.key_value_set(f'{CAUSE}/it', f'{status} {why}', allow_overwrite=True)
+        try:
+            self._client.key_value_set(f'{CAUSE}/it', f'{status} {why}')
+        except jax.errors.JaxRuntimeError as error:
+            # Another process was first.
+            if 'ALREADY_EXISTS' not in str(error):
+                raise
 
     def _cause(self) -> str | None:
         return next((text for _, text in self._client.key_value_dir_get(CAUSE)), None)
@@ -166,10 +168,9 @@ class _Watch:
                 beats[key] = text, silent + 1 if text == before else 0
                 who = key.rpartition('/')[2]
                 if beats[key][1] >= SILENT_BEATS and who not in gone:
-                    why = f'process {who} {SILENT}'
                     # Nobody waits for it.
                     self._client.key_value_set(f'{LEFT}/{who}', '1', allow_overwrite=True)
-                    self._tell(1, f'{why}: it was killed, or its machine is lost')
+                    self._tell(1, f'process {who} {SILENT}: it was killed, or its machine is lost')
                     break
             self._leaving.wait(BEAT_SECONDS)
 
@@ -184,7 +185,7 @@ class _Watch:
         if self._leaving.is_set():
             return
         _say_also(cause)
-        self._leave(GRACE_SECONDS)
+        self.leave(GRACE_SECONDS)
         _end(int(status))
 
 

@@ -23,6 +23,8 @@ from mtkd_jax.types import UserError
 T = TypeVar('T')
 
 POLL_SECONDS = 0.02  # between two looks for what another process says
+WAIT_MS = 500  # for what the first process says, before it is asked again
+KEPT = 1000  # things that the first process has said, before the oldest is forgotten
 LAG = 2  # steps after which a request to stop is known everywhere
 ROOT = 'mtkd_jax'
 MET, SAID = f'{ROOT}/met', f'{ROOT}/said'
@@ -89,52 +91,74 @@ def from_first(make: Callable[[], T]) -> T:
     """
     if not several():
         return make()
-    key = f'{SAID}/{next(_NUMBERS[SAID])}'
+    number = next(_NUMBERS[SAID])
+    key = f'{SAID}/{number}'
     if first():
+        if number >= KEPT:
+            client().key_value_delete(f'{SAID}/{number - KEPT}')
         try:
             made = make()
         except Exception as error:
-            client().key_value_set_bytes(key, _pickled(error))
+            client().key_value_set_bytes(key, _sent(False, error))
             raise
-        client().key_value_set_bytes(key, pickle.dumps((True, made)))
+        client().key_value_set_bytes(key, _sent(True, made))
         return made
     while True:
         try:
-            good, value = pickle.loads(client().key_value_try_get_bytes(key))
+            good, value = pickle.loads(client().blocking_key_value_get_bytes(key, WAIT_MS))
         except jax.errors.JaxRuntimeError as error:
-            if 'NOT_FOUND' not in str(error):
+            # Here, a request to stop is heard.
+            if 'DEADLINE_EXCEEDED' not in str(error):
                 raise
-            time.sleep(POLL_SECONDS)
             continue
         if good:
             return value
         raise value
 
 
-def _pickled(error: Exception) -> bytes:
+def _sent(good: bool, value: Any) -> bytes:
     try:
-        return pickle.dumps((False, error))
-    except Exception:  # an error may hold anything
-        return pickle.dumps((False, RuntimeError(f'{type(error).__name__}: {error}')))
+        sent = pickle.dumps((good, value))
+        pickle.loads(sent)
+    except Exception as error:  # an exception may hold anything
+        return pickle.dumps((False, RuntimeError(f'{type(value).__name__}: {value} ({error})')))
+    return sent
 
 
 def after_first(make: Callable[[], T]) -> T:
-    """What `make` gives in this process, where the first process makes it first: what it makes for all is there."""
-    if first():
-        made = make()
-        from_first(lambda: None)
-        return made
-    from_first(lambda: None)
-    return make()
+    """What `make` gives in this process, where the first process makes it first: what it makes for all is there.
+
+    Raises:
+        Exception: what `make` raised, in the first process or in this one.
+    """
+    made = list[T]()
+
+    def alone() -> None:
+        made.append(make())
+
+    from_first(alone)
+    return made[0] if made else make()
 
 
 def meet() -> None:
     """Returns once all processes are here."""
-    if several():
-        place = f'{MET}/{next(_NUMBERS[MET])}'
-        client().key_value_set(f'{place}/{jax.process_index()}', '1')
-        while len(client().key_value_dir_get(place)) < jax.process_count():
-            time.sleep(POLL_SECONDS)
+    all_say(True)
+
+
+def all_say(so: bool) -> bool:
+    """Whether all processes say so; returns once all have spoken."""
+    if not several():
+        return so
+    place = f'{MET}/{next(_NUMBERS[MET])}'
+    client().key_value_set(f'{place}/{jax.process_index()}', str(so))
+    while len(said := client().key_value_dir_get(place)) < jax.process_count():
+        time.sleep(POLL_SECONDS)
+    return all(answer == str(True) for _, answer in said)
+
+
+def answered_after() -> int:
+    """Questions until a request to stop is known to all; see `Agreed`."""
+    return LAG + 1 if several() else 1
 
 
 class Agreed:

@@ -97,13 +97,13 @@ def _run(loop: Loop, make_writer: MakeWriter, make_progress: MakeProgress) -> di
         lambda start: make_writer(folder, start),
         lambda start: make_progress(stage.name, loop.total_steps, start, loop.train.steps_per_epoch),
     )
+    # What the first process keeps while training, all may read.
+    processes.meet()
     with loop.spent.on('saving'):
         save_model(folder / records.MODEL, stage.model_spec, _chosen_variables(stage, state, folder))
         if state.ema:
             averages = stage.method.network_variables(state.ema)
             save_model(folder / records.MODEL_EMA, stage.model_spec, averages)
-    # What the first process wrote, all may read.
-    processes.meet()
     found = _tested(loop, state)
     if not processes.first():
         return {}

@@ -140,11 +140,11 @@ def from_rows(tree: Any, mesh: Mesh) -> Any:
 def fetched(tree: Any) -> Any:
     """Arrays of the devices, whole, on the host; all processes must ask."""
 
-    def fetch(x: Any) -> Any:
+    def gathered(x: Any) -> Any:
         whole = not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated
-        return jax.device_get(x) if whole else multihost_utils.process_allgather(x, tiled=True)
+        return x if whole else multihost_utils.process_allgather(x, tiled=True)
 
-    return jax.tree.map(fetch, tree)
+    return jax.device_get(jax.tree.map(gathered, tree))
 
 
 def on_device(batches: Batches, mesh: Mesh, ahead: int = 2) -> Batches:
