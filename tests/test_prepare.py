@@ -1,5 +1,6 @@
 """The prepare command as a user runs it: what it prints, how it fails, and what an end in the middle leaves."""
 
+import importlib
 import os
 import pty
 import re
@@ -266,6 +267,8 @@ def test_missing_and_useless_flags_are_named(arguments, message):
 
 @pytest.fixture
 def parsed():
+    # Benchmarks, which other tests import, have flags of the same names: define these again.
+    importlib.reload(prepare)
     absl_flags.FLAGS.mark_as_parsed()
 
 

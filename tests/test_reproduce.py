@@ -20,6 +20,9 @@ ROWS = [f'method={name},{SHALLOW}' for name in ('stl', 'uniform')]
 @pytest.fixture(autouse=True)
 def parsed():
     flags.FLAGS.mark_as_parsed()
+    # Benchmarks, which other tests import, have a flag of the same name and another default.
+    with flagsaver.flagsaver(images=0):
+        yield
 
 
 @pytest.fixture

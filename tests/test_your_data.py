@@ -63,7 +63,8 @@ def test_it_runs_through_the_entry_point(example, tmp_path):
     results = json.loads((tmp_path / 'run/stages/uniform/results.json').read_text())
     assert results['steps'] == 4
     measured = {name for name in results['results'] if not name.endswith('_legacy')}
-    assert measured == {'loss/depth', 'loss/shading', 'depth_abs', 'depth_rel', 'shading_abs'}
+    further = {'depth_rmse', 'depth_log10', *(f'depth_delta{i}' for i in (1, 2, 3))}
+    assert measured == {'loss/depth', 'loss/shading', 'depth_abs', 'depth_rel', 'shading_abs', *further}
     assert np.isfinite(list(results['results'].values())).all()
     assert results['settings']['data']['made']['source'].startswith('spheres (')
     assert 'shading error ↓' in report
