@@ -27,7 +27,8 @@ JOBS = {
     'gradients': (f'method=pcgrad,{S}', {}),
     'losses': (f'method=dwa,{S}', {'epochs': 3, 'selection': 'lowest_training_loss'}),
     'features': (f'method=mgda,gramian_of=features,{S}', {}),
-    'bam': (f'method=bam,{S}', {}),
+    'bam': (f'method=bam,{S}', {'data__placement': 'host'}),
+    'no_distillation': ('method=no_distillation,backbone=segnet_sd,tasks=depth,optimizer=sgd', {}),
     'traditional_kd': ('method=traditional_kd,backbone=segnet_sd,tasks=depth,optimizer=sgd', {}),
     'self_distillation': ('method=sd_mtcnn,backbone=segnet_sd,tasks=depth,optimizer=sgd', {}),
 }
