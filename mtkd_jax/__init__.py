@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mtkd_jax.configs import load as get_config
     from mtkd_jax.errors import UserError
     from mtkd_jax.experiment.evaluation import evaluate
+    from mtkd_jax.experiment.exporting import export
     from mtkd_jax.experiment.loading import load
     from mtkd_jax.experiment.results import results
     from mtkd_jax.experiment.run import run
@@ -38,6 +39,7 @@ _WHERE = {
     'datasets': 'datasets:',
     'distill': 'distill:',
     'evaluate': 'experiment.evaluation:evaluate',
+    'export': 'experiment.exporting:export',
     'get_config': 'configs:load',
     'load': 'experiment.loading:load',
     'methods': 'methods:',
@@ -61,6 +63,7 @@ __all__ = [
     'datasets',
     'distill',
     'evaluate',
+    'export',
     'get_config',
     'load',
     'methods',

@@ -9,6 +9,7 @@ import errno
 import functools
 import re
 import sys
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -20,6 +21,17 @@ from mtkd_jax.names import suggestion
 
 T = TypeVar('T')
 IMPOSSIBLE = (errno.ENAMETOOLONG, errno.ELOOP)  # numbers of the system's errors: no file can have that name
+
+
+class Function(types.ModuleType):
+    """A command's module that is also the library's function of its name, as in `mtkd_jax.evaluate`.
+
+    The name is the function until somebody imports the command; then Python binds it to the module. A module becomes
+    one with `sys.modules[__name__].__class__ = command.Function`.
+    """
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return getattr(self, self.__name__.rpartition('.')[2])(*arguments, **options)
 
 
 def value(flag: flags.FlagHolder[T | None]) -> T:

@@ -11,7 +11,6 @@ import importlib
 import json
 import math
 import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +50,7 @@ ALLOW_MODULES = flags.DEFINE_bool(
 )
 
 
-class _Callable(types.ModuleType):
-    """This module as a function: `mtkd_jax.evaluate` is the library's `evaluate`, also where this was imported."""
-
-    def __call__(self, *arguments: Any, **options: Any) -> dict[str, float]:
-        return self.evaluate(*arguments, **options)
-
-
-sys.modules[__name__].__class__ = _Callable
+sys.modules[__name__].__class__ = command.Function
 
 
 def __getattr__(name: str) -> Any:

@@ -1,21 +1,20 @@
 """A trained network as a program: `python -m mtkd_jax.export --model=DIR --branch=student --format=onnx --out=FILE`."""
 
+import sys
 from typing import Any
 
 from absl import flags
 
 from mtkd_jax import command
-from mtkd_jax.errors import UserError
-from mtkd_jax.places import local, place
-
-FORMATS = ('stablehlo', 'onnx', 'tflite')
+from mtkd_jax.exporting import formats
+from mtkd_jax.places import place
 
 MODEL = flags.DEFINE_string('model', None, 'A model folder.', allow_override=True)
 OUT = flags.DEFINE_string('out', None, 'The file to write.', allow_override=True)
 FORMAT = flags.DEFINE_enum(
     'format',
     'stablehlo',
-    list(FORMATS),
+    [*formats.FORMATS, 'tflite'],  # the last is answered with what to do instead
     'stablehlo: of jax.export, for CPUs, CUDA and TPUs, and FILE.json beside it; onnx: in float32 (extra onnx).',
     allow_override=True,
 )
@@ -42,6 +41,9 @@ ALLOW_MODULES = flags.DEFINE_bool(
 )
 
 
+sys.modules[__name__].__class__ = command.Function
+
+
 def __getattr__(name: str) -> Any:
     """The command's functions. They are elsewhere, because they import what `--help` does without."""
     from mtkd_jax.experiment import exporting
@@ -52,12 +54,8 @@ def __getattr__(name: str) -> Any:
 def main() -> None:
     """Exports, checks, writes, and says what was written."""
     model = place(command.value(MODEL))
-    out = local(command.value(OUT), 'out', 'programs are written to files')
-    if FORMAT.value == 'tflite':
-        raise UserError(
-            '--format=tflite is not written: no converter works from JAX without TensorFlow or PyTorch. Use '
-            '--format=onnx, and convert that file with onnx2tf in an environment of its own (docs/deploying.md).'
-        )
+    out = command.value(OUT)
+    formats.check(FORMAT.value)
     size = None if SIZE.value is None else command.parse_size(SIZE.value)
     from mtkd_jax.experiment.exporting import export
 

@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 # A change here is a change for everyone who uses the package: say so in the changelog.
 NAMES = [
     'Losses', 'Mixture', 'Model', 'Outputs', 'Task', 'Terms', 'UserError', 'Weighting', 'datasets', 'distill',
-    'evaluate', 'get_config', 'load', 'methods', 'models', 'results', 'run', 'task_gradients', 'tasks', 'weighting',
+    'evaluate', 'export', 'get_config', 'load', 'methods', 'models', 'results', 'run', 'task_gradients', 'tasks',
+    'weighting',
 ]  # fmt: skip
 
 
@@ -70,8 +71,21 @@ def test_the_package_is_typed():
     assert (ROOT / 'mtkd_jax/py.typed').is_file()
 
 
-def test_evaluate_is_a_function_also_where_its_command_was_imported():
-    assert python('import mtkd_jax as mt, mtkd_jax.evaluate; print(callable(mt.evaluate))').strip() == 'True'
+@pytest.mark.parametrize('name', ['evaluate', 'export'])
+def test_a_name_is_a_function_also_where_its_command_was_imported(name):
+    """The error is the function's own: it was called."""
+    given = {'evaluate': '"no"', 'export': '"no", "out", format="stablehlo"'}[name]
+    code = f"""import mtkd_jax as mt
+function = mt.{name}
+import mtkd_jax.{name}
+for called in (function, mt.{name}):
+    try:
+        called({given})
+    except mt.UserError as error:
+        print(type(called).__name__, error)"""
+    plain, module = python(code).splitlines()
+    assert plain.startswith('function no is no model folder')
+    assert module == plain.replace('function', 'Function')
 
 
 @pytest.fixture(scope='module')

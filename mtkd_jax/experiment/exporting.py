@@ -9,10 +9,11 @@ import jax.numpy as jnp
 
 from mtkd_jax.errors import UserError
 from mtkd_jax.experiment.models import Opened, open_model
-from mtkd_jax.exporting import programs
+from mtkd_jax.exporting import formats, programs
 from mtkd_jax.exporting.programs import ANY, Output, Sizes
 from mtkd_jax.files import whole, write_json
 from mtkd_jax.models.backbone import per_image
+from mtkd_jax.places import local, place
 from mtkd_jax.types import MAIN
 
 FORMAT = 1
@@ -31,7 +32,7 @@ def _fixed(opened: Opened, size: tuple[int, int] | None) -> tuple[int, int]:
     )
     if size is None:
         return trained
-    if any(side % stride for side in size):
+    if any(side < stride or side % stride for side in size):
         raise UserError(f'`size` is {size[0]}x{size[1]}; the network takes multiples of {stride} only.')
     if per_image(type(opened.network)) and size != trained:
         raise UserError(f'`size` is {size[0]}x{size[1]}; the network takes {trained[0]}x{trained[1]} only.')
@@ -84,8 +85,8 @@ def describe(opened: Opened, found: Sequence[Output], sizes: Sizes, stride: int,
 
 
 def export(
-    model: Path,
-    out: Path,
+    model: str | Path,
+    out: str | Path,
     *,
     format: str,
     branch: str | None = None,
@@ -111,8 +112,8 @@ def export(
     Raises:
         UserError: the model cannot be opened, cannot be exported in that way, or `out` cannot be written.
     """
-    if out.is_dir():
-        raise UserError(f'`out` is {out}, a folder; give the file to write.')
+    model, out = place(model), local(out, 'out', 'programs are written to files')
+    _check(out, format, batch)
     opened = open_model(model, allow_modules=allow_modules, branch=branch)
     network, stride = opened.network, getattr(opened.network, 'STRIDE', 1)
     if format == 'onnx':
@@ -136,6 +137,14 @@ def export(
         f'{f", height and width multiples of {stride}" if "height" in sizes and stride > 1 else ""}; '
         f'largest difference from the network: {listed}'
     )
+
+
+def _check(out: Path, format: str, batch: int | None) -> None:
+    formats.check(format)
+    if batch is not None and batch < 1:
+        raise UserError(f'`batch` is {batch}; give at least 1, or None for any.')
+    if out.is_dir():
+        raise UserError(f'`out` is {out}, a folder; give the file to write.')
 
 
 def _tried(sizes: Sizes, fixed: tuple[int, int], stride: int) -> list[tuple[int, ...]]:

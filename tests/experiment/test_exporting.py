@@ -196,13 +196,17 @@ def test_onnx_computes_in_float32_and_stablehlo_as_the_network(tmp_path):
     ('options', 'message'),
     [
         ({'size': (33, 64)}, '`size` is 33x64; the network takes multiples of 32 only'),
+        ({'size': (0, 64)}, '`size` is 0x64; the network takes multiples of 32 only'),
         ({'branch': 'student'}, "`branch` is 'student'; choose one of main"),
+        ({'batch': 0}, '`batch` is 0; give at least 1, or None for any'),
+        ({'format': 'onix'}, "`format` is 'onix'; choose one of stablehlo, onnx. Did you mean 'onnx'"),
+        ({'format': 'tflite'}, 'is not written: no converter works from JAX'),
         ({'allow_modules': False}, 'names the Python module'),
     ],
 )
 def test_what_cannot_be_exported_is_refused_and_leaves_nothing(shallow, tmp_path, options, message):
     with pytest.raises(UserError, match=message):
-        export(shallow, tmp_path / 'out' / 'a', format='stablehlo', **{'allow_modules': True, **options})
+        export(shallow, tmp_path / 'out' / 'a', **{'allow_modules': True, 'format': 'stablehlo', **options})
     assert not list(tmp_path.iterdir())
 
 

@@ -1,0 +1,16 @@
+"""What programs can be written as; known without jax."""
+
+from mtkd_jax.errors import UserError
+from mtkd_jax.names import choice
+
+FORMATS = ('stablehlo', 'onnx')
+
+
+def check(format: str) -> None:
+    """Raises a UserError for a format that is not written."""
+    if format == 'tflite':
+        raise UserError(
+            '--format=tflite is not written: no converter works from JAX without TensorFlow or PyTorch. Use '
+            '--format=onnx, and convert that file with onnx2tf in an environment of its own (docs/deploying.md).'
+        )
+    choice('format', format, FORMATS)
