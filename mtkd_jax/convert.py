@@ -15,8 +15,9 @@ from absl import flags
 
 from mtkd_jax import command
 from mtkd_jax.errors import UserError
-from mtkd_jax.files import read_npz
+from mtkd_jax.files import read_npz, write_text
 from mtkd_jax.places import place
+from mtkd_jax.records import CARD
 
 MODELS = (
     *('kd4mtl_segnet', 'kd4mtl_mtan', 'mtan_split_standard', 'mtan_split_wide', 'mtan_split_deep', 'mtan_dense'),
@@ -97,9 +98,12 @@ def convert(
 ) -> None:
     """Writes the model folder of a checkpoint of `model`; widths and classes are read off its tensors."""
     # Here, because --help does without jax and what imports it.
+    from flax.traverse_util import flatten_dict
+
     from mtkd_jax import models
-    from mtkd_jax.experiment.models import check_fits
+    from mtkd_jax.experiment.models import build_tasks, check_fits
     from mtkd_jax.models import reference
+    from mtkd_jax.reporting import card
     from mtkd_jax.training.folder import save_model
 
     for name in tasks:
@@ -122,6 +126,10 @@ def convert(
         'data': {'dataset': dataset, 'height': height, 'width': width, 'classes': classes, 'depth_maximum': 10.0},
     }
     check_fits(spec, variables)
+    count = sum(x.size for x in flatten_dict(variables['params']).values())
+    out.mkdir(parents=True, exist_ok=True)
+    # First, because a folder with model.json is whole.
+    write_text(out / CARD, card.converted(spec, build_tasks(spec), count, model))
     save_model(out, spec, variables)
 
 

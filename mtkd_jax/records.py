@@ -20,12 +20,14 @@ REPORT = 'report.md'  # of a workdir
 COMPARED = 'compared'  # begins the names of the pictures of all its networks side by side
 # Folders.
 STAGES = 'stages'
+CARD = 'README.md'  # of a model folder
 MODEL, MODEL_EMA, BEST, CHECKPOINTS, TENSORBOARD = 'model', 'model_ema', 'best', 'checkpoints', 'tensorboard'
 
 POSITION = ('step', 'epoch', 'split')  # where a record stands; all else in it are numbers by name
 # `loss/depth` is a loss; in `student/miou` and `student/loss/depth` the first word is a branch.
 KINDS = ('loss', 'distillation', 'agreement', 'weight', 'weighting', 'gradient', 'cosine', 'cka')
 
+AVERAGES = 'ema'  # the branch of moving averages; of a branch, `ema_student`
 RATE = 'learning_rate'  # of the network, in records of training
 
 Record = dict[str, Any]

@@ -524,6 +524,12 @@ PROGRAMS = {
         'and True:',
         'tests/experiment/test_exporting.py::test_every_operation_by_itself',
     ),
+    'a_card_of_averages_has_other_numbers': mutant(
+        'training/run.py',
+        'stage.card(results, True)',
+        'stage.card(results, False)',
+        'tests/training/test_run.py::test_a_stage_has_the_cards_of_its_models_before_it_is_finished',
+    ),
     'another_program_is_written': mutant(
         'exporting/programs.py',
         'APART * np.mean(np.abs(values))',

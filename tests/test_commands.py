@@ -3,6 +3,7 @@
 import importlib
 import json
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -188,6 +189,12 @@ def test_convert_can_keep_one_head(tmp_path):
     spec, variables = load_model(tmp_path / 'model')
     assert spec['tasks'] == ['depth']
     assert [name for name in variables['params'] if name.startswith('head')] == ['head_depth']
+    card = (tmp_path / 'model' / 'README.md').read_text()
+    assert card.startswith('# kd4mtl_segnet\n')
+    count = sum(x.size for x in jax.tree.leaves(variables['params']))
+    assert f'- `segnet`, widths 64, 128, 256, 512, 512; {count:,} parameters; computes in float32.' in card
+    assert 'How it was trained is not recorded.' in card
+    assert 'every pixel, 1 channel: depth in m.' in card
 
 
 def test_convert_names_what_is_wrong(tmp_path):

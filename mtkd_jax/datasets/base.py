@@ -112,6 +112,7 @@ class DataSet:
         per_image: whether its tasks have one answer per image.
         free: its own fields of `data` that do not change what is learned.
         training: how many images its papers train on, of each task where it has a pool per task; 0: not fixed.
+        about: what its images are, and what follows for a network that learnt from them, in sentences for model cards.
     """
 
     name: str
@@ -127,6 +128,7 @@ class DataSet:
     per_image: bool = False
     free: tuple[str, ...] = ()
     training: Mapping[str, int] | int = 0
+    about: str = ''
 
 
 def from_files(package: str) -> dict[str, Any]:

@@ -8,6 +8,8 @@
   Every example is checked when it is read, by its tasks' `check`.
   (`evaluate` calls it without `read_threads`, `read_workers` and `depth_maximum`; `data_dir` is its own flag.)
 - optionally `DATA`: the fields of `config.data` that are its own, with their defaults; `sources` gets them all.
+
+The first paragraph of its docstring, if it has one, says in model cards what its images are.
 """
 
 from collections.abc import Callable, Mapping
@@ -92,6 +94,7 @@ def data_set(name: str, here: tuple[str, ...]) -> DataSet:
         open=opened,
         ready=lambda data, data_dir, progress: opened(data, data_dir),
         own_validation=True,
+        about=' '.join((module.__doc__ or '').partition('\n\n')[0].split()),
         per_image=any(task.words is not None for task in tasks.values()),
     )
 

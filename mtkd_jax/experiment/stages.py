@@ -25,6 +25,7 @@ from mtkd_jax.experiment.settings import data_settings, stage_settings
 from mtkd_jax.experiment.teachers import check_cache, check_dtype, dtype_of, with_dtype
 from mtkd_jax.methods.plan import GivenPlan, Plan, deployments
 from mtkd_jax.records import MODEL, read_choices, read_settings, seed_folder, stage_folder
+from mtkd_jax.reporting import card
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import optimizer, processes, resident, selection, sharding
 from mtkd_jax.training.evaluate import Constants
@@ -213,6 +214,9 @@ def _trained(
         # Teachers that are trained here are other ones for every seed.
         taught=here.shared if all(isinstance(place, Path) for place in plan.teachers.values()) else None,
         sharers=here.sharers,
+        card=functools.partial(
+            card.trained, spec=spec, tasks=plan.method.tasks, chosen=_cadence(config).selection.keeps_best
+        ),
         fsdp=config.fsdp,
     )
 

@@ -16,7 +16,7 @@ from mtkd_jax import records
 from mtkd_jax.data.augment import augmentation
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.places import remove_folder
-from mtkd_jax.records import BEST, CHECKPOINTS, split_branch
+from mtkd_jax.records import AVERAGES, BEST, CHECKPOINTS, split_branch
 from mtkd_jax.training import machine, processes, sharding
 from mtkd_jax.training.best import keep_best, keep_lowest
 from mtkd_jax.training.caching import cache_of
@@ -46,7 +46,7 @@ def _layout(make: Callable[..., TrainState], mesh: Mesh) -> Layout:
 def of_average(name: str) -> str:
     """The name of a result of the moving averages: `ema/miou`, of a branch `ema_student/miou`."""
     branch, metric = split_branch(name)
-    return f'ema_{branch}/{metric}' if branch else f'ema/{metric}'
+    return f'{AVERAGES}_{branch}/{metric}' if branch else f'{AVERAGES}/{metric}'
 
 
 class Loop:

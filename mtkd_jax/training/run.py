@@ -13,6 +13,7 @@ from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 
 from mtkd_jax import records
+from mtkd_jax.files import write_text
 from mtkd_jax.records import stage_folder
 from mtkd_jax.training import device, processes, sharding
 from mtkd_jax.training.evaluate import Constants
@@ -108,6 +109,10 @@ def _run(loop: Loop, make_writer: MakeWriter, make_progress: MakeProgress) -> di
     if not processes.first():
         return {}
     results = _results(loop, state, found)
+    if stage.card is not None:
+        write_text(folder / records.MODEL / records.CARD, stage.card(results, False))
+        if state.ema:
+            write_text(folder / records.MODEL_EMA / records.CARD, stage.card(results, True))
     # Written last: a stage that has it is finished.
     records.write_results(folder, results)
     return results

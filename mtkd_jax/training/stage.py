@@ -93,6 +93,7 @@ class Stage:
         sharers: stages that train at the same time and share the host's memory.
         taught: where the teachers are given, not trained: keeps the cache for the other seeds of the run.
         constants: the constant predictors of all stages of the run; None: its own.
+        card: (results, whether of the moving averages) → the text of README.md in the model folder; None: it has none.
         fsdp: parameters, what optimisers keep of them, and teachers are split over the devices (`sharding.of_leaves`).
     """
 
@@ -121,4 +122,5 @@ class Stage:
     sharers: int = 1
     constants: Constants | None = None
     rate: Callable[[int, int], Rate] | None = None
+    card: Callable[[Mapping[str, Any], bool], str] | None = None
     fsdp: bool = False

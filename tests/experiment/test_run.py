@@ -136,6 +136,10 @@ def test_the_best_epoch_is_chosen_on_a_split_of_its_own(rooms, tmp_path):
     best = load_model(folder / 'best')[0]
     assert best['validation_loss'] == min(scores)
     assert best['step'] == 1 + int(np.argmin(scores))
+    card = (folder / 'model' / 'README.md').read_text()
+    assert 'The weights are those of the epoch that the selection rule chose.' in card
+    assert 'Rendered indoor scenes with exact targets, no photographs' in card
+    assert "mt.load('FOLDER', allow_modules=True)" in card
     chosen, saved = load_model(folder / 'best')[1], load_model(folder / 'model')[1]
     jax.tree.map(np.testing.assert_array_equal, chosen, saved)
 
@@ -158,6 +162,10 @@ def test_self_distillation(rooms, tmp_path, monkeypatch):
     costs = results['branches']
     assert costs['student']['operations'] < costs['teacher']['operations']
     assert list(costs) == ['teacher', 'student', 'teacher + student']
+    card = (stage / 'model' / 'README.md').read_text()
+    assert f'- Deployed as `student`: {costs["student"]["parameters"]:,} parameters' in card
+    assert '| branch teacher | branch student | branch ensemble | constant predictor |' in card
+    assert 'The weights are those after the last step.' in card
     assert '10⁹ operations per image' in report
     assert 'normals, mean cosine ↑' in report
     records = [json.loads(line) for line in (stage / 'metrics.jsonl').read_text().splitlines()]

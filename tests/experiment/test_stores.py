@@ -58,6 +58,9 @@ def test_a_run_that_was_stopped_ends_as_one_in_a_folder(rooms, copied, tmp_path,
     assert report == workdir / 'report.md'
     assert '# ' in report.read_text()
     np.testing.assert_equal(weights(workdir), weights(tmp_path / 'run'))
+    cards = [(place / 'stages/uniform/model/README.md').read_text() for place in (workdir, tmp_path / 'run')]
+    assert cards[0] == cards[1]
+    assert '# uniform\n' in cards[0]
     found, expected = finished_stages(workdir), finished_stages(tmp_path / 'run')
     for folder, results in expected.items():
         assert found[workdir / 'stages' / folder.name]['results'] == results['results']

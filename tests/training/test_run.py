@@ -1,5 +1,7 @@
 """A stage that is trained already: what became of its records decides whether it can be finished."""
 
+import dataclasses
+
 import pytest
 
 from mtkd_jax import methods, records
@@ -13,8 +15,8 @@ from mtkd_jax.types import UserError
 from tests import recipes, small, tiny
 
 
-def run(workdir, make_writer=MetricWriter):
-    stage = small.stage(workdir, methods.Supervised(tiny.Network(), tiny.TASKS))
+def run(workdir, make_writer=MetricWriter, **changes):
+    stage = dataclasses.replace(small.stage(workdir, methods.Supervised(tiny.Network(), tiny.TASKS)), **changes)
     silent = small.as_context(small.Silent())
     return run_stage(stage, small.mesh(), workdir, make_writer, lambda *about: silent, StopRequest(), Programs())
 
@@ -57,6 +59,32 @@ def test_a_trained_stage_is_finished_from_its_records(tmp_path):
     file.write_bytes(b'')
     with pytest.raises(UserError, match=r'metrics.jsonl has no record of the training; remove .*kd_mtl to train'):
         run(tmp_path)
+
+
+def test_a_stage_has_the_cards_of_its_models_before_it_is_finished(tmp_path, monkeypatch):
+    given = {'ema_decay': 0.5, 'card': lambda results, averages: f'{results["steps"]} steps, averages {averages}'}
+    folder = records.stage_folder(tmp_path, 'kd_mtl')
+    cards = {name: folder / name / 'README.md' for name in ('model', 'model_ema')}
+
+    def written():
+        return {name: file.read_text() for name, file in cards.items()}
+
+    def killed(*what):
+        raise RuntimeError('killed')
+
+    with monkeypatch.context() as patched:
+        patched.setattr(records, 'write_results', killed)
+        with pytest.raises(RuntimeError, match='killed'):
+            run(tmp_path, **given)
+    expected = {'model': '8 steps, averages False', 'model_ema': '8 steps, averages True'}
+    assert written() == expected
+    cards['model'].write_text('half')
+    run(tmp_path, **given)
+    assert written() == expected
+    # A finished stage keeps what its user made of them.
+    cards['model'].write_text('of the user')
+    run(tmp_path, **given)
+    assert cards['model'].read_text() == 'of the user'
 
 
 def test_a_finished_stage_without_its_model_is_named(tmp_path):

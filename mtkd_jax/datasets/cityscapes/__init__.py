@@ -28,6 +28,7 @@ def _check(data: Mapping[str, Any]) -> None:
 
 DATA_SET = base.DataSet(
     name='cityscapes',
+    about='Cityscapes (Cordts et al. 2016), streets.',
     defaults=DEFAULTS,
     task_names=('segmentation', 'depth'),
     check=_check,

@@ -40,6 +40,8 @@ def _check(data: Mapping[str, Any]) -> None:
 
 DATA_SET = base.DataSet(
     name='glyphs',
+    about='Rendered digits and characters of the DejaVu fonts, no photographs and no handwriting: nothing is '
+    'known of a network on real images that learnt from them alone.',
     defaults=DEFAULTS,
     task_names=TASKS,
     check=_check,

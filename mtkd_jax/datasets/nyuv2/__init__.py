@@ -20,6 +20,7 @@ def _check(data: Mapping[str, Any]) -> None:
 
 DATA_SET = base.DataSet(
     name='nyuv2',
+    about='NYU-Depth V2 (Silberman et al. 2012), indoor scenes.',
     defaults=DEFAULTS,
     task_names=('segmentation', 'depth', 'normals'),
     check=_check,

@@ -26,6 +26,8 @@ LIMITS = {
 
 DATA_SET = base.DataSet(
     name='rooms',
+    about='Rendered indoor scenes with exact targets, no photographs: nothing is known of a network on real '
+    'images that learnt from them alone.',
     defaults=DEFAULTS,
     task_names=('segmentation', 'depth', 'normals', 'keypoints', 'edges'),
     check=lambda data: base.check_ranges('rooms', data, LIMITS),

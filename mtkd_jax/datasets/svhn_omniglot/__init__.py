@@ -15,6 +15,8 @@ DEFAULTS: dict[str, Any] = {'height': 64, 'width': 64, 'partial': False, 'classe
 
 DATA_SET = base.DataSet(
     name='svhn_omniglot',
+    about='SVHN (Netzer et al. 2011), house numbers, and Omniglot (Lake et al. 2015), handwritten characters, '
+    'of the Visual Decathlon.',
     defaults=DEFAULTS,
     task_names=TASKS,
     check=lambda data: None,

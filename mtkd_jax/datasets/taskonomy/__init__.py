@@ -19,6 +19,7 @@ def _check(data: Mapping[str, Any]) -> None:
 
 DATA_SET = base.DataSet(
     name='taskonomy',
+    about='Taskonomy (Zamir et al. 2018), the tiny split with five targets, indoor scenes.',
     defaults=DEFAULTS,
     task_names=('segmentation', 'depth', 'normals', 'keypoints', 'edges'),
     check=_check,

@@ -3,6 +3,7 @@
 from mtkd_jax.reporting.sections.account import (
     cost,
     curves,
+    machine,
     panels,
     picture,
     selection,
@@ -12,7 +13,7 @@ from mtkd_jax.reporting.sections.account import (
 )
 from mtkd_jax.reporting.sections.beside_paper import paper
 from mtkd_jax.reporting.sections.ends import ends
-from mtkd_jax.reporting.sections.numbers import constants, delta, further, results, verdict
+from mtkd_jax.reporting.sections.numbers import constants, delta, further, legacy_in_words, results, verdict
 from mtkd_jax.reporting.sections.over_seeds import seeds, seeds_cost, seeds_results
 from mtkd_jax.reporting.sections.time import time
 
@@ -23,6 +24,8 @@ __all__ = [
     'delta',
     'ends',
     'further',
+    'legacy_in_words',
+    'machine',
     'panels',
     'paper',
     'picture',

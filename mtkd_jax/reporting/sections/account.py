@@ -47,7 +47,7 @@ def _machines(stages: Stages) -> list[str]:
     """What computed the stages, where their results say it; several, if they differ."""
     by_text: dict[str, list[str]] = {}
     for stage in (stage for stage in stages if stage.get('machine')):
-        by_text.setdefault(_machine(stage['machine']), []).append(stage['stage'])
+        by_text.setdefault(machine(stage['machine']), []).append(stage['stage'])
     if not by_text:
         return []
     told = [f'{text}.' if len(by_text) == 1 else f'{", ".join(names)}: {text}.' for text, names in by_text.items()]
@@ -58,12 +58,13 @@ def _machines(stages: Stages) -> list[str]:
     return [f'{" ".join(told)} {note}']
 
 
-def _machine(machine: Mapping[str, Any]) -> str:
-    versions = ', '.join(f'{name} {version}' for name, version in (machine.get('versions') or {}).items())
-    commit = f' at commit {machine["commit"]}' if machine.get('commit') else ''
+def machine(found: Mapping[str, Any]) -> str:
+    """What computed a stage (`machine` of its results)."""
+    versions = ', '.join(f'{name} {version}' for name, version in (found.get('versions') or {}).items())
+    commit = f' at commit {found["commit"]}' if found.get('commit') else ''
     return (
-        f'{machine.get("processor", "unknown processor")}, {machine.get("cores", "unknown")} cores, Python '
-        f'{machine.get("python", "unknown")}, {versions}{commit}'
+        f'{found.get("processor", "unknown processor")}, {found.get("cores", "unknown")} cores, Python '
+        f'{found.get("python", "unknown")}, {versions}{commit}'
     )
 
 
