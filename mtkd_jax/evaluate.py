@@ -1,7 +1,7 @@
 """Evaluates a model folder or a workdir on a prepared split, or predictions from any framework; prints JSON.
 
-    python -m mtkd_jax.evaluate --model=DIR [--split=test] [--data_dir=DIR]
-    python -m mtkd_jax.evaluate --workdir=DIR
+    python -m mtkd_jax.evaluate --model=DIR [--split=test] [--data_dir=DIR] [--branch=student]
+    python -m mtkd_jax.evaluate --workdir=DIR [--branch=student]
     python -m mtkd_jax.evaluate --predictions=FILE.npz --targets=FILE.npz
 
 Names and units are those of the metrics (docs/metrics.md): accuracies and IoU in %, depth in metres, angles in degrees.
@@ -31,6 +31,12 @@ DATA_DIR = flags.DEFINE_string(
 SPLIT = flags.DEFINE_string('split', 'test', 'The split to evaluate on.', allow_override=True)
 BATCH_SIZE = flags.DEFINE_integer(
     'batch_size', 8, 'Images at a time; the results do not depend on it.', lower_bound=1, allow_override=True
+)
+BRANCH = flags.DEFINE_string(
+    'branch',
+    None,
+    'Only this branch of a self-distilled network (teacher, student or ensemble); the others are not computed.',
+    allow_override=True,
 )
 PREDICTIONS = flags.DEFINE_string(
     'predictions', None, '.npz with arrays [n h w c] named by task, or branch/task.', allow_override=True
@@ -70,30 +76,28 @@ def to_json(results: Any) -> str:
     return json.dumps(clean(results), indent=1)
 
 
-def _evaluate(folder: Path) -> dict[str, float]:
-    from mtkd_jax.experiment.evaluation import evaluate
-
-    return evaluate(folder, SPLIT.value, DATA_DIR.value, BATCH_SIZE.value, allow_modules=ALLOW_MODULES.value)
-
-
 def main() -> None:
     """Chooses what to evaluate from the flags."""
     chosen = [flag.name for flag in (MODEL, WORKDIR, PREDICTIONS) if flag.value]
     if len(chosen) != 1 or bool(PREDICTIONS.value) != bool(TARGETS.value):
         raise UserError('Give one of --model=DIR, --workdir=DIR, or --predictions=FILE with --targets=FILE.')
     if PREDICTIONS.value:
+        if BRANCH.value:
+            raise UserError('--branch is of networks; of --predictions, give the file that holds this branch alone.')
         from mtkd_jax.experiment.scoring import score
 
-        results: Any = score(Path(PREDICTIONS.value), Path(command.value(TARGETS)), CLASSES.value)
-    elif MODEL.value:
-        results = _evaluate(place(MODEL.value))
-    else:
-        from mtkd_jax import records
+        print(to_json(score(Path(PREDICTIONS.value), Path(command.value(TARGETS)), CLASSES.value)))
+        return
+    from mtkd_jax.experiment.evaluation import evaluate, evaluate_all
 
-        folders = records.stage_folders(place(command.value(WORKDIR)), f'{records.MODEL}/model.json')
-        if not folders:
-            raise UserError(f'{WORKDIR.value} has no finished stage; train first, or give --model=DIR.')
-        results = {folder.name: _evaluate(folder / records.MODEL) for folder in folders}
+    data = SPLIT.value, DATA_DIR.value, BATCH_SIZE.value
+    options: Any = {'branch': BRANCH.value, 'allow_modules': ALLOW_MODULES.value}
+    if MODEL.value:
+        print(to_json(evaluate(place(MODEL.value), *data, **options)))
+        return
+    results, without = evaluate_all(place(command.value(WORKDIR)), *data, **options)
+    if without:
+        print(f'Left out, having no branch {BRANCH.value!r}: {", ".join(without)}.', file=sys.stderr)
     print(to_json(results))
 
 

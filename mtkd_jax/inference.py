@@ -1,22 +1,27 @@
 """Inference apart from training: a trained network's predictions for images."""
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from mtkd_jax import models
 from mtkd_jax.data import images
+from mtkd_jax.data.ahead import ahead, batches
 from mtkd_jax.data.images import Picture
 from mtkd_jax.names import choice
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import MAIN, UserError, Variables
 
 Predictions = dict[str, dict[str, np.ndarray]]
+PLACES = ('network', 'input')
+"""Sizes that predictions may have: the network's, or that of the image."""
+READERS = 4  # threads that read images of a stream
 
 
 def make_predictor(
@@ -24,17 +29,17 @@ def make_predictor(
     variables: Variables,
     batch_size: int = 8,
     made: Callable[[Any], Callable[..., Any]] = lambda jitted: jitted,
-) -> Callable[[np.ndarray], Predictions]:
+) -> Callable[..., Predictions]:
     """images [n h w 3] in [0, 1] → {branch: {task: [n h w c]}}, in evaluation mode, `batch_size` at a time.
 
-    One image alone is computed alone. `made`: jitted function → what is called in its place.
+    One image alone is computed alone, but for `filled=True`. `made`: jitted function → what is called in its place.
     """
     variables = jax.device_put(variables)
     apply = made(jax.jit(lambda variables, image: models.predict(network, variables, image).predictions))
 
-    def predict(images: np.ndarray) -> Predictions:
+    def predict(images: np.ndarray, filled: bool = False) -> Predictions:
         parts: list[Any] = []
-        size = 1 if len(images) == 1 else batch_size
+        size = 1 if len(images) == 1 and not filled else batch_size
         for i in range(0, len(images), size):
             chunk = images[i : i + size].astype(np.float32)
             # A last, shorter batch is filled up: the network is compiled for two sizes at most.
@@ -71,7 +76,8 @@ class Model:
             raise UserError(f'`size` is {size}; the network takes multiples of {stride} only.')
         self.network, self.tasks, self.variables = network, tuple(tasks), jax.device_put(variables)
         self.size, self.batch_size = (size[0], size[1]), batch_size
-        self._predictors: dict[str | None, Callable[[np.ndarray], Predictions]] = {}
+        self._predictors: dict[str | None, Callable[..., Predictions]] = {}
+        self._projects: dict[str, bool] = {}
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -99,32 +105,91 @@ class Model:
             UserError: there is no such branch, a file cannot be read, an array has the wrong shape, type or range, or
                 the network predicts NaN.
         """
-        found = self.by_branch(x, branch=branch, at=at)
-        return found if branch is None and len(self.branches) > 1 else found[branch or self.branches[0]]
+        return self._by_task(self.by_branch(x, branch=branch, at=at), branch)
 
     def by_branch(
         self, x: Picture | Sequence[Picture], *, branch: str | None = None, at: str = 'network'
     ) -> dict[str, dict[str, Any]]:
         """As `predict`, but always {branch: {task: ...}}."""
-        choice('at', at, ('network', 'input'))
+        choice('at', at, PLACES)
         predictor = self._predictor(branch)
         given = images.prepare(x, self.size)
-        found = predictor(given.images)
-        for name in (name for by_task in found.values() for name, array in by_task.items() if np.isnan(array).any()):
-            raise UserError(f'The network predicts NaN for {name}; its training diverged, or its weights are damaged.')
+        found = _numbers(predictor(given.images))
         stacked = not isinstance(x, list | tuple)
 
         def finished(task: Task, predictions: np.ndarray) -> Any:
             if at == 'network':
                 return predictions if given.many else predictions[0]
-            each = _at_sizes(task, predictions, given.sizes)
+            each = [self._at_size(task, *pair) for pair in zip(predictions, given.sizes, strict=True)]
             if not given.many:
                 return each[0]
             return np.stack(each) if stacked else each
 
         return {b: {t.name: finished(t, by_task[t.name]) for t in self.tasks} for b, by_task in found.items()}
 
-    def _predictor(self, branch: str | None) -> Callable[[np.ndarray], Predictions]:
+    def stream(
+        self, x: Iterable[Picture], *, branch: str | None = None, at: str = 'network', threads: int = READERS
+    ) -> Iterator[dict[str, Any]]:
+        """What `predict` says of each image in `x`, in order, for any number of them: memory does not grow with it.
+
+        Images are read by `threads` threads, a few ahead of their use, and computed `batch_size` at a time.
+
+        Args:
+            x: images as `predict` takes one; a generator, too.
+            branch, at: see `predict`.
+            threads: that read.
+
+        Raises:
+            UserError: see `predict`; of an image, after the predictions for those before it.
+        """
+        return (self._by_task(found, branch) for _, found in self.seen(x, branch=branch, at=at, threads=threads))
+
+    def seen(
+        self, x: Iterable[Picture], *, branch: str | None = None, at: str = 'network', threads: int = READERS
+    ) -> Iterator[tuple[np.ndarray, Predictions]]:
+        """As `stream`, but (image, {branch: {task: prediction}}), where the image has the size of the predictions: as
+        the network saw it, float32 in [0, 1], or as it was given.
+        """
+        choice('at', at, PLACES)
+        return self._seen(x, self._predictor(branch), at, threads)
+
+    def _seen(
+        self, x: Iterable[Picture], predictor: Callable[..., Predictions], at: str, threads: int
+    ) -> Iterator[tuple[np.ndarray, Predictions]]:
+        def read(numbered: tuple[int, Picture]) -> tuple[np.ndarray, np.ndarray]:
+            given = images.as_array(f'`x[{numbered[0]}]`', numbered[1])
+            resized = images.at_size(given, self.size)
+            # The picture as it was given may be much larger: it is not kept where nobody asks for it.
+            return (given if at == 'input' else resized), resized
+
+        alone = True
+        for batch in batches(ahead(read, enumerate(x), threads, self.batch_size + threads), self.batch_size):
+            # A single image left over is no reason to compile for one.
+            found = _numbers(predictor(np.stack([resized for _, resized in batch]), filled=not alone))
+            alone = False
+            for i, (image, _) in enumerate(batch):
+                yield image, {b: self._of_image(by_task, i, image.shape) for b, by_task in found.items()}
+
+    def _of_image(self, by_task: dict[str, np.ndarray], i: int, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+        return {t.name: self._at_size(t, by_task[t.name][i], (shape[0], shape[1])) for t in self.tasks}
+
+    def _at_size(
+        self, task: Task, prediction: Float[np.ndarray, 'h w c'], size: tuple[int, int]
+    ) -> Float[np.ndarray, '_ _ c']:
+        """`prediction` at `size` (height, width), a prediction again; an answer for the whole image stays as it is."""
+        if task.words is not None or prediction.shape[:2] == size:
+            return prediction
+        resized = jnp.asarray(images.interpolated(prediction, size)[None])
+        if task.name not in self._projects:
+            # Where a second activation changes something (a sigmoid's), means of predictions are predictions already.
+            sample = task.activate(3 * jax.random.normal(jax.random.key(0), (1, 2, 2, task.channels)))
+            self._projects[task.name] = np.allclose(task.activate(sample), sample, atol=1e-5)
+        return np.asarray((task.activate(resized) if self._projects[task.name] else resized)[0])
+
+    def _by_task(self, found: dict[str, dict[str, Any]], branch: str | None) -> dict[str, Any]:
+        return found if branch is None and len(self.branches) > 1 else found[branch or self.branches[0]]
+
+    def _predictor(self, branch: str | None) -> Callable[..., Predictions]:
         if branch is not None:
             choice('branch', branch, self.branches)
         if branch not in self._predictors:
@@ -134,16 +199,7 @@ class Model:
         return self._predictors[branch]
 
 
-def _at_sizes(
-    task: Task, predictions: Float[np.ndarray, 'n h w c'], sizes: Sequence[tuple[int, int]]
-) -> list[Float[np.ndarray, '_ _ c']]:
-    # Where a second activation changes something (a sigmoid's), means of predictions are predictions as they are.
-    sample = task.activate(3 * jax.random.normal(jax.random.key(0), (1, 2, 2, task.channels)))
-    again = task.activate if np.allclose(task.activate(sample), sample, atol=1e-5) else lambda x: x
-
-    def resized(prediction: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        if task.words is not None or prediction.shape[:2] == size:
-            return prediction
-        return np.asarray(again(jax.image.resize(prediction[None], (1, *size, task.channels), 'bilinear'))[0])
-
-    return [resized(prediction, size) for prediction, size in zip(predictions, sizes, strict=True)]
+def _numbers(found: Predictions) -> Predictions:
+    for name in (name for by_task in found.values() for name, array in by_task.items() if np.isnan(array).any()):
+        raise UserError(f'The network predicts NaN for {name}; its training diverged, or its weights are damaged.')
+    return found

@@ -1,4 +1,7 @@
-"""Predicts for images: `python -m mtkd_jax.predict --model=DIR --inputs=a.png,b.png --out=DIR [--save=npz]`."""
+"""Predicts for images, any number of them.
+
+python -m mtkd_jax.predict --model=DIR --inputs=a.png,FOLDER,'*.jpg' --out=DIR [--save=pictures,npz] [--at=input]
+"""
 
 from typing import Any
 
@@ -14,20 +17,30 @@ INPUTS = flags.DEFINE_list(
     "Image files, folders of them, or patterns, resized to the model's size, or one .npz with `image` [n h w 3].",
     allow_override=True,
 )
-OUT = flags.DEFINE_string('out', None, 'Folder for the pictures.', allow_override=True)
+RECURSIVE = flags.DEFINE_bool(
+    'recursive', False, 'Of folders, also the images in their sub-folders; names keep these.', allow_override=True
+)
+OUT = flags.DEFINE_string('out', None, 'Folder for what is written.', allow_override=True)
+SAVE = flags.DEFINE_list(
+    'save',
+    ['pictures'],
+    'What to write: pictures (NAME_TASK.png), npz (predictions.npz: arrays by task, and `names`); several with commas.',
+    allow_override=True,
+)
+AT = flags.DEFINE_enum(
+    'at',
+    'network',
+    ['network', 'input'],
+    "The size of predictions: the network's, or each image's own (arrays are then NAME.npz).",
+    allow_override=True,
+)
 BRANCH = flags.DEFINE_string(
     'branch',
     None,
     'Only this branch of a self-distilled network (teacher, student or ensemble); the others are not computed.',
     allow_override=True,
 )
-SAVE = flags.DEFINE_enum(
-    'save',
-    'pictures',
-    ['pictures', 'npz'],
-    'npz: also predictions.npz, arrays by task, and `names`.',
-    allow_override=True,
-)
+BATCH_SIZE = flags.DEFINE_integer('batch_size', 8, 'Images at a time.', lower_bound=1, allow_override=True)
 ALLOW_MODULES = flags.DEFINE_bool(
     'allow_modules',
     False,
@@ -49,10 +62,10 @@ def main() -> None:
     out = local(command.value(OUT), 'out', 'pictures are written to files')
     for pattern in INPUTS.value:
         local(pattern, 'inputs', 'images are read from files')
-    from mtkd_jax.experiment.predictions import predict
+    from mtkd_jax.experiment.predictions import Options, predict
 
-    npz, allowed = SAVE.value == 'npz', ALLOW_MODULES.value
-    print(predict(model, INPUTS.value, out, branch=BRANCH.value, npz=npz, allow_modules=allowed))
+    options = Options(BRANCH.value, SAVE.value, AT.value, RECURSIVE.value, BATCH_SIZE.value, ALLOW_MODULES.value)
+    print(predict(model, INPUTS.value, out, options))
 
 
 if __name__ == '__main__':

@@ -538,6 +538,37 @@ PROGRAMS = {
     ),
 }
 
+PREDICTIONS = {
+    'interpolated_normals_are_shorter': mutant(
+        'inference.py',
+        'task.activate(resized) if self._projects[task.name] else resized',
+        'resized',
+        'tests/test_inference.py::test_predictions_come_back_at_the_size_of_the_input',
+    ),
+    'all_branches_are_evaluated': mutant(
+        'experiment/evaluation.py',
+        'open_model(place(model), allow_modules=allow_modules, branch=branch)',
+        'open_model(place(model), allow_modules=allow_modules)',
+        'tests/experiment/test_evaluation.py',
+    ),
+    'images_of_one_name_in_two_folders': mutant(
+        'experiment/inputs.py',
+        "inside.with_suffix('').as_posix()",
+        'file.stem',
+        'tests/experiment/test_predictions.py::test_names_keep_the_folders_below_what_was_given',
+    ),
+}
+
 MUTANTS: dict[str, Mutant] = (
-    NETWORKS | LOSSES | METRICS | DISTILLATION | TRAINING | WEIGHTING | REPORTS | LAUNCHERS | STORES | PROGRAMS
+    NETWORKS
+    | LOSSES
+    | METRICS
+    | DISTILLATION
+    | TRAINING
+    | WEIGHTING
+    | REPORTS
+    | LAUNCHERS
+    | STORES
+    | PROGRAMS
+    | PREDICTIONS
 )

@@ -41,18 +41,25 @@ def stages(config, workdir):
     return experiment(config, workdir, lambda *what: None).stages
 
 
-def model(folder, names, widths=small.WIDTHS, seed=0, classes=13, backbone='segnet'):
-    """A model folder with an untrained network."""
+def model(folder, names, widths=small.WIDTHS, seed=0, classes=13, backbone='segnet', network=None, data=None):
+    """A model folder with an untrained network; `network`: its settings; `data`: of them, what is not as below."""
     spec = {
         'backbone': backbone,
         'widths': list(widths),
-        'network': {'branches': ['main'], 'attention': True} if backbone.endswith('_sd') else {},
+        'network': network or ({'branches': ['main'], 'attention': True} if backbone.endswith('_sd') else {}),
         'tasks': list(names),
         'compute_dtype': 'float32',
-        'data': {'dataset': 'rooms', 'height': 32, 'width': 64, 'classes': classes, 'depth_maximum': 8.0},
+        'data': {
+            **(data or {}),
+            'dataset': 'rooms',
+            'height': 32,
+            'width': 64,
+            'classes': classes,
+            'depth_maximum': 8.0,
+        },
     }
-    network, _ = build_network(spec)
-    shapes = jax.eval_shape(lambda key: network.init(key, jnp.zeros((1, 32, 64, 3)), train=False), jax.random.key(seed))
+    built, _ = build_network(spec)
+    shapes = jax.eval_shape(lambda key: built.init(key, jnp.zeros((1, 32, 64, 3)), train=False), jax.random.key(seed))
     save_model(folder, spec, small.filled(shapes, seed))
     return str(folder)
 

@@ -19,11 +19,10 @@ from mtkd_jax.experiment.models import build_network, check_fits
 from mtkd_jax.experiment.plans import tasks_of
 from mtkd_jax.experiment.run import run
 from mtkd_jax.experiment.stages import experiment
-from mtkd_jax.inference import make_predictor
 from mtkd_jax.methods import Supervised
 from mtkd_jax.reporting import panels
 from mtkd_jax.reporting.tiles import RIGHT, WRONG
-from mtkd_jax.training.folder import load_model, save_model
+from mtkd_jax.training.folder import save_model
 from mtkd_jax.training.state import initial_state
 from mtkd_jax.training.step import train_step
 from mtkd_jax.types import UserError
@@ -191,18 +190,17 @@ def test_a_given_teacher_of_other_classes_or_size_is_refused(data_dir, tmp_path)
 
 
 def test_predict_writes_what_the_network_says(glyphs, tmp_path):
-    spec, variables = load_model(glyphs / 'stages/kd_mtl/model')
-    network, chosen = build_network(spec)
+    model = glyphs / 'stages/kd_mtl/model'
     Image.fromarray(np.full((40, 40, 3), 200, np.uint8)).save(tmp_path / 'a.png')
-    names, images = predict.read_inputs([str(tmp_path / 'a.png')], 16, 16, 16, one_size=True)
-    found = make_predictor(network, variables)(images)
-    predict.save(names, images, found, chosen, tmp_path / 'out', npz=True)
+    predict.predict(model, [str(tmp_path / 'a.png')], tmp_path / 'out', predict.Options(save=('pictures', 'npz')))
     said = json.loads((tmp_path / 'out/answers.json').read_text())['a']
-    assert said['digits'] == str(found['main']['digits'].argmax())
+    with np.load(tmp_path / 'out/predictions.npz') as found:
+        assert said['digits'] == str(found['digits'].argmax())
     assert said['characters'] in CHARACTERS[:2]
+    assert [file.name for file in (tmp_path / 'out').glob('*.png')] == ['a_image.png']
     np.savez(tmp_path / 'b.npz', image=np.zeros((1, 32, 32, 3), np.float32))
     with pytest.raises(UserError, match='the network takes 16×16 only'):
-        predict.read_inputs([str(tmp_path / 'b.npz')], 16, 16, 16, one_size=True)
+        predict.predict(model, [str(tmp_path / 'b.npz')], tmp_path / 'out', predict.Options())
 
 
 def test_score_takes_ids_and_scores_of_images(tmp_path):

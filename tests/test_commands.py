@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from mtkd_jax import convert, predict
+from mtkd_jax.experiment.inputs import find
 from mtkd_jax.experiment.models import build_network
 from mtkd_jax.inference import make_predictor
 from mtkd_jax.training.folder import load_model, save_model
@@ -111,33 +112,23 @@ def test_predict_from_files_and_arrays_agree(model, tmp_path):
     for i, array in enumerate(pixels):
         Image.fromarray(array).save(tmp_path / f'in{i}.png')
     np.savez(tmp_path / 'in.npz', image=pixels.astype(np.float32) / 255)
-    names, images = predict.read_inputs([str(tmp_path / 'in*.png')], 32, 64, 32)
-    assert names == ['in0', 'in1', 'in2']
-    _, same = predict.read_inputs([str(tmp_path / 'in.npz')], 32, 64, 32)
-    np.testing.assert_allclose(images, same)
-    spec, variables = load_model(model)
-    network, tasks = build_network(spec)
-    predictions = make_predictor(network, variables, batch_size=2)(images)
-    whole = make_predictor(network, variables, batch_size=3)(images)
-    np.testing.assert_allclose(predictions[MAIN]['depth'], whole[MAIN]['depth'], atol=1e-5)
-    predict.save(names, images, predictions, tasks, tmp_path / 'out', npz=True)
-    with np.load(tmp_path / 'out' / 'predictions.npz') as saved:
-        assert {k: v.shape for k, v in saved.items()} == {
-            'segmentation': (3, 32, 64, 5),
-            'depth': (3, 32, 64, 1),
-            'normals': (3, 32, 64, 3),
-            'names': (3,),
-        }
-        assert saved['names'].tolist() == names
-    with Image.open(tmp_path / 'out' / 'in1_normals.png') as picture:
+    options = predict.Options(save=('pictures', 'npz'), batch_size=2)
+    found = {}
+    for pattern in ('in*.png', 'in.npz'):
+        predict.predict(model, [str(tmp_path / pattern)], tmp_path / pattern[2:], options)
+        with np.load(tmp_path / pattern[2:] / 'predictions.npz') as saved:
+            found[pattern] = dict(saved.items())
+    for arrays, names in (
+        (found['in*.png'], ['in0', 'in1', 'in2']),
+        (found['in.npz'], ['in_0000', 'in_0001', 'in_0002']),
+    ):
+        assert arrays.pop('names').tolist() == names
+        channels = {'segmentation': 5, 'depth': 1, 'normals': 3}
+        assert {k: v.shape for k, v in arrays.items()} == {k: (3, 32, 64, c) for k, c in channels.items()}
+        for name, array in arrays.items():
+            np.testing.assert_allclose(array, found['in*.png'][name], atol=1e-5)
+    with Image.open(tmp_path / '*.png' / 'in1_normals.png') as picture:
         assert picture.size == (64, 32)
-
-
-def test_predict_resizes_image_files(tmp_path):
-    Image.new('RGB', (100, 50), (255, 0, 0)).save(tmp_path / 'a.png')
-    _, images = predict.read_inputs([str(tmp_path / 'a.png')], 32, 64, 32)
-    assert images.shape == (1, 32, 64, 3)
-    np.testing.assert_allclose(images[..., 0], 1)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +149,7 @@ def test_predict_names_what_is_wrong(tmp_path, files, message):
         else:
             np.savez(tmp_path / name, **arrays)
     with pytest.raises(UserError, match=message):
-        predict.read_inputs([str(tmp_path / 'x.*')], 32, 64, 32)
+        find([str(tmp_path / 'x.*')], stride=32)
 
 
 @pytest.mark.parametrize('suffix', ['.npz', '.safetensors'])
@@ -212,12 +203,6 @@ def test_convert_names_what_is_wrong(tmp_path):
         convert.convert({}, ['depth', 'depth'], 'nyuv2', '32x64', tmp_path / 'model')
     with pytest.raises(UserError, match='tensors are missing'):
         convert.convert({}, ['depth'], 'nyuv2', '32x64', tmp_path / 'model')
-
-
-def test_predict_does_not_write_over_its_inputs(model, tmp_path):
-    Image.new('RGB', (64, 32)).save(tmp_path / 'a.png')
-    with pytest.raises(UserError, match='where the inputs lie'):
-        predict.save(['a'], np.zeros((1, 32, 64, 3)), {}, [], tmp_path, npz=False)
 
 
 def test_weights_are_readable_by_all_who_may_read_the_folder(model):

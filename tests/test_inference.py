@@ -215,3 +215,35 @@ def test_the_network_is_compiled_for_one_image_and_for_a_batch(branched):
             found[-1], branched.predict(pixels(count, *SIZE)[-1], branch='teacher')['depth'], rtol=1e-5
         )
     assert branched.network.calls.seen == [(('teacher',), 1), (('teacher',), 8)]
+
+
+def test_a_stream_says_what_predict_says(branched, tmp_path):
+    given = [pixels(9, 13, seed=1), pixels(*SIZE, seed=2), pixels(3, 5, seed=3)]
+    Image.fromarray(given[0]).save(tmp_path / 'a.png')
+    for at in ('network', 'input'):
+        expected = branched.predict(given, at=at)
+        found = list(branched.stream((x for x in [tmp_path / 'a.png', *given[1:]]), at=at))
+        for i, one in enumerate(found):
+            for name in branched.branches:
+                np.testing.assert_allclose(one[name]['depth'], expected[name]['depth'][i], rtol=1e-5, atol=1e-6)
+    assert [image.shape[:2] for image, _ in branched.seen(given, at='input')] == [(9, 13), SIZE, (3, 5)]
+    assert [image.shape[:2] for image, _ in branched.seen(given)] == [SIZE] * 3
+    assert [set(one) for one in branched.stream(given, branch='student')] == [{'depth'}] * 3
+    with pytest.raises(UserError, match="`at` is 'inputs'"):
+        branched.stream(given, at='inputs')
+
+
+def test_a_stream_is_compiled_for_whole_batches(branched):
+    found = list(branched.stream((pixels(*SIZE, seed=i) for i in range(17)), branch='teacher'))
+    assert branched.network.calls.seen == [(('teacher',), 8)]
+    np.testing.assert_allclose(
+        found[-1]['depth'], branched.predict(pixels(*SIZE, seed=16), branch='teacher')['depth'], rtol=1e-5
+    )
+
+
+def test_predictions_come_before_the_error_of_a_later_image(model):
+    given = [pixels(*SIZE), pixels(*SIZE), np.full((4, 6, 3), 9.0), pixels(*SIZE)]
+    stream = model.stream(given)
+    assert [next(stream).keys(), next(stream).keys()] == [model.predict(given[0]).keys()] * 2
+    with pytest.raises(UserError, match=r'`x\[2\]` reaches from 9'):
+        next(stream)

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtkd_jax import predict
+from mtkd_jax.data.images import read_picture
+from mtkd_jax.experiment import outputs
+from mtkd_jax.experiment.inputs import find
 from mtkd_jax.experiment.results import workdirs
 from mtkd_jax.names import natural
-from mtkd_jax.tasks import depth
-from mtkd_jax.types import MAIN, UserError
+from mtkd_jax.types import UserError
 
 evaluate = importlib.import_module('mtkd_jax.evaluate')  # the name in the package is the function
 
@@ -23,8 +24,8 @@ def colour(file, value):
 
 
 def read(*patterns):
-    names, images = predict.read_inputs([str(pattern) for pattern in patterns], 4, 4, 1)
-    return names, (images[:, 0, 0, 0] * 255).round().astype(int).tolist()
+    found = find([str(pattern) for pattern in patterns])
+    return found.names, [int(read_picture(file)[0, 0, 0]) for file in found.pictures()]
 
 
 @pytest.mark.parametrize('name', ['img[1]', 'a*', 'a?', 'lr=1e-3', 'two words', 'größe 漢', 'a{b}', '~', '-x'])
@@ -75,14 +76,14 @@ def test_text_sorts_beside_numbers():
 
 
 def test_names_travel_with_predictions(tmp_path):
-    names, images = ['img[1]', '2', '10', 'größe'], np.zeros((4, 4, 4, 3), np.float32)
-    predictions = np.arange(4, dtype=np.float32)[:, None, None, None] * np.ones((1, 4, 4, 1), np.float32)
-    predict.save(names, images, {MAIN: {'depth': predictions}}, [depth()], tmp_path / 'out', npz=True)
-    with np.load(tmp_path / 'out/predictions.npz', allow_pickle=False) as saved:
-        assert saved['names'].tolist() == names
-        np.testing.assert_array_equal(saved['depth'], predictions)
+    names, predictions = ['img[1]', '2', '10', 'größe'], np.arange(4, dtype=np.float32)[:, None, None, None]
+    predictions = predictions * np.ones((1, 4, 4, 1), np.float32)
+    with outputs.Collected(tmp_path, names) as files:
+        for prediction in predictions:
+            files.add_arrays({'depth': prediction})
+        files.finish()
     np.savez(tmp_path / 't.npz', depth=predictions, names=names)
-    found = evaluate.score(tmp_path / 'out/predictions.npz', tmp_path / 't.npz', classes=13)
+    found = evaluate.score(tmp_path / 'predictions.npz', tmp_path / 't.npz', classes=13)
     assert {'depth_abs', 'depth_rel'} <= set(found)
     shares = {f'depth_delta{i}': 100.0 for i in (1, 2, 3)}
     assert {**found, **shares} == found

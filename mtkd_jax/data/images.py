@@ -1,7 +1,8 @@
 """Images that a user gives: picture files and arrays, checked, and brought to a network's size."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,10 +36,10 @@ def prepare(x: Picture | Sequence[Picture], size: tuple[int, int]) -> Prepared:
         UserError: there is no image, a file cannot be read, or an array has the wrong shape, type or range.
     """
     if isinstance(x, str | Path):
-        arrays, many = iter([_array('`x`', x)]), False
+        arrays, many = iter([as_array('`x`', x)]), False
     elif isinstance(x, list | tuple):
         # Read one at a time: pictures of full size may be much larger than what is kept of them.
-        arrays, many = (_array(f'`x[{i}]`', image) for i, image in enumerate(x)), True
+        arrays, many = (as_array(f'`x[{i}]`', image) for i, image in enumerate(x)), True
     else:
         array = np.asarray(x)
         check('`x`', array, (3, 4))
@@ -91,10 +92,17 @@ def at_size(image: UInt8[np.ndarray, 'h w 3'] | Float[np.ndarray, 'h w 3'], size
     if image.dtype == np.uint8:
         return by_area(image, size).astype(np.float32) / 255
     image = image.astype(np.float32)
-    if image.shape[:2] == size:
-        return image
-    height, width = size
-    planes = [Image.fromarray(image[..., c]).resize((width, height), Image.Resampling.BOX) for c in range(3)]
+    return image if image.shape[:2] == size else _resampled(image, size, Image.Resampling.BOX)
+
+
+def interpolated(array: Float[np.ndarray, 'h w c'], size: tuple[int, int]) -> Float[np.ndarray, 'h2 w2 c']:
+    """`array` at `size` (height, width), by bilinear interpolation; where it becomes smaller, by means around."""
+    # Not by jax, which compiles for every size anew.
+    return _resampled(array.astype(np.float32), size, Image.Resampling.BILINEAR)
+
+
+def _resampled(array: np.ndarray, size: tuple[int, int], how: Image.Resampling) -> np.ndarray:
+    planes = [Image.fromarray(plane).resize((size[1], size[0]), how) for plane in np.moveaxis(array, -1, 0)]
     return np.stack([np.asarray(plane) for plane in planes], axis=-1)
 
 
@@ -107,18 +115,51 @@ def read_picture(file: Path) -> UInt8[np.ndarray, 'h w 3']:
         UserError: it is not there, no picture, too large, has transparent pixels, or holds other than 8- or 16-bit
             colours.
     """
+    with _opened(file) as image:
+        return _shown(file, image)
+
+
+def frames(file: Path) -> int:
+    """How many pictures `file` holds one after another (an animation, pages), from its header; 1 for most files.
+
+    Raises:
+        UserError: it is not there, or no picture.
+    """
+    with _opened(file) as image:
+        # A telephone's MPO is one picture, with previews and the like behind it.
+        return 1 if image.format == 'MPO' else getattr(image, 'n_frames', 1)
+
+
+def read_frames(file: Path) -> Iterator[UInt8[np.ndarray, 'h w 3']]:
+    """The pictures in `file` in order, each as `read_picture` gives it, one at a time.
+
+    Raises:
+        UserError: see `read_picture`.
+    """
+    with _opened(file) as image:
+        for i in range(getattr(image, 'n_frames', 1)):
+            image.seek(i)
+            yield _shown(file, image)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Image.Image]:
     if not os.path.isfile(file):
         raise UserError(f'{file}: no such file. Check the path.')
     try:
         with Image.open(file) as image:
-            turned = ImageOps.exif_transpose(image)
-            found = _opaque(file, turned, netpbm=image.format == 'PPM')
-            return np.asarray(found.convert('RGB'))
+            yield image
     except UserError:
         raise
     # The decoders of some forty formats raise whatever they like about damaged files.
     except Exception as error:
         raise UserError(f'{file} cannot be read as an image ({error}); convert it to PNG or JPEG.') from error
+
+
+def _shown(file: Path, image: Image.Image) -> np.ndarray:
+    """The frame that `image` is at."""
+    turned = ImageOps.exif_transpose(image)
+    return np.asarray(_opaque(file, turned, netpbm=image.format == 'PPM').convert('RGB'))
 
 
 def _opaque(file: Path, image: Image.Image, netpbm: bool) -> Image.Image:
@@ -144,7 +185,8 @@ def _opaque(file: Path, image: Image.Image, netpbm: bool) -> Image.Image:
     return image
 
 
-def _array(name: str, image: Picture) -> np.ndarray:
+def as_array(name: str, image: Picture) -> np.ndarray:
+    """One image, called `name` in errors, as an array [h w 3] of uint8 or of floats in [0, 1]."""
     if isinstance(image, str | Path):
         return read_picture(Path(image))
     try:

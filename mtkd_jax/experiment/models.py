@@ -46,6 +46,19 @@ def open_model(folder: Path, *, allow_modules: bool | Collection[str] = False, b
     return Opened(spec, network, tasks, variables)
 
 
+def branches_of(folder: Path) -> list[str]:
+    """The branches of a model folder's network; no module that it names is imported.
+
+    Raises:
+        UserError: it is no model folder, or is damaged.
+    """
+    return _branches(load_model(folder)[0])
+
+
+def _branches(spec: Mapping[str, Any]) -> list[str]:
+    return list(spec['network'].get('branches', [MAIN]))
+
+
 def check_modules(spec: Mapping[str, Any], folder: Path, allowed: bool | Collection[str]) -> None:
     """Raises a UserError where `spec` names a Python module that may not be imported; logs those that will be."""
     known = (
@@ -108,7 +121,7 @@ def build_network(
     tasks = build_tasks(spec, names)
     options = dict(spec['network'])
     for branch in branches or ():
-        choice('branch', branch, options.get('branches', [MAIN]))
+        choice('branch', branch, _branches(spec))
     if branches and 'branches' in options:
         options['branches'] = branches
     dtype = DTYPES[choice('compute_dtype', spec['compute_dtype'], tuple(DTYPES))]

@@ -1,135 +1,173 @@
-"""Predictions for image files: what goes in, and what is written."""
+"""Predictions for image files, as a stream: read, computed and written a few at a time."""
 
-import os
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from mtkd_jax.data.images import at_size, check, prepare
+from mtkd_jax.data.ahead import ahead
 from mtkd_jax.errors import UserError
-from mtkd_jax.experiment.models import open_model
-from mtkd_jax.files import read_npz, write_json, write_npz
-from mtkd_jax.inference import Model, Predictions
+from mtkd_jax.experiment import outputs
+from mtkd_jax.experiment.inputs import Inputs, find
+from mtkd_jax.experiment.models import Opened, open_model
+from mtkd_jax.inference import PLACES, Model
 from mtkd_jax.models.backbone import per_image
-from mtkd_jax.names import matching, natural
+from mtkd_jax.names import choice
+from mtkd_jax.reporting.progress import Progress
 from mtkd_jax.tasks import Task
-from mtkd_jax.types import MAIN
 
-IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.gif', '.tif', '.tiff', '.webp', '.pgm', '.ppm')
-
-
-def _files(pattern: str) -> list[Path]:
-    """The file of that very name, the images in the folder of that name, or the files that match it as a pattern."""
-    if not pattern or not os.path.isdir(pattern):
-        return matching('inputs', pattern, os.path.isfile, 'file')
-    inside = [file for file in Path(pattern).iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
-    found = sorted((file for file in inside if not file.name.startswith('.')), key=lambda file: natural(file.name))
-    if not found:
-        raise UserError(f'`inputs` has the folder {pattern}, which holds no images ({", ".join(IMAGE_SUFFIXES)}).')
-    return found
+KINDS = ('pictures', 'npz')
+"""What can be written."""
+WRITERS = 4  # threads
 
 
-def read_inputs(
-    patterns: Sequence[str], height: int, width: int, stride: int, one_size: bool = False
-) -> tuple[list[str], np.ndarray]:
-    """Names and images [n h w 3] float32 in [0, 1]; image files are resized to `height` × `width`.
+class Options(NamedTuple):
+    """How to predict, and what to write.
 
-    Arrays keep their size: multiples of `stride`, or, for a network of `one_size`, `height` × `width`.
-
-    Raises:
-        UserError: nothing matches, a file cannot be read, or an array has the wrong shape or range.
+    Attributes:
+        branch: only this branch of a network that has several.
+        save: of `KINDS`.
+        at: see `Model.predict`.
+        recursive: of a folder, also its sub-folders.
+        batch_size: images that are computed at a time.
+        allow_modules: whether a Python module that the model folder names may be imported, which runs its code.
     """
-    files = [file for pattern in patterns for file in _files(pattern)]
-    if not files:
-        raise UserError('`inputs` is empty; give image files, a folder of them, or one .npz.')
-    arrays = [file for file in files if file.suffix == '.npz']
-    if arrays and len(files) > 1:
-        raise UserError(f'`inputs` mixes {arrays[0]} with other files; give image files, or one .npz.')
-    if arrays:
-        images = _read_npz(files[0], stride)
-        if one_size and images.shape[1:3] != (height, width):
-            raise UserError(f'{files[0]}: `image` is {images.shape}; the network takes {height}×{width} only.')
-        return [f'{files[0].stem}_{i:04d}' for i in range(len(images))], images
-    names = [file.stem for file in files]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f'`inputs` has two files named {twice}; their pictures would overwrite each other.')
-    return names, prepare(files, (height, width)).images
+
+    branch: str | None = None
+    save: Sequence[str] = ('pictures',)
+    at: str = 'network'
+    recursive: bool = False
+    batch_size: int = 8
+    allow_modules: bool = False
 
 
-def _read_npz(file: Path, stride: int) -> np.ndarray:
-    arrays = read_npz(file)
-    if 'image' not in arrays:
-        raise UserError(f'{file} has no array `image`; it has {", ".join(arrays) or "none"}.')
-    images = arrays['image']
-    check(f'{file}: `image`', images, (4,))
-    height, width = images.shape[1:3]
-    if height % stride or width % stride:
-        raise UserError(f'{file}: `image` is {images.shape}; give [n h w 3] with h and w multiples of {stride}.')
-    return np.stack([at_size(image, (height, width)) for image in images])
+def predict(folder: Path, patterns: Sequence[str], out: Path, options: Options) -> str:
+    """Predicts for files, writes to `out`, and says what was written.
 
-
-def save(
-    names: Sequence[str], images: np.ndarray, predictions: Predictions, tasks: Sequence[Task], out: Path, npz: bool
-) -> None:
-    """Writes `NAME_image.png`, `NAME_TASK.png` (or `NAME_BRANCH_TASK.png`) and, with `npz`, `predictions.npz`.
-
-    That holds the predictions of each task [n h w c], and `names` [n], those of the images in the same order.
-
-    What tasks with one answer per image say goes to `answers.json`: image → task (or branch/task) → words.
-    """
-    if out.is_dir() and any((out / f'{name}{suffix}').exists() for name in names for suffix in IMAGE_SUFFIXES):
-        raise UserError(f'`out` is {out}, where the inputs lie; choose another folder, so that none is overwritten.')
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f'`out` {out} cannot be made ({error.strerror}); give another.') from error
-    for name, image in zip(names, images, strict=True):
-        Image.fromarray((image * 255).round().astype(np.uint8)).save(out / f'{name}_image.png')
-    arrays = {}
-    answers: dict[str, dict[str, str]] = {name: {} for name in names}
-    for branch, by_task in predictions.items():
-        for task in tasks:
-            key = task.name if branch == MAIN else f'{branch}/{task.name}'
-            arrays[key] = by_task[task.name]
-            for name, prediction in zip(names, by_task[task.name], strict=True):
-                if task.words is not None:
-                    answers[name][key] = task.words(prediction)
-                    continue
-                Image.fromarray(task.render(prediction, None)).save(out / f'{name}_{key.replace("/", "_")}.png')
-    if any(answers.values()):
-        write_json(out / 'answers.json', answers)
-    if npz:
-        write_npz(out / 'predictions.npz', dict(names=np.array(names, np.str_), **arrays), compress=True)
-
-
-def predict(
-    model: Path, inputs: Sequence[str], out: Path, *, branch: str | None, npz: bool, allow_modules: bool
-) -> str:
-    """Predicts for files, writes pictures and arrays to `out`, and says what was written.
+    Every file is whole or not there. An image that turns out to be damaged ends the command after those before it were
+    written; `predictions.npz` and `answers.json` are of all images, so they come last.
 
     Args:
-        model: a model folder.
-        inputs: as `read_inputs` takes them.
-        out: see `save`.
-        branch: only this branch of a network that has several.
-        npz: whether arrays are written, too.
-        allow_modules: whether a Python module that the folder names may be imported, which runs its code.
+        folder: a model folder.
+        patterns: see `inputs.find`.
+        out: the folder that is written to.
+        options: the rest.
 
     Raises:
-        UserError: the model cannot be opened, the inputs cannot be read, or `out` cannot be written.
+        UserError: the model cannot be opened, an image cannot be read, or `out` cannot be written.
     """
-    opened = open_model(model, allow_modules=allow_modules)
-    spec, network = opened.spec, opened.network
-    size, one_size = (spec['data']['height'], spec['data']['width']), per_image(type(network))
-    names, images = read_inputs(inputs, *size, network.STRIDE, one_size)
-    # Arrays keep their size, which may be another than the one that the network was trained at.
-    found = Model(network, opened.tasks, opened.variables, (images.shape[1], images.shape[2]))
-    predictions = found.by_branch(images, branch=branch)
+    choice('at', options.at, PLACES)
+    for kind in options.save:
+        choice('save', kind, KINDS)
+    opened = open_model(folder, allow_modules=options.allow_modules, branch=options.branch)
+    model, given = _prepared(opened, patterns, options)
+    chosen = outputs.keys(opened.tasks, model.branches)
+    outputs.check(out, given, _suffixes(chosen, options.save))
     try:
-        save(names, images, predictions, opened.tasks, out, npz)
+        pace = _write(model, given, out, chosen, options)
     except OSError as error:
         raise UserError(f'`out` {out} cannot be written ({error}); make room there, or give another.') from error
-    return f'{len(names)} images of {images.shape[1]}×{images.shape[2]}, tasks {", ".join(spec["tasks"])}: {out}'
+    size = f'of {model.size[0]}×{model.size[1]}' if options.at == 'network' else 'at their own size'
+    count, tasks = len(given.names), ', '.join(task.name for task in opened.tasks)
+    return f'{count:,} image{"s" * (count > 1)} {size}, tasks {tasks}, in {pace}. See {out}'
+
+
+def _prepared(opened: Opened, patterns: Sequence[str], options: Options) -> tuple[Model, Inputs]:
+    described, network = opened.spec['data'], opened.network
+    size = described['height'], described['width']
+    given = find(
+        patterns, recursive=options.recursive, stride=network.STRIDE, only=size if per_image(type(network)) else None
+    )
+    if given.array is not None:
+        # Arrays keep their size, which may be another than the one that the network was trained at.
+        size = given.array.shape[1], given.array.shape[2]
+    return Model(network, opened.tasks, opened.variables, size, options.batch_size), given
+
+
+def _suffixes(chosen: Mapping[str, tuple[str, Task]], save: Collection[str]) -> list[str]:
+    """What pictures are called behind the name of an image."""
+    dense = [outputs.suffix(key) for key, (_, task) in chosen.items() if task.words is None]
+    return ['_image', *dense] if 'pictures' in save else []
+
+
+def _write(model: Model, given: Inputs, out: Path, chosen: Mapping[str, tuple[str, Task]], options: Options) -> str:
+    """Predicts and writes; how many images a second it took."""
+    save, together = options.save, options.at == 'network'
+    spoken = {key: task.words for key, (_, task) in chosen.items() if task.words is not None}
+
+    def collected(files: outputs.Collected) -> Iterator[Predicted]:
+        seen = model.seen(given.pictures(), at=options.at)
+        for name, (image, found) in zip(given.names, seen, strict=True):
+            arrays = {key: found[branch][task.name] for key, (branch, task) in chosen.items()}
+            if spoken:
+                files.add_words(name, {key: words(arrays[key]) for key, words in spoken.items()})
+            if 'npz' in save and together:
+                files.add_arrays(arrays)
+            yield Predicted(name, image, arrays)
+
+    def written(one: Predicted) -> None:
+        (out / one.name).parent.mkdir(parents=True, exist_ok=True)
+        if 'npz' in save and not together:
+            outputs.write_arrays(out / f'{one.name}.npz', one.arrays)
+        if 'pictures' in save:
+            rendered = {k: t.render(one.arrays[k], None) for k, (_, t) in chosen.items() if k not in spoken}
+            outputs.write_pictures(out, one.name, one.image, rendered)
+
+    pace, done = Pace(options.batch_size), 0
+    with (
+        outputs.Collected(out, given.names) as files,
+        Progress('predicting', len(given.names), unit='image') as progress,
+    ):
+        try:
+            for done, _ in enumerate(ahead(written, collected(files), WRITERS, 2 * WRITERS), 1):
+                progress.update(done, None, pace(done))
+        except UserError as error:
+            raise UserError(
+                f'{error} What was predicted before it, {done} of {len(given.names)} images, is in {out}.'
+            ) from error
+        files.finish()
+    return pace.words
+
+
+class Predicted(NamedTuple):
+    """An image [h w 3] and its predictions by key."""
+
+    name: str
+    image: np.ndarray
+    arrays: Mapping[str, np.ndarray]
+
+
+class Pace:
+    """How many images are done in a second.
+
+    The first `batch`, which wait for the compiler, do not count once all others have taken `SECONDS`.
+    """
+
+    SECONDS = 1.0
+
+    def __init__(self, batch: int) -> None:
+        self._batch, self._began = batch, time.monotonic()
+        self._first: tuple[int, float] = 0, self._began
+        self._last = self._first
+
+    def __call__(self, done: int) -> float | None:
+        """`done` images are done; None where that says little."""
+        self._last = done, time.monotonic()
+        if done == self._batch:
+            self._first = self._last
+        return self._beyond()
+
+    def _beyond(self) -> float | None:
+        (first, began), (done, now) = self._first, self._last
+        return (done - first) / (now - began) if first and now - began > self.SECONDS else None
+
+    @property
+    def words(self) -> str:
+        """How long it took, for people."""
+        seconds, rate = self._last[1] - self._began, self._beyond()
+        if rate is None:
+            return f'{seconds:.1f} s, compiling included'
+        first = f'the first {self._batch}, which took {self._first[1] - self._began:.1f} s'
+        return f'{seconds:.1f} s: {rate:,.1f} images/s after {first}'

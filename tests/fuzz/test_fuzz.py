@@ -28,8 +28,10 @@ from absl import flags
 from flax.traverse_util import flatten_dict
 from PIL import Image
 
-from mtkd_jax import compare, configs, convert, predict
+from mtkd_jax import compare, configs, convert
+from mtkd_jax.data.images import as_array
 from mtkd_jax.experiment.checks import check
+from mtkd_jax.experiment.inputs import find
 from mtkd_jax.experiment.results import results
 from mtkd_jax.main import prepared
 from mtkd_jax.reporting.curves import draw_workdir
@@ -109,7 +111,8 @@ def case_predict(rng, folder, model):
         Image.new(rng.choice(MODES), (rng.choice((1, 32, 70)), 32)).save(written, 'PNG')
         file = folder / 'in.png'
         file.write_bytes(damaged(rng, written.getvalue()))
-    predict.read_inputs([str(file)], 32, 64, 32)
+    for image in find([str(file)], stride=32).pictures():
+        as_array('`x`', image)
 
 
 def case_evaluate(rng, folder, model):
