@@ -15,12 +15,15 @@ ROOT = Path(__file__).parents[1]
 DEVICES = 2
 
 
-def start(folder, jobs):
-    """Two processes that run `jobs` in `folder`."""
+def free_port():
     with socket.socket() as found:
         found.bind(('localhost', 0))
-        address = f'localhost:{found.getsockname()[1]}'
-    started = []
+        return found.getsockname()[1]
+
+
+def start(folder, jobs):
+    """Two processes that run `jobs` in `folder`."""
+    address, started = f'localhost:{free_port()}', []
     for index in range(2):
         command = [sys.executable, '-m', 'tests.several', address, '2', str(index), str(folder), json.dumps(jobs)]
         with (folder / f'log{index}').open('w') as log:

@@ -21,6 +21,8 @@ from mtkd_jax.types import UserError
 BEAT_SECONDS = 2.0  # between two signs of life
 SILENT_BEATS = 10  # looks without a new sign of life after which a process counts as dead
 SILENT = f'has given no sign of life for {SILENT_BEATS * BEAT_SECONDS:.0f} s'
+JOIN_SECONDS = 300.0  # that processes wait for the others to be started
+SAID_SECONDS = 15.0  # after which a process says that it waits
 GRACE_SECONDS = 20.0  # that a process has to save and leave when another was asked to stop
 HEARTBEAT_SECONDS = 45  # jax's own; ours comes first, and names the process
 ALIVE, CAUSE, LEFT = (f'{ROOT}/{name}' for name in ('alive', 'cause', 'left'))
@@ -52,14 +54,19 @@ def joined(
         'process_id': index,
         'cluster_detection_method': 'deactivate',
     }
+    at = coordinator and f' at {coordinator}'
+    remedy = f'all must be started, and reach the first one{at}'
     try:
-        jax.distributed.initialize(**(given if coordinator else {}), heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+        with _waiting(remedy):
+            jax.distributed.initialize(
+                **(given if coordinator else {}),
+                # Ours comes first: jax's would end the process with a page of text.
+                initialization_timeout=int(JOIN_SECONDS + 60),
+                heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            )
     except (RuntimeError, ValueError) as error:
         said = ' '.join(str(error).split())[:300]
-        raise UserError(
-            f'The processes did not find each other ({said}); all must be started, and reach the first one'
-            f'{coordinator and f" at {coordinator}"}.'
-        ) from error
+        raise UserError(f'The processes did not find each other ({said}); {remedy}.') from error
     watch = _Watch(stop)
     try:
         yield
@@ -76,6 +83,29 @@ def joined(
         raise
     with stop.noted():
         watch.leave(float('inf'))
+
+
+@contextmanager
+def _waiting(remedy: str) -> Iterator[None]:
+    """Says when this process has waited for a while, and ends it when it has waited in vain."""
+
+    def in_vain() -> None:
+        _say(f'the processes did not find each other in {JOIN_SECONDS:.0f} s; {remedy}')
+        _end(1)
+
+    said = f'waiting up to {JOIN_SECONDS:.0f} s for the other processes'
+    timers = [
+        threading.Timer(SAID_SECONDS, print, [said], {'file': sys.stderr, 'flush': True}),
+        threading.Timer(JOIN_SECONDS, in_vain),
+    ]
+    for timer in timers:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield
+    finally:
+        for timer in timers:
+            timer.cancel()
 
 
 def _check(coordinator: str, count: int | None, index: int | None) -> None:

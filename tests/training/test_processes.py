@@ -5,6 +5,8 @@ With SGD: a bias before a normalisation has no gradient but rounding, which Adam
 
 import shutil
 import signal
+import subprocess
+import sys
 import time
 
 import jax
@@ -18,7 +20,7 @@ from mtkd_jax.training.folder import load_model
 from mtkd_jax.training.stop import StopRequest
 from mtkd_jax.types import UserError
 from tests.recipes import load
-from tests.several import ended, start
+from tests.several import ended, free_port, start
 
 S = 'tasks=depth+normals,backbone=tests.shallow,optimizer=sgd'
 WIDE = {'widths': (64, 4, 4, 4, 4), 'fsdp': True}
@@ -151,6 +153,20 @@ def test_an_error_of_one_process_ends_the_other_and_is_named_once(rooms, tmp_pat
 def test_flags_that_do_not_fit_are_refused(given, message):
     with pytest.raises(UserError, match=message), StopRequest() as stop, joining.joined(stop, *given):
         pass
+
+
+def test_a_process_that_waits_in_vain_says_so_and_ends():
+    code = (
+        'from mtkd_jax.training import joining\n'
+        'joining.SAID_SECONDS, joining.JOIN_SECONDS = 0.1, 1.5\n'
+        f'with joining.StopRequest() as stop, joining.joined(stop, "localhost:{free_port()}", 2, 0): pass'
+    )
+    found = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60)
+    assert found.returncode == 1
+    waiting, ended = found.stderr.splitlines()
+    assert waiting == 'waiting up to 2 s for the other processes'
+    assert 'did not find each other' in ended
+    assert 'reach the first one at localhost:' in ended
 
 
 def test_a_process_alone_needs_nothing():
