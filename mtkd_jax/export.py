@@ -6,6 +6,7 @@ from typing import Any
 from absl import flags
 
 from mtkd_jax import command
+from mtkd_jax.errors import UserError
 from mtkd_jax.exporting import formats
 from mtkd_jax.places import place
 
@@ -33,6 +34,24 @@ SIZE = flags.DEFINE_string(
 BATCH = flags.DEFINE_integer(
     'batch', None, 'How many images at a time. Without it any.', lower_bound=1, allow_override=True
 )
+INT8 = flags.DEFINE_bool(
+    'int8',
+    False,
+    'Convolutions in 8 bits (onnx); says what that loses in every metric on the prepared test split.',
+    allow_override=True,
+)
+DATA_DIR = flags.DEFINE_string(
+    'data_dir',
+    None,
+    'Of --int8: where prepared data lie; default $TFDS_DATA_DIR or ~/tensorflow_datasets.',
+    allow_override=True,
+)
+SPLIT = flags.DEFINE_string(
+    'split', 'train', 'Of --int8: the split whose images say which values occur.', allow_override=True
+)
+CALIBRATION_IMAGES = flags.DEFINE_integer(
+    'calibration_images', 64, 'Of --int8: how many of them.', lower_bound=1, allow_override=True
+)
 ALLOW_MODULES = flags.DEFINE_bool(
     'allow_modules',
     False,
@@ -55,16 +74,27 @@ def main() -> None:
     """Exports, checks, writes, and says what was written."""
     model = place(command.value(MODEL))
     out = command.value(OUT)
-    formats.check(FORMAT.value)
+    formats.check(FORMAT.value, INT8.value)
+    alone = [flag.name for flag in (DATA_DIR, SPLIT, CALIBRATION_IMAGES) if flag.present and not INT8.value]
+    if alone:
+        raise UserError(f'--{alone[0]} is of --int8 only; leave it out, or add --int8.')
     size = None if SIZE.value is None else command.parse_size(SIZE.value)
     from mtkd_jax.experiment.exporting import export
 
-    allowed = ALLOW_MODULES.value
-    print(
-        export(
-            model, out, format=FORMAT.value, branch=BRANCH.value, size=size, batch=BATCH.value, allow_modules=allowed
-        )
+    told = export(
+        model,
+        out,
+        format=FORMAT.value,
+        branch=BRANCH.value,
+        size=size,
+        batch=BATCH.value,
+        int8=INT8.value,
+        data_dir=DATA_DIR.value,
+        split=SPLIT.value,
+        calibration_images=CALIBRATION_IMAGES.value,
+        allow_modules=ALLOW_MODULES.value,
     )
+    print(told)
 
 
 if __name__ == '__main__':

@@ -30,6 +30,7 @@ SLOW = (
     'experiment/test_exporting',
     'experiment/test_features',
     'experiment/test_paper',
+    'experiment/test_quantising',
     'experiment/test_run',
     'experiment/test_stages',
     'experiment/test_stores',

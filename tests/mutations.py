@@ -530,6 +530,18 @@ PROGRAMS = {
         'stage.card(results, False)',
         'tests/training/test_run.py::test_a_stage_has_the_cards_of_its_models_before_it_is_finished',
     ),
+    'the_loss_in_8_bits_is_none': mutant(
+        'experiment/quantising.py',
+        'for each in (program, made)',
+        'for each in (program, program)',
+        'tests/experiment/test_quantising.py::test_a_program_in_8_bits_says_what_it_loses',
+    ),
+    'images_of_the_test_split_calibrate': mutant(
+        'experiment/quantising.py',
+        '    if split == TEST:',
+        '    if False:',
+        'tests/experiment/test_quantising.py::test_what_cannot_be_measured_is_refused_before_anything_is_computed',
+    ),
     'another_program_is_written': mutant(
         'exporting/programs.py',
         'APART * np.mean(np.abs(values))',

@@ -128,6 +128,8 @@ def test_help_imports_nothing_that_takes_long(command):
         ('reproduce', ['--table=kdmtl/2', '--workdir=x', '--tflops=40']),
         ('convert', ['--out=/dev/null']),
         ('export', ['--model=x', '--out=x', '--format=tflite']),
+        ('export', ['--model=x', '--out=x', '--int8']),
+        ('export', ['--model=x', '--out=x', '--format=onnx', '--split=train']),
     ],
 )
 def test_flags_that_are_missing_or_unknown_are_refused_at_once(command, flags):

@@ -8,6 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from mtkd_jax.errors import UserError
+from mtkd_jax.experiment import quantising
 from mtkd_jax.experiment.models import Opened, open_model
 from mtkd_jax.exporting import formats, programs
 from mtkd_jax.exporting.programs import ANY, Output, Sizes
@@ -92,6 +93,10 @@ def export(
     branch: str | None = None,
     size: tuple[int, int] | None = None,
     batch: int | None = None,
+    int8: bool = False,
+    data_dir: str | None = None,
+    split: str = 'train',
+    calibration_images: int = 64,
     allow_modules: bool = False,
 ) -> str:
     """Writes the network in a model folder as a program, checks it against the network, and says what was written.
@@ -107,14 +112,21 @@ def export(
         size: height and width of images. None: any that the network can take; where its layers need one, that of the
             training.
         batch: how many images. None: any.
+        int8: whether convolutions compute in 8 bits ('onnx'). What that loses in every metric is measured on the test
+            split, said, and kept in the metadata; the program is written, however much it is.
+        data_dir: where the prepared data of 8 bits lie; None: $TFDS_DATA_DIR or ~/tensorflow_datasets.
+        split: whose images say which values occur; not the test split.
+        calibration_images: how many of them, spread over the split; fewer where it has fewer.
         allow_modules: whether a Python module that the folder names may be imported, which runs its code.
 
     Raises:
         UserError: the model cannot be opened, cannot be exported in that way, or `out` cannot be written.
+        DataNotPrepared: with `int8`, the data are not in `data_dir`.
     """
     model, out = place(model), local(out, 'out', 'programs are written to files')
-    _check(out, format, batch)
+    _check(out, format, batch, int8)
     opened = open_model(model, allow_modules=allow_modules, branch=branch)
+    given = quantising.data(opened, data_dir, split, calibration_images, size, batch) if int8 else None
     network, stride = opened.network, getattr(opened.network, 'STRIDE', 1)
     if format == 'onnx':
         network = network.clone(dtype=jnp.float32)  # runtimes on CPUs do not convolve in bfloat16
@@ -124,23 +136,33 @@ def export(
     computed = 'float32' if format == 'onnx' else opened.spec['compute_dtype']
     said = describe(opened, found, sizes, stride, computed)
     if format == 'onnx':
-        words = {name: value if isinstance(value, str) else json.dumps(value) for name, value in said.items()}
-        program = programs.onnx(predict, sizes, stride, [output.name for output in found], words)
+        program = programs.onnx(predict, sizes, stride, [output.name for output in found], _words(said))
     else:
         program = programs.stablehlo(predict, sizes, stride)
     apart = programs.differences(predict, program, _tried(sizes, _fixed(opened, size), stride))
+    told = _told(sizes, stride, apart)
+    if given is not None:
+        program, of_int8, lost = quantising.quantised(program, found, given)
+        said |= {'computed_in': 'int8 and float32', 'int8': of_int8}
+        program = program._replace(content=quantising.described(program.content, _words(said)))
+        told = f'{told} (in float32)\n{lost}'
     _write(out, program.content, None if format == 'onnx' else {**said, 'difference': apart})
+    return f'{out}: {format}, {len(program.content) / 1e6:.1f} MB, {told}'
+
+
+def _words(said: Mapping[str, Any]) -> dict[str, str]:
+    """What a program says of itself as metadata: words, or JSON."""
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in said.items()}
+
+
+def _told(sizes: Sizes, stride: int, apart: Mapping[str, Mapping[str, float]]) -> str:
+    multiples = f', height and width multiples of {stride}' if 'height' in sizes and stride > 1 else ''
     listed = ', '.join(f'{name} {x["largest"]:.2g} (on average {x["mean"]:.2g})' for name, x in apart.items())
-    taken = '×'.join(map(str, (*sizes, 3)))
-    return (
-        f'{out}: {format}, {len(program.content) / 1e6:.1f} MB, image {taken}'
-        f'{f", height and width multiples of {stride}" if "height" in sizes and stride > 1 else ""}; '
-        f'largest difference from the network: {listed}'
-    )
+    return f'image {"×".join(map(str, (*sizes, 3)))}{multiples}; largest difference from the network: {listed}'
 
 
-def _check(out: Path, format: str, batch: int | None) -> None:
-    formats.check(format)
+def _check(out: Path, format: str, batch: int | None, int8: bool) -> None:
+    formats.check(format, int8)
     if batch is not None and batch < 1:
         raise UserError(f'`batch` is {batch}; give at least 1, or None for any.')
     if out.is_dir():

@@ -6,11 +6,13 @@ from mtkd_jax.names import choice
 FORMATS = ('stablehlo', 'onnx')
 
 
-def check(format: str) -> None:
-    """Raises a UserError for a format that is not written."""
+def check(format: str, int8: bool) -> None:
+    """Raises a UserError for a format that is not written, or not in 8 bits."""
     if format == 'tflite':
         raise UserError(
             '--format=tflite is not written: no converter works from JAX without TensorFlow or PyTorch. Use '
             '--format=onnx, and convert that file with onnx2tf in an environment of its own (docs/deploying.md).'
         )
     choice('format', format, FORMATS)
+    if int8 and format != 'onnx':
+        raise UserError(f'--int8 is written as ONNX only, not as {format}; use --format=onnx.')

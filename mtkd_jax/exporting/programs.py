@@ -91,13 +91,20 @@ def onnx(predict: Function, sizes: Sizes, stride: int, names: Sequence[str], sai
     """
     try:
         # An extra, which nothing else needs.
-        import onnxruntime
+        import onnxruntime  # noqa: F401 - runs it
 
         from mtkd_jax.exporting import graph
     except ImportError as error:
         raise UserError(f'--format=onnx needs onnx and onnxruntime ({error}): pip install "mtkd_jax[onnx]".') from error
     traced = jax.jit(lambda x: [predict(x)[name] for name in names]).trace(image(sizes, stride)).jaxpr
     content = graph.model(traced, (*sizes, 3), {'height': stride, 'width': stride}, names, said)
+    return runnable(content, names)
+
+
+def runnable(content: bytes, names: Sequence[str]) -> Program:
+    """An ONNX model whose outputs have these names."""
+    import onnxruntime
+
     session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
     return Program(content, lambda x: dict(zip(names, session.run(list(names), {'image': x}), strict=True)))
 

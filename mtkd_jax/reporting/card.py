@@ -160,14 +160,14 @@ def _data(spec: Mapping[str, Any], made: Mapping[str, Any]) -> str:
 
 def _metrics(results: Results, found: Mapping[str, Mapping[str, float]], tasks: Sequence[Task]) -> str:
     labels, selection = Labels.of(tasks), results['selection']
-    names = sorted(dict.fromkeys(name for own in found.values() for name in own), key=lambda name: _order(labels, name))
+    names = sorted(dict.fromkeys(name for own in found.values() for name in own), key=labels.order)
     constants = {
         name: value for of_task in (results.get('baselines') or {}).values() for name, value in of_task.items()
     }
     columns = [f'branch {branch}' if branch else 'value' for branch in found]
     body = [
         [
-            f'{labels[name]}{_arrow(labels, name)}',
+            labels.with_arrow(name),
             *(labels.number(name, own.get(name)) for own in found.values()),
             labels.number(name, constants[name]) if name in constants else NOTHING,
         ]
@@ -183,17 +183,6 @@ def _metrics(results: Results, found: Mapping[str, Mapping[str, float]], tasks: 
     if any(without_legacy(name) != name for name in names):
         notes.append(f'Legacy: the protocol of the papers. {sections.legacy_in_words(tasks)}')
     return '\n\n'.join(notes)
-
-
-def _order(labels: Labels, name: str) -> tuple[bool, bool, int]:
-    """Metrics of the main tables first, then those of the papers' protocol, then those of tables of their own."""
-    metric, plain = labels.metric(name), without_legacy(name)
-    return bool(metric and metric.section), plain != name, labels.place(plain)
-
-
-def _arrow(labels: Labels, name: str) -> str:
-    metric = labels.metric(name)
-    return f' {labels.arrow(metric.direction)}' if metric else ''
 
 
 def _use(spec: Mapping[str, Any]) -> str:

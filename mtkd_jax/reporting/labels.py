@@ -69,6 +69,16 @@ class Labels:
         """
         return f'{self[without_legacy(metric)]} {self.arrow(direction)}'
 
+    def with_arrow(self, name: str) -> str:
+        """A metric with its protocol, and which way is better; a loss without."""
+        metric = self.metric(name)
+        return f'{self[name]} {self.arrow(metric.direction)}' if metric else str(self[name])
+
+    def order(self, name: str) -> tuple[bool, bool, int]:
+        """Sorts metrics: those of the main tables, those of the papers' protocol, those of tables of their own."""
+        metric, plain = self.metric(name), without_legacy(name)
+        return bool(metric and metric.section), plain != name, self.place(plain)
+
     @staticmethod
     def arrow(direction: int) -> str:
         """Which way is better."""
