@@ -6,7 +6,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -22,6 +21,7 @@ Predictions = dict[str, dict[str, np.ndarray]]
 PLACES = ('network', 'input')
 """Sizes that predictions may have: the network's, or that of the image."""
 READERS = 4  # threads that read images of a stream
+PIXELS = 65536  # that are activated at a time
 
 
 def make_predictor(
@@ -77,7 +77,7 @@ class Model:
         self.network, self.tasks, self.variables = network, tuple(tasks), jax.device_put(variables)
         self.size, self.batch_size = (size[0], size[1]), batch_size
         self._predictors: dict[str | None, Callable[..., Predictions]] = {}
-        self._projects: dict[str, bool] = {}
+        self._again: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -179,12 +179,9 @@ class Model:
         """`prediction` at `size` (height, width), a prediction again; an answer for the whole image stays as it is."""
         if task.words is not None or prediction.shape[:2] == size:
             return prediction
-        resized = jnp.asarray(images.interpolated(prediction, size)[None])
-        if task.name not in self._projects:
-            # Where a second activation changes something (a sigmoid's), means of predictions are predictions already.
-            sample = task.activate(3 * jax.random.normal(jax.random.key(0), (1, 2, 2, task.channels)))
-            self._projects[task.name] = np.allclose(task.activate(sample), sample, atol=1e-5)
-        return np.asarray((task.activate(resized) if self._projects[task.name] else resized)[0])
+        if task.name not in self._again:
+            self._again[task.name] = _second_activation(task)
+        return self._again[task.name](images.interpolated(prediction, size))
 
     def _by_task(self, found: dict[str, dict[str, Any]], branch: str | None) -> dict[str, Any]:
         return found if branch is None and len(self.branches) > 1 else found[branch or self.branches[0]]
@@ -203,3 +200,26 @@ def _numbers(found: Predictions) -> Predictions:
     for name in (name for by_task in found.values() for name, array in by_task.items() if np.isnan(array).any()):
         raise UserError(f'The network predicts NaN for {name}; its training diverged, or its weights are damaged.')
     return found
+
+
+def _second_activation(task: Task) -> Callable[[np.ndarray], np.ndarray]:
+    """What makes interpolated predictions [h w c] of `task` predictions again."""
+    activate = jax.jit(task.activate)
+    sample = jax.random.normal(jax.random.key(0), (1, 4, 4, task.channels))
+    once = activate(3 * sample)
+    # Where a second activation changes something (a sigmoid's), means of predictions are predictions already.
+    if not np.allclose(activate(once), once, atol=1e-5):
+        return lambda x: x
+    if not np.allclose(activate(sample)[:, :1], activate(sample[:, :1]), atol=1e-5):
+        return lambda x: np.asarray(activate(x[None])[0])
+
+    # Pixels by themselves, always equally many: for each size of image, the compiler would take time and memory.
+    def by_pixel(x: np.ndarray) -> np.ndarray:
+        flat, parts = x.reshape(-1, x.shape[-1]), []
+        for i in range(0, len(flat), PIXELS):
+            part = flat[i : i + PIXELS]
+            padded = np.pad(part, [(0, PIXELS - len(part)), (0, 0)])
+            parts.append(np.asarray(activate(padded[None, None])[0, 0])[: len(part)])
+        return np.concatenate(parts).reshape(x.shape)
+
+    return by_pixel

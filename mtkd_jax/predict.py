@@ -1,6 +1,6 @@
 """Predicts for images, any number of them.
 
-python -m mtkd_jax.predict --model=DIR --inputs=a.png,FOLDER,'*.jpg' --out=DIR [--save=pictures,npz] [--at=input]
+python -m mtkd_jax.predict --model=DIR --inputs=a.png,FOLDER,'*.jpg' --out=DIR [--save=side_by_side] [--at=input]
 """
 
 from typing import Any
@@ -24,7 +24,8 @@ OUT = flags.DEFINE_string('out', None, 'Folder for what is written.', allow_over
 SAVE = flags.DEFINE_list(
     'save',
     ['pictures'],
-    'What to write: pictures (NAME_TASK.png), npz (predictions.npz: arrays by task, and `names`); several with commas.',
+    'What to write: pictures (NAME_TASK.png), side_by_side (NAME.png: the image beside all tasks, with legends), npz '
+    '(predictions.npz: arrays by task, and `names`); several with commas.',
     allow_override=True,
 )
 AT = flags.DEFINE_enum(

@@ -553,8 +553,8 @@ PROGRAMS = {
 PREDICTIONS = {
     'interpolated_normals_are_shorter': mutant(
         'inference.py',
-        'task.activate(resized) if self._projects[task.name] else resized',
-        'resized',
+        'return self._again[task.name](images.interpolated(prediction, size))',
+        'return images.interpolated(prediction, size)',
         'tests/test_inference.py::test_predictions_come_back_at_the_size_of_the_input',
     ),
     'all_branches_are_evaluated': mutant(
@@ -562,6 +562,12 @@ PREDICTIONS = {
         'open_model(place(model), allow_modules=allow_modules, branch=branch)',
         'open_model(place(model), allow_modules=allow_modules)',
         'tests/experiment/test_evaluation.py',
+    ),
+    'a_bar_of_another_range': mutant(
+        'reporting/strip.py',
+        'np.linspace(least, most, width',
+        'np.linspace(0, 1, width',
+        'tests/reporting/test_strip.py::test_the_bar_has_the_colours_and_the_range_of_the_task',
     ),
     'images_of_one_name_in_two_folders': mutant(
         'experiment/inputs.py',

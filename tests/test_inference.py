@@ -176,6 +176,36 @@ def test_an_activation_that_is_no_projection_is_not_applied_twice(model):
     np.testing.assert_allclose(twice.predict(given, at='input')['depth'], expected, atol=1e-6)
 
 
+def test_nothing_is_compiled_for_each_size_of_image(model, monkeypatch):
+    traced = []
+
+    def activate(task):
+        def counted(raw):
+            traced.append((task.name, raw.shape))
+            return task.activate(raw)
+
+        return counted
+
+    monkeypatch.setattr('mtkd_jax.inference.PIXELS', 16)
+    counting = [dataclasses.replace(task, activate=activate(task)) for task in tiny.TASKS]
+    several = Model(model.network, counting, model.variables, SIZE)
+    shapes = [(5, 7), (8, 3), (1, 1), (9, 9)]
+    given = [pixels(*shape) for shape in shapes]
+    found = [one['normals'] for one in several.stream(given, at='input')]
+    for x, y in zip(found, model.predict(given, at='input')['normals'], strict=True):
+        np.testing.assert_allclose(x, y, atol=1e-6)
+    assert {shape for name, shape in traced if name == 'normals'} == {(1, 4, 4, 3), (1, 1, 4, 3), (1, 1, 16, 3)}
+
+
+def test_an_activation_over_the_whole_image_sees_the_whole_image(model):
+    def shared(raw):
+        return raw / jax.numpy.linalg.norm(raw, axis=(1, 2), keepdims=True)
+
+    changed = [dataclasses.replace(task, activate=shared) for task in tiny.TASKS]
+    found = Model(model.network, changed, model.variables, SIZE).predict(pixels(8, 12), at='input')['depth']
+    np.testing.assert_allclose(np.linalg.norm(found, axis=(0, 1)), 1, rtol=1e-5)
+
+
 def test_one_answer_per_image_has_no_size_to_come_back_to():
     class Answers(nn.Module):
         @nn.compact

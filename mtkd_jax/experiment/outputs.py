@@ -4,10 +4,10 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -15,6 +15,7 @@ from PIL import Image
 from mtkd_jax.errors import UserError
 from mtkd_jax.experiment.inputs import Inputs
 from mtkd_jax.files import replace
+from mtkd_jax.reporting.strip import Strip
 from mtkd_jax.reporting.tiles import as_bytes
 from mtkd_jax.tasks import Task
 from mtkd_jax.types import MAIN
@@ -60,11 +61,48 @@ def check(out: Path, given: Inputs, suffixes: Sequence[str]) -> None:
         raise UserError(f'`out` {out} cannot be written ({error.strerror}); give another.') from error
 
 
-def write_pictures(out: Path, name: str, image: np.ndarray, rendered: Mapping[str, np.ndarray]) -> None:
-    """Writes `NAME_image.png` and `NAME_KEY.png` of each rendered prediction, with _ for the / of a key."""
-    write_png(out / f'{name}_image.png', as_bytes(image))
-    for key, picture in rendered.items():
-        write_png(out / f'{name}{suffix(key)}.png', picture)
+class Predicted(NamedTuple):
+    """An image [h w 3] and its predictions by key."""
+
+    name: str
+    image: np.ndarray
+    arrays: Mapping[str, np.ndarray]
+
+
+class Writer:
+    """Writes what belongs to one image; of several threads, too.
+
+    `NAME_image.png` and `NAME_KEY.png`, with _ for the / of a key; `NAME.png`, all side by side; `NAME.npz`.
+
+    Args:
+        out: the folder.
+        shown: key → (branch, task).
+        save: `pictures`, `side_by_side`, `npz`.
+        arrays: whether `npz` means a file for each image.
+    """
+
+    def __init__(
+        self, out: Path, shown: Mapping[str, tuple[str, Task]], save: Collection[str], *, arrays: bool
+    ) -> None:
+        self._out, self._shown, self._save, self._arrays = out, shown, save, arrays
+        self._strip = Strip(shown)
+
+    def __call__(self, one: Predicted) -> None:
+        place = self._out / one.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if self._arrays and 'npz' in self._save:
+            write_arrays(_beside(place, '.npz'), one.arrays)
+        if 'pictures' in self._save:
+            write_png(_beside(place, '_image.png'), as_bytes(one.image))
+            for key, (_, task) in self._shown.items():
+                if task.words is None:
+                    write_png(_beside(place, f'{suffix(key)}.png'), task.render(one.arrays[key], None))
+        if 'side_by_side' in self._save:
+            write_png(_beside(place, '.png'), self._strip(one.image, one.arrays))
+
+
+def _beside(place: Path, end: str) -> Path:
+    return place.with_name(place.name + end)
 
 
 def write_png(file: Path, picture: np.ndarray) -> None:

@@ -5,8 +5,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from mtkd_jax.data.ahead import ahead
 from mtkd_jax.errors import UserError
 from mtkd_jax.experiment import outputs
@@ -18,7 +16,7 @@ from mtkd_jax.names import choice
 from mtkd_jax.reporting.progress import Progress
 from mtkd_jax.tasks import Task
 
-KINDS = ('pictures', 'npz')
+KINDS = ('pictures', 'side_by_side', 'npz')
 """What can be written."""
 WRITERS = 4  # threads
 
@@ -59,6 +57,8 @@ def predict(folder: Path, patterns: Sequence[str], out: Path, options: Options) 
         UserError: the model cannot be opened, an image cannot be read, or `out` cannot be written.
     """
     choice('at', options.at, PLACES)
+    if not options.save:
+        raise UserError(f'`save` is empty; choose some of {", ".join(KINDS)}.')
     for kind in options.save:
         choice('save', kind, KINDS)
     opened = open_model(folder, allow_modules=options.allow_modules, branch=options.branch)
@@ -89,7 +89,7 @@ def _prepared(opened: Opened, patterns: Sequence[str], options: Options) -> tupl
 def _suffixes(chosen: Mapping[str, tuple[str, Task]], save: Collection[str]) -> list[str]:
     """What pictures are called behind the name of an image."""
     dense = [outputs.suffix(key) for key, (_, task) in chosen.items() if task.words is None]
-    return ['_image', *dense] if 'pictures' in save else []
+    return [*(('_image', *dense) if 'pictures' in save else ()), *(('',) if 'side_by_side' in save else ())]
 
 
 def _write(model: Model, given: Inputs, out: Path, chosen: Mapping[str, tuple[str, Task]], options: Options) -> str:
@@ -97,7 +97,7 @@ def _write(model: Model, given: Inputs, out: Path, chosen: Mapping[str, tuple[st
     save, together = options.save, options.at == 'network'
     spoken = {key: task.words for key, (_, task) in chosen.items() if task.words is not None}
 
-    def collected(files: outputs.Collected) -> Iterator[Predicted]:
+    def collected(files: outputs.Collected) -> Iterator[outputs.Predicted]:
         seen = model.seen(given.pictures(), at=options.at)
         for name, (image, found) in zip(given.names, seen, strict=True):
             arrays = {key: found[branch][task.name] for key, (branch, task) in chosen.items()}
@@ -105,16 +105,9 @@ def _write(model: Model, given: Inputs, out: Path, chosen: Mapping[str, tuple[st
                 files.add_words(name, {key: words(arrays[key]) for key, words in spoken.items()})
             if 'npz' in save and together:
                 files.add_arrays(arrays)
-            yield Predicted(name, image, arrays)
+            yield outputs.Predicted(name, image, arrays)
 
-    def written(one: Predicted) -> None:
-        (out / one.name).parent.mkdir(parents=True, exist_ok=True)
-        if 'npz' in save and not together:
-            outputs.write_arrays(out / f'{one.name}.npz', one.arrays)
-        if 'pictures' in save:
-            rendered = {k: t.render(one.arrays[k], None) for k, (_, t) in chosen.items() if k not in spoken}
-            outputs.write_pictures(out, one.name, one.image, rendered)
-
+    written = outputs.Writer(out, chosen, save, arrays=not together)
     pace, done = Pace(options.batch_size), 0
     with (
         outputs.Collected(out, given.names) as files,
@@ -124,19 +117,10 @@ def _write(model: Model, given: Inputs, out: Path, chosen: Mapping[str, tuple[st
             for done, _ in enumerate(ahead(written, collected(files), WRITERS, 2 * WRITERS), 1):
                 progress.update(done, None, pace(done))
         except UserError as error:
-            raise UserError(
-                f'{error} What was predicted before it, {done} of {len(given.names)} images, is in {out}.'
-            ) from error
+            kept = f' What was predicted before it, {done} of {len(given.names)} images, is in {out}.'
+            raise UserError(f'{error}{kept if done else ""}') from error
         files.finish()
     return pace.words
-
-
-class Predicted(NamedTuple):
-    """An image [h w 3] and its predictions by key."""
-
-    name: str
-    image: np.ndarray
-    arrays: Mapping[str, np.ndarray]
 
 
 class Pace:

@@ -51,6 +51,7 @@ class Task:
         error: how far off a prediction is at every pixel; None for tasks that draw no such map.
         words: a prediction [1 1 channels] or a target [1 1 1] of an image in words; None for dense tasks.
         legend: what colours in such a picture mean: (words, (red, green, blue) in 0..255).
+        scale: the least and the most number that has a colour of its own in pictures of one channel; None for others.
         constant: sums a training set's targets into a constant prediction (see `Constant`).
         move: (target, view) → the target of the images in that view; None where a part of an image, or its mirror
             image, may have another answer than the image.
@@ -80,6 +81,7 @@ class Task:
     move: Callable[[Target, View], Target] | None = None
     check: Check = typed
     unit: str = ''
+    scale: tuple[float, float] | None = None
     predicts: str = ''
     loss_label: Quantity | None = None
     agreement_unit: str = 'L2'

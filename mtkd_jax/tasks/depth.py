@@ -100,6 +100,7 @@ def depth(maximum: float = 10.0, inverse: bool = False) -> Task:
         move=nearer_inverse if inverse else nearer,
         check=gate.depths(np.inf if inverse else max(gate.FARTHEST, maximum)),
         unit='' if inverse else 'm',
+        scale=(0.0, maximum),
         predicts="inverse depth, in the data's own unit" if inverse else 'depth',
         loss_label=Quantity('depth loss: absolute error'),
     )

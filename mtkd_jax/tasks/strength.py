@@ -47,6 +47,7 @@ def strength(name: str, of: str) -> Task:
         error=ErrorMap(Quantity(f'{of} error', decimals=3), absolute_difference, LARGE),
         move=carried,
         check=gate.strengths,
+        scale=(0.0, 1.0),
         predicts=f'{of} strength, 0 to 1',
         loss_label=Quantity(f'{of} loss: absolute error'),
     )

@@ -91,6 +91,19 @@ def test_at_the_size_of_each_image(folder, tmp_path, at_once):
             assert (shown.size, shown.getpixel((0, 0))) == ((width, height), (value,) * 3)
 
 
+def test_side_by_side_is_one_picture_for_each_image(folder, tmp_path, at_once):
+    for name, width in (('x', 64), ('y', 90)):
+        picture(tmp_path / f'in/{name}.png', 40, size=(width, 32))
+    out = tmp_path / 'out'
+    predict(folder, [str(tmp_path / 'in')], out, options(save=('side_by_side',)))
+    assert written(out) == ['x.png', 'y.png']
+    x, y = (np.asarray(Image.open(out / f'{name}.png')) for name in 'xy')
+    np.testing.assert_array_equal(x, y)  # a grey image looks the same at the network's size
+    predict(folder, [str(tmp_path / 'in')], out, options(save=('side_by_side',), at='input'))
+    with Image.open(out / 'y.png') as own:
+        assert own.size[0] > x.shape[1]
+
+
 def test_memory_does_not_grow_with_the_number_of_images(folder, tmp_path, at_once, monkeypatch):
     size, pixels = (192, 192), 192 * 192
     for i in range(80):
@@ -132,7 +145,11 @@ def test_files_are_looked_into_before_anything_is_computed(folder, tmp_path, mon
     (tmp_path / 'in/b.jpg').write_bytes(b'no picture')
     with pytest.raises(UserError, match=r'b\.jpg cannot be read as an image'):
         predict(folder, [str(tmp_path / 'in')], tmp_path / 'out', options())
-    for changed, message in (({'at': 'inputs'}, '`at` is'), ({'save': ['npx']}, "`save` is 'npx'")):
+    for changed, message in (
+        ({'at': 'inputs'}, '`at` is'),
+        ({'save': ['npx']}, "`save` is 'npx'"),
+        ({'save': []}, '`save` is empty'),
+    ):
         with pytest.raises(UserError, match=message):
             predict(folder, [str(tmp_path / 'in/a.png')], tmp_path / 'out', options(**changed))
     assert not (tmp_path / 'out').exists()
