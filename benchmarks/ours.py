@@ -23,14 +23,14 @@ from mtkd_jax.types import Batch, UserError
 EPOCH, EPOCHS = 397, 200  # steps and epochs of NYUv2: the schedule belongs to the step
 
 
-def parse_widths(values: Sequence[str]) -> tuple[int, ...]:
-    """Values of the flag `widths` as numbers.
+def parse_widths(values: Sequence[str], name: str = 'widths') -> tuple[int, ...]:
+    """Values of the flag `name` as numbers.
 
     Raises:
         UserError: one is no whole number.
     """
     if not all(value.isdecimal() for value in values):
-        raise UserError(f'`widths` is {",".join(values)}; give whole numbers, such as 64,128,256,512,512.')
+        raise UserError(f'`{name}` is {",".join(values)}; give whole numbers, such as 64,128,256,512,512.')
     return tuple(int(value) for value in values)
 
 
@@ -42,12 +42,14 @@ def configured(
     *,
     backbone: str = '',
     widths: Sequence[int] = (),
+    student_widths: Sequence[int] = (),
     points: Sequence[str] = (),
     remat: bool = False,
 ) -> ConfigDict:
     """The config of the recipe `nyuv2:method=METHOD` at a size (height, width), checked.
 
-    `backbone`, `widths` and `points` (the distilled features of `kd_mtl`): those of the recipe where they are empty.
+    `backbone`, `widths`, `student_widths` (of self-distillation) and `points` (the distilled features of `kd_mtl`):
+    those of the recipe where they are empty.
 
     Raises:
         UserError: a value does not fit.
@@ -57,6 +59,8 @@ def configured(
     config.batch_size, config.compute_dtype = batch, dtype
     if widths:
         config.widths = tuple(widths)
+    if student_widths:
+        config.method_settings.student_widths = tuple(student_widths)
     if points:
         if 'points' not in config.method_settings:
             raise UserError(f'`points` is given, but {method} distils no features; leave it out.')

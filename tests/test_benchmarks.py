@@ -176,3 +176,26 @@ def test_batches_of_files_are_those_of_ours(tmp_path):
         value, mask = found[name]
         assert np.array_equal(value.permute(0, 2, 3, 1), target.value)
         assert np.array_equal(mask, target.mask[..., 0])
+
+
+def test_latency_of_teacher_and_student_in_all_runtimes():
+    pytest.importorskip('onnxruntime')
+    small = ('--widths=4,4,4,4,8', '--student_widths=4,4,4,4', '--size=32x32', '--steps=5')
+    done = benchmark(*small, name='latency')
+    assert done.returncode == 0, done.stderr
+    first, *lines = done.stdout.strip().split('\n')
+    found = json.loads(first)
+    assert (found['weights'], found['batch'], found['widths']) == ('random', 1, [4, 4, 4, 4, 8])
+    rows = {(row['network'], row['runtime']): row for row in found['rows']}
+    runtimes = ('XLA', 'onnxruntime float32', 'onnxruntime int8')
+    assert list(rows) == [(network, runtime) for network in ('teacher', 'student') for runtime in runtimes]
+    for (network, runtime), row in rows.items():
+        assert row['quartiles'][0] <= row['milliseconds'] <= row['quartiles'][1]
+        teacher = rows['teacher', runtime]['milliseconds']
+        assert row['ratio'] == pytest.approx(teacher / row['milliseconds'], rel=0.05, abs=0.01)
+        assert row['parameters'] == rows[network, 'XLA']['parameters']
+    assert rows['student', 'XLA']['parameters'] < rows['teacher', 'XLA']['parameters']
+    assert len(lines) == 2 + len(rows)
+    refused = benchmark('--student_widths=4,four', name='latency')
+    assert refused.returncode == 1
+    assert refused.stderr.startswith('error: `student_widths` is 4,four; give whole numbers')
