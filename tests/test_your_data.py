@@ -70,6 +70,8 @@ def test_it_runs_through_the_entry_point(example, tmp_path):
     assert 'shading error ↓' in report
     assert 'shading_abs' not in report
     model = tmp_path / 'run/stages/uniform/model'
+    card = (model / 'README.md').read_text()
+    assert '`spheres`: Grey spheres before a dark wall, rendered as they are read.' in card
     assert evaluate(model, 'test', None, batch_size=4, allow_modules=True) == pytest.approx(
         results['results'], rel=1e-5
     )
