@@ -215,11 +215,12 @@ def _second_activation(task: Task) -> Callable[[np.ndarray], np.ndarray]:
 
     # Pixels by themselves, always equally many: for each size of image, the compiler would take time and memory.
     def by_pixel(x: np.ndarray) -> np.ndarray:
-        flat, parts = x.reshape(-1, x.shape[-1]), []
+        flat = x.reshape(-1, x.shape[-1])
+        result = np.empty_like(flat)
         for i in range(0, len(flat), PIXELS):
             part = flat[i : i + PIXELS]
             padded = np.pad(part, [(0, PIXELS - len(part)), (0, 0)])
-            parts.append(np.asarray(activate(padded[None, None])[0, 0])[: len(part)])
-        return np.concatenate(parts).reshape(x.shape)
+            result[i : i + PIXELS] = np.asarray(activate(padded[None, None])[0, 0])[: len(part)]
+        return result.reshape(x.shape)
 
     return by_pixel

@@ -102,8 +102,10 @@ def interpolated(array: Float[np.ndarray, 'h w c'], size: tuple[int, int]) -> Fl
 
 
 def _resampled(array: np.ndarray, size: tuple[int, int], how: Image.Resampling) -> np.ndarray:
-    planes = [Image.fromarray(plane).resize((size[1], size[0]), how) for plane in np.moveaxis(array, -1, 0)]
-    return np.stack([np.asarray(plane) for plane in planes], axis=-1)
+    result = np.empty((*size, array.shape[-1]), array.dtype)
+    for i in range(array.shape[-1]):
+        result[..., i] = Image.fromarray(array[..., i]).resize((size[1], size[0]), how)
+    return result
 
 
 def read_picture(file: Path) -> UInt8[np.ndarray, 'h w 3']:
@@ -119,15 +121,23 @@ def read_picture(file: Path) -> UInt8[np.ndarray, 'h w 3']:
         return _shown(file, image)
 
 
-def frames(file: Path) -> int:
-    """How many pictures `file` holds one after another (an animation, pages), from its header; 1 for most files.
+class Header(NamedTuple):
+    """`frames`: pictures one after another (an animation, pages), 1 of most files; `pixels` of each."""
+
+    frames: int
+    pixels: int
+
+
+def header(file: Path) -> Header:
+    """What `file` says of itself; its pixels are not decoded.
 
     Raises:
         UserError: it is not there, or no picture.
     """
     with _opened(file) as image:
         # A telephone's MPO is one picture, with previews and the like behind it.
-        return 1 if image.format == 'MPO' else getattr(image, 'n_frames', 1)
+        frames = 1 if image.format == 'MPO' else getattr(image, 'n_frames', 1)
+        return Header(frames, image.width * image.height)
 
 
 def read_frames(file: Path) -> Iterator[UInt8[np.ndarray, 'h w 3']]:

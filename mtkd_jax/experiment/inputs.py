@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mtkd_jax.data.ahead import ahead
-from mtkd_jax.data.images import Picture, at_size, check, frames, read_frames
+from mtkd_jax.data.images import Picture, at_size, check, header, read_frames
 from mtkd_jax.errors import UserError
 from mtkd_jax.files import read_npz
 from mtkd_jax.names import matching, natural
@@ -28,12 +28,14 @@ class Inputs:
         names: of the images, as parts of paths; those of sub-folders begin with the folder (`a/x`).
         files: where they are: (file, how many of `names` are its frames); none where they are an array.
         array: [n h w 3] float32 in [0, 1]; None where they are files.
+        pixels: of the largest.
         searched: folders that were searched with all their sub-folders.
     """
 
     names: Sequence[str]
     files: Sequence[tuple[Path, int]] = ()
     array: np.ndarray | None = None
+    pixels: int = 0
     searched: Sequence[Path] = ()
 
     def pictures(self) -> Iterator[Picture]:
@@ -76,10 +78,14 @@ def find(
         return Inputs([f'{arrays[0].stem}_{i:04d}' for i in range(len(images))], array=images)
     for _, file in named:
         _check_no_video(file)
-    counts = list(ahead(frames, (file for _, file in named), OPENERS, 8 * OPENERS))
-    names = _names(named, counts)
-    files = [(file, count) for (_, file), count in zip(named, counts, strict=True)]
-    return Inputs(names, files, searched=[Path(p) for p in patterns if os.path.isdir(p)] if recursive else [])
+    headers = list(ahead(header, (file for _, file in named), OPENERS, 8 * OPENERS))
+    counts = [found.frames for found in headers]
+    return Inputs(
+        _names(named, counts),
+        [(file, count) for (_, file), count in zip(named, counts, strict=True)],
+        pixels=max(found.pixels for found in headers),
+        searched=[Path(pattern) for pattern in patterns if os.path.isdir(pattern)] if recursive else [],
+    )
 
 
 def _names(named: Sequence[tuple[str, Path]], counts: Sequence[int]) -> list[str]:

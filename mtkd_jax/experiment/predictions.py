@@ -19,6 +19,7 @@ from mtkd_jax.tasks import Task
 KINDS = ('pictures', 'side_by_side', 'npz')
 """What can be written."""
 WRITERS = 4  # threads
+WAITING = 2**30  # bytes of predictions
 
 
 class Options(NamedTuple):
@@ -108,19 +109,28 @@ def _write(model: Model, given: Inputs, out: Path, chosen: Mapping[str, tuple[st
             yield outputs.Predicted(name, image, arrays)
 
     written = outputs.Writer(out, chosen, save, arrays=not together)
+    most = 2 * WRITERS if together else in_flight(given.pixels, [task for _, task in chosen.values()])
     pace, done = Pace(options.batch_size), 0
     with (
         outputs.Collected(out, given.names) as files,
         Progress('predicting', len(given.names), unit='image') as progress,
     ):
         try:
-            for done, _ in enumerate(ahead(written, collected(files), WRITERS, 2 * WRITERS), 1):
+            for done, _ in enumerate(ahead(written, collected(files), WRITERS, most), 1):
                 progress.update(done, None, pace(done))
-        except UserError as error:
-            kept = f' What was predicted before it, {done} of {len(given.names)} images, is in {out}.'
-            raise UserError(f'{error}{kept if done else ""}') from error
+        except (UserError, KeyboardInterrupt) as error:
+            kept = f' What was predicted before, {done:,} of {len(given.names):,} images, is in {out}.'
+            raise UserError(f'{str(error) or "Interrupted."}{kept if done else ""}') from error
         files.finish()
     return pace.words
+
+
+def in_flight(pixels: int, tasks: Sequence[Task]) -> int:
+    """Of how many images the predictions may wait to be written, or be written now, where the largest has so many
+    `pixels`: as many as fit into `WAITING` bytes, at least 1, at most two for each thread.
+    """
+    each = pixels * sum(4 * task.channels for task in tasks if task.words is None)
+    return max(1, min(2 * WRITERS, WAITING // max(each, 1)))
 
 
 class Pace:

@@ -128,7 +128,7 @@ def test_what_comes_before_a_damaged_image_is_whole(folder, tmp_path, at_once):
     whole = (tmp_path / 'in/5.png').read_bytes()
     (tmp_path / 'in/5.png').write_bytes(whole[: len(whole) // 2])
     out = tmp_path / 'out'
-    message = r'in/5\.png cannot be read .* What was predicted before it, 5 of 7 images, is in '
+    message = r'in/5\.png cannot be read .* What was predicted before, 5 of 7 images, is in '
     with pytest.raises(UserError, match=message):
         predict(folder, [str(tmp_path / 'in')], out, options(save=('npz', 'pictures'), batch_size=2))
     assert written(out) == [f'{i}_{what}.png' for i in range(5) for what in ('depth', 'image', 'normals')]
@@ -137,6 +137,41 @@ def test_what_comes_before_a_damaged_image_is_whole(folder, tmp_path, at_once):
     predict(folder, [str(tmp_path / 'in')], out, options())
     with np.load(out / 'predictions.npz') as found:
         assert len(found['names']) == len(found['depth']) == 7
+
+
+def test_an_interrupted_command_says_what_is_done(folder, tmp_path, at_once, monkeypatch):
+    for i in range(9):
+        picture(tmp_path / f'in/{i}.png')
+    write, out = outputs.write_png, tmp_path / 'out'
+
+    def interrupted(file, array):
+        if file.name == '6_image.png':
+            raise KeyboardInterrupt
+        write(file, array)
+
+    monkeypatch.setattr(outputs, 'write_png', interrupted)
+    with pytest.raises(UserError, match=r'^Interrupted\. What was predicted before, 6 of 9 images, is in '):
+        predict(folder, [str(tmp_path / 'in')], out, options(save=('npz', 'pictures')))
+    assert not [name for name in written(out) if not name.endswith('.png')]
+
+
+def test_of_large_images_few_are_in_flight(folder, tmp_path, at_once, monkeypatch):
+    small, large = [tasks.depth(), tasks.normals()], [tasks.segmentation(40)]
+    assert predictions.in_flight(640 * 480, small) == 8
+    assert predictions.in_flight(1600 * 1200, large) == 3
+    assert predictions.in_flight(12_000_000, large) == 1
+    assert predictions.in_flight(12_000_000, [tasks.classification('digits', 10)]) == 8
+    picture(tmp_path / 'in/a.png', size=(70, 40))
+    picture(tmp_path / 'in/b.png', size=(30, 20))
+    assert find([str(tmp_path / 'in')]).pixels == 70 * 40
+    real, asked = predictions.ahead, []
+    monkeypatch.setattr(
+        predictions, 'ahead', lambda f, x, threads, most: asked.append(most) or real(f, x, threads, most)
+    )
+    monkeypatch.setattr(predictions, 'WAITING', 3 * 70 * 40 * 4 * 4)
+    for at in ('input', 'network'):
+        predict(folder, [str(tmp_path / 'in')], tmp_path / 'out', options(at=at))
+    assert asked == [3, 8]
 
 
 def test_files_are_looked_into_before_anything_is_computed(folder, tmp_path, monkeypatch):
