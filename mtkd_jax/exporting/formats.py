@@ -10,8 +10,8 @@ def check(format: str, int8: bool) -> None:
     """Raises a UserError for a format that is not written, or not in 8 bits."""
     if format == 'tflite':
         raise UserError(
-            '--format=tflite is not written: no converter works from JAX without TensorFlow or PyTorch. Use '
-            '--format=onnx, and convert that file with onnx2tf in an environment of its own (docs/deploying.md).'
+            '--format=tflite is not written. Use --format=onnx, and convert that file with onnx2tf in an environment '
+            'of its own (docs/deploying.md).'
         )
     choice('format', format, FORMATS)
     if int8 and format != 'onnx':

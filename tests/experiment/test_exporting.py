@@ -200,7 +200,7 @@ def test_onnx_computes_in_float32_and_stablehlo_as_the_network(tmp_path):
         ({'branch': 'student'}, "`branch` is 'student'; choose one of main"),
         ({'batch': 0}, '`batch` is 0; give at least 1, or None for any'),
         ({'format': 'onix'}, "`format` is 'onix'; choose one of stablehlo, onnx. Did you mean 'onnx'"),
-        ({'format': 'tflite'}, 'is not written: no converter works from JAX'),
+        ({'format': 'tflite'}, 'tflite is not written. Use --format=onnx'),
         ({'allow_modules': False}, 'names the Python module'),
     ],
 )
