@@ -138,8 +138,13 @@ def _relative(file: Path, folder: Path) -> str:
 
 
 def _inside(folder: Path, recursive: bool) -> list[tuple[str, Path]]:
+    def refused(error: OSError) -> None:
+        raise UserError(
+            f'`inputs` has the folder {folder}, but {error.filename} cannot be read ({error.strerror}).'
+        ) from error
+
     found: list[PurePath] = []
-    for place, folders, files in os.walk(folder):
+    for place, folders, files in os.walk(folder, onerror=refused):
         # What is taken out here is not entered.
         folders[:] = [name for name in folders if recursive and not name.startswith('.')]
         inside = PurePath(os.path.relpath(place, folder))

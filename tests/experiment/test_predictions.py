@@ -1,6 +1,8 @@
 """Predictions for files: what is written, for any number of images, and what is refused before anything is computed."""
 
+import errno
 import json
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -206,6 +208,22 @@ def test_names_keep_the_folders_below_what_was_given(tmp_path, monkeypatch):
         find(['in'])
     with pytest.raises(UserError, match=r'in/a/x\.png and in/b/x\.png, both to be called x. .*--recursive'):
         find(['in/a', 'in/b'])
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path, monkeypatch):
+    picture(tmp_path / 'in/a.png', 0)
+    (tmp_path / 'in/closed').mkdir()
+    real = os.scandir
+
+    def scandir(folder):
+        if str(folder).endswith('closed'):
+            raise PermissionError(errno.EACCES, 'Permission denied', str(folder))
+        return real(folder)
+
+    monkeypatch.setattr(os, 'scandir', scandir)
+    assert find([str(tmp_path / 'in')]).names == ['a']
+    with pytest.raises(UserError, match=r'in, but .*closed cannot be read \(Permission denied'):
+        find([str(tmp_path / 'in')], recursive=True)
 
 
 def test_frames_of_one_file_are_images_in_order(tmp_path):
