@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flax.traverse_util import flatten_dict
+
 from mtkd_jax import datasets
 from mtkd_jax.metrics import without_legacy
 from mtkd_jax.recipe import BACKBONES
@@ -150,7 +152,8 @@ def _training(results: Results, averages: bool, chosen: bool) -> str:
 def _data(spec: Mapping[str, Any], made: Mapping[str, Any]) -> str:
     name = spec['data']['dataset']
     lines = [f'`{name}`: {datasets.named(name).about or "nothing is recorded of what its images are."}']
-    how = [f'{key} {value}' for key, value in made.items() if key != 'examples']
+    rest = {key: value for key, value in made.items() if key != 'examples'}
+    how = [f'{key} {value}' for key, value in flatten_dict(rest, sep='.').items()]
     if how:
         lines.append(f'As it was prepared: {", ".join(how)}.')
     if 'examples' in made:

@@ -28,7 +28,9 @@ def rows(text):
 
 def test_what_is_recorded_is_said():
     settings = {**fake.stages()[-1]['settings'], 'optimizer': 'adam', 'batch_size': 8}
-    settings['data'] = {'made': {'source': 'rendered', 'examples': {'train': 480, 'test': 120}}}
+    settings['data'] = {
+        'made': {'source': 'rendered', 'parts': {'train': 480}, 'examples': {'train': 480, 'test': 120}}
+    }
     machine = {'processor': 'a processor', 'cores': 2, 'python': '3.11', 'versions': {'jax': '0.1'}, 'commit': 'abc'}
     branches = {'main': {'parameters': 1_234_567, 'operations': 2.5e9}}
     text = written(
@@ -43,7 +45,7 @@ def test_what_is_recorded_is_said():
         '- 12 epochs, 720 steps, batches of 8, adam, learning rate 0.002.\n',
         '- The weights are those after the last step.\n',
         '- On a processor, 2 cores, Python 3.11, jax 0.1 at commit abc.\n',
-        'As it was prepared: source rendered. Images: train 480, test 120.\n',
+        'As it was prepared: source rendered, parts.train 480. Images: train 480, test 120.\n',
         'On the test split. Metrics of the last epoch; nothing was chosen on it.\n',
         'This is one network, of seed 0: how much another seed would change is not measured here.\n',
         "model = mt.load('FOLDER')  # this folder\n",
