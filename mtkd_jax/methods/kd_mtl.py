@@ -80,7 +80,7 @@ class Settings(plan.Settings):
 
     @property
     def stage(self) -> str:
-        """What its stage is called, before the weighting: what is read otherwise than in the paper has its own rows."""
+        """What its stage is called, before the weighting. What is read otherwise than in the paper has its own rows."""
         mlp, statistics = self.adaptors == 'mlp', self.teacher_batch_stats
         return 'kd_mtl' + ('_mlp' if mlp else '') + ('_teacher_batch_stats' if statistics else '')
 

@@ -1,0 +1,68 @@
+"""The documentation site, without building it: no page is missing, and the reference has all that is public."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import mtkd_jax
+from mtkd_jax import datasets, distill, methods, models, recipe, tasks, weighting
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / 'docs'
+
+
+@pytest.fixture(scope='module')
+def pages():
+    """The pages that docs/reference.py makes, as text by name."""
+    sys.path.insert(0, str(DOCS))
+    try:
+        import reference
+    finally:
+        sys.path.remove(str(DOCS))
+    return {name: '\n'.join(lines) for name, lines in reference.pages().items()}
+
+
+def test_every_page_is_in_the_index_once(pages):
+    trees = re.findall(r'```\{toctree\}\n(.*?)```', (DOCS / 'index.md').read_text(), re.DOTALL)
+    lines = [line for tree in trees for line in tree.splitlines() if line and not line.startswith(':')]
+    listed = [line.split('<')[-1].rstrip('>') for line in lines]
+    written = [file.relative_to(DOCS).with_suffix('') for file in (*DOCS.glob('*.md'), *DOCS.glob('notebooks/*.md'))]
+    outside = ['../README', '../CONTRIBUTING', '../CHANGELOG', '../launch/README']
+    expected = [*map(str, written), *outside, *(f'generated/{name}' for name in pages)]
+    assert sorted(listed) == sorted(name for name in expected if name != 'index')
+
+
+def test_every_public_name_is_in_the_reference(pages):
+    every = '\n'.join(pages.values())
+    missing = [
+        f'{module.__name__}.{name}'
+        for module in (mtkd_jax, weighting, distill, models, tasks, methods, datasets)
+        for name in module.__all__
+        if not re.search(rf':: {module.__name__}\.{name}$', every, re.MULTILINE) and f'mtkd_jax.{name}' not in every
+    ]
+    assert missing == []
+    for name in (*recipe.METHODS, *recipe.WEIGHTINGS):
+        assert f'``{name}``\n' in every
+
+
+def test_notebooks_hold_no_outputs_and_compile():
+    """They are text; what they give is made when the site is built."""
+    notebooks = sorted((DOCS / 'notebooks').iterdir())
+    assert [file.suffix for file in notebooks] == ['.md', '.md']
+    for file in notebooks:
+        cells = re.findall(r'```\{code-cell\}\n(?::[^\n]*\n)*(.*?)```', file.read_text(), re.DOTALL)
+        assert len(cells) > 5
+        compile('\n'.join(cells), file.name, 'exec')
+
+
+def test_examples_have_the_targets_that_links_lead_to(pages):
+    linked = {
+        name
+        for page in (*DOCS.glob('*.md'), *DOCS.glob('notebooks/*.md'), ROOT / 'README.md', ROOT / 'CONTRIBUTING.md')
+        for name in re.findall(r'examples/(\w+)\.py\)', page.read_text())
+    }
+    assert linked
+    for name in linked:
+        assert f'.. _example-{name}:' in pages['examples']
