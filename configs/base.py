@@ -135,6 +135,7 @@ def get_config(
     c.seed = 0  # of initialisation and data order
     c.seeds = ()  # several, in place of `seed`: a run of each in WORKDIR/seedN, and one table of all
 
+    c.class_weights = 'none'  # in the cross-entropy, from the training set: none | median_frequency | inverse_log
     c.learning_rate = 1e-4  # of the network (papers.md A4, B5)
     c.clip_norm = 0.0  # the network's gradient is scaled down to this norm; 0 = never
     c.accumulate_steps = 1  # steps whose gradients are averaged before an update

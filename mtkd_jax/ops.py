@@ -17,6 +17,15 @@ def masked_mean(values: Float[Array, 'b h w 1'], mask: Bool[Array, 'b h w 1']) -
     return total / jnp.maximum(jnp.sum(mask, dtype=total.dtype), 1.0)
 
 
+def weighted_mean(
+    values: Float[Array, 'b h w 1'], weights: Float[Array, 'b h w 1'], mask: Bool[Array, 'b h w 1']
+) -> Float[Array, '']:
+    """Σ w v / Σ w where `mask` is true, over the whole batch; 0 (with zero gradient) where no weight is positive."""
+    weights = widened(jnp.where(mask, weights, 0.0))
+    total, whole = jnp.sum(weights * widened(jnp.where(mask, values, 0.0))), jnp.sum(weights)
+    return jnp.where(whole > 0, total / jnp.where(whole > 0, whole, 1.0), 0.0)
+
+
 def unit_normalise(x: Float[Array, '... c'], epsilon: float = 0.0) -> Float[Array, '... c']:
     """`x` divided by its Euclidean norm over the last axis, √(Σ_c x² + ε).
 

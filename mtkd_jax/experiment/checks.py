@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from mtkd_jax import datasets, methods, models
 from mtkd_jax.data.augment import PRESETS
-from mtkd_jax.experiment import balance
+from mtkd_jax.experiment import balance, class_weights
 from mtkd_jax.experiment.models import DTYPES
 from mtkd_jax.experiment.plans import method_settings, run_of
 from mtkd_jax.models import backbone as backbones
@@ -31,7 +31,7 @@ KINDS: Mapping[str, Any] = {
     **dict.fromkeys(('data.validation_fraction', 'data.depth_maximum'), 0.0),
     **dict.fromkeys(('method', 'weighting', 'backbone', 'optimizer', 'schedule', 'compute_dtype', 'selection'), ''),
     **dict.fromkeys(('data.dataset', 'data.data_dir', 'data.augment', 'data.placement'), ''),
-    **dict.fromkeys(('cache_teachers', 'cache_dtype', 'teacher_dtype'), ''),
+    **dict.fromkeys(('cache_teachers', 'cache_dtype', 'teacher_dtype', 'class_weights'), ''),
     **dict.fromkeys(('remat', 'fsdp'), False),
     'tasks': ('',),
     'seeds': (0,),
@@ -73,6 +73,7 @@ def check(config: ConfigDict) -> None:
     balance.check(config, run.backbone)
     _check_selection(config, dataset.own_validation)
     _check_augment(config)
+    class_weights.check(run.tasks, choice('class_weights', config.class_weights, class_weights.CHOICES))
     choice('data.placement', config.data.placement, PLACEMENTS)
     choice('cache_teachers', config.cache_teachers, taught.CHOICES)
     choice('cache_dtype', config.cache_dtype, taught.DTYPES)

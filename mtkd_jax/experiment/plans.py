@@ -19,13 +19,13 @@ from mtkd_jax.training.folder import load_model, weights_digest
 from mtkd_jax.types import MAIN, UserError
 
 
-def plans(config: ConfigDict) -> Stages:
-    """The stages of the config's method, in order.
+def plans(config: ConfigDict, tasks: Sequence[Task] | None = None) -> Stages:
+    """The stages of the config's method, in order. `tasks`: those of the config, whose losses may be weighted by class.
 
     Raises:
         UserError: a setting of the method does not fit, or a given teacher does not.
     """
-    return methods.named(config.method).stages(method_settings(config), run_of(config))
+    return methods.named(config.method).stages(method_settings(config), run_of(config, tasks))
 
 
 def method_settings(config: ConfigDict) -> Settings:
@@ -50,7 +50,7 @@ def tasks_of(config: ConfigDict) -> tuple[Task, ...]:
     return tuple(offered[choice('tasks', name, tuple(offered))] for name in config.tasks)
 
 
-def run_of(config: ConfigDict) -> Run:
+def run_of(config: ConfigDict, tasks: Sequence[Task] | None = None) -> Run:
     """What the config's method builds its stages from."""
     backbone, dtype = models.named(config.backbone), DTYPES[config.compute_dtype]
     # Of trained networks alone: it is no part of what a model folder says.
@@ -66,7 +66,7 @@ def run_of(config: ConfigDict) -> Run:
         network, _ = build_network({**spec, 'compute_dtype': config.compute_dtype}, [task.name])
         return Given(folder, spec, network, weights_digest(folder))
 
-    return Run(tasks_of(config), backbone, dtype, balance.name_of(config), network, given)
+    return Run(tuple(tasks or tasks_of(config)), backbone, dtype, balance.name_of(config), network, given)
 
 
 def model_spec(config: ConfigDict, tasks: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mtkd_jax import datasets, methods, models, names
-from mtkd_jax.experiment import balance
+from mtkd_jax.experiment import balance, class_weights
 from mtkd_jax.methods.plan import Plan
 from mtkd_jax.training import selection
 
@@ -47,6 +47,8 @@ def stage_settings(
         **{name: fields[name] for name in SWITCHES if fields[name] > (name == 'accumulate_steps')},
         **balance.record(config, plan.balance),
     }
+    if fields['class_weights'] != class_weights.OFF and any(task.class_weighted for task in plan.method.tasks):
+        settings['class_weights'] = fields['class_weights']
     if selection.rule_named(config.selection).needs_validation:
         settings['evaluate_every_epochs'] = fields['evaluate_every_epochs']
     if plan.teachers and fields['cache_teachers'] != 'off' and fields['cache_dtype'] != 'float32':

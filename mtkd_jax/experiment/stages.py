@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from mtkd_jax import datasets
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.datasets import Prepared, Progress
-from mtkd_jax.experiment import balance
+from mtkd_jax.experiment import balance, class_weights
 from mtkd_jax.experiment.checks import check
 from mtkd_jax.experiment.data import check_pools, only, prepared, seeded, stage_data
 from mtkd_jax.experiment.models import build_network
@@ -115,6 +115,9 @@ def experiments(
         )
     data, residences = (opened or Opened())(config, tasks, meshes, progress)
     check_pools(config, data, mesh)
+    if config.class_weights != class_weights.OFF:
+        tasks = class_weights.weighted(tasks, config.class_weights, data.train)
+        planned = plans(config, tasks)
     steps = config.epochs * data.train.steps_per_epoch
     if config.accumulate_steps > steps:
         raise UserError(

@@ -12,6 +12,7 @@ from mtkd_jax.tasks.gate import Check, typed
 from mtkd_jax.types import Target
 from mtkd_jax.views import View
 
+Loss = Callable[[Array, Array, Array], Array]
 Legend = tuple[tuple[str, tuple[int, int, int]], ...]
 
 
@@ -58,6 +59,8 @@ class Task:
         check: what is wrong with a target's values as they are given, None where nothing is (see `tasks.gate`).
         unit: of the target's values, '' where they have none.
         predicts: what the numbers of a prediction are, in words, for programs that are exported.
+        class_weighted: weights [classes] → `loss` in which a pixel counts as the weight of its true class; None for
+            tasks without classes.
         loss_label: what reports call the loss; None: '<name> loss'.
         agreement_unit: what `agreement` is counted in, for reports.
     """
@@ -67,7 +70,7 @@ class Task:
     value_dtype: Any
     validity: Callable[[Any], Any]
     activate: Callable[[Array], Array]
-    loss: Callable[[Array, Array, Array], Array]
+    loss: Loss
     distances: Mapping[str, Callable[[Array, Array], Array]]
     agreement: Callable[[Array, Array], Array]
     blend: Callable[[Array, Array], Array]
@@ -83,6 +86,7 @@ class Task:
     unit: str = ''
     scale: tuple[float, float] | None = None
     predicts: str = ''
+    class_weighted: Callable[[np.ndarray], Loss] | None = None
     loss_label: Quantity | None = None
     agreement_unit: str = 'L2'
 

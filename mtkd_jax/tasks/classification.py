@@ -12,7 +12,15 @@ import numpy as np
 from mtkd_jax import metrics, ops
 from mtkd_jax.tasks import distances, gate
 from mtkd_jax.tasks.base import Constant, Task
-from mtkd_jax.tasks.segmentation import SAME_CLASS, SCORES, cross_entropy, cross_entropy_label, palette, same_class
+from mtkd_jax.tasks.segmentation import (
+    SAME_CLASS,
+    SCORES,
+    cross_entropy,
+    cross_entropy_label,
+    palette,
+    same_class,
+    weighted_cross_entropy,
+)
 
 
 def classification(name: str, classes: int, names: Sequence[str] = (), title: str = '') -> Task:
@@ -65,6 +73,7 @@ def classification(name: str, classes: int, names: Sequence[str] = (), title: st
         mistakes=mistakes,
         words=words,
         check=gate.class_ids(classes),
+        class_weighted=weighted_cross_entropy,
         predicts=SCORES,
         loss_label=cross_entropy_label(title or name),
         agreement_unit=SAME_CLASS,

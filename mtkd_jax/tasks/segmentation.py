@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mtkd_jax import metrics, ops
 from mtkd_jax.metrics import Quantity
 from mtkd_jax.tasks import distances, gate
-from mtkd_jax.tasks.base import Constant, Task, carried, legend
+from mtkd_jax.tasks.base import Constant, Loss, Task, carried, legend
 
 SAME_CLASS = 'same class'  # what `same_class` counts
 SCORES = 'natural logarithm of the probability of every class; the largest is the class that is predicted'
@@ -29,9 +29,25 @@ def cross_entropy(
     prediction: Float[Array, 'b h w c'], target: Int[Array, 'b h w 1'], mask: Bool[Array, 'b h w 1']
 ) -> Float[Array, '']:
     """Mean negative log-likelihood (nats) of the true class over defined pixels; `prediction`: log-probabilities."""
+    return ops.masked_mean(_surprise(prediction, target, mask), mask)
+
+
+def weighted_cross_entropy(weights: Float[np.ndarray, 'c']) -> Loss:
+    """`cross_entropy` in which a pixel counts as the weight of its true class: Σ w_y (-ln p_y) / Σ w_y."""
+
+    def loss(
+        prediction: Float[Array, 'b h w c'], target: Int[Array, 'b h w 1'], mask: Bool[Array, 'b h w 1']
+    ) -> Float[Array, '']:
+        of_pixels = jnp.asarray(weights)[jnp.where(mask, target, 0)]
+        return ops.weighted_mean(_surprise(prediction, target, mask), of_pixels, mask)
+
+    return loss
+
+
+def _surprise(prediction: Array, target: Array, mask: Array) -> Array:
+    """-ln p of the true class of every pixel; any number where it is undefined."""
     chosen = jnp.where(mask, target, 0)
-    likelihood = jnp.take_along_axis(prediction, chosen, axis=-1, mode='clip')
-    return ops.masked_mean(-likelihood, mask)
+    return -jnp.take_along_axis(prediction, chosen, axis=-1, mode='clip')
 
 
 def cross_entropy_label(title: str) -> Quantity:
@@ -91,6 +107,7 @@ def segmentation(classes: int = 13, names: Sequence[str] = ()) -> Task:
         mistakes=mistakes,
         move=carried,
         check=gate.class_ids(classes),
+        class_weighted=weighted_cross_entropy,
         predicts=SCORES,
         loss_label=cross_entropy_label('segmentation'),
         agreement_unit=SAME_CLASS,
