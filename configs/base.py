@@ -140,6 +140,7 @@ def get_config(
     c.clip_norm = 0.0  # the network's gradient is scaled down to this norm; 0 = never
     c.accumulate_steps = 1  # steps whose gradients are averaged before an update
     c.ema_decay = 0.0  # share of the old value in moving averages of the weights, evaluated as a branch; 0 = none
+    c.continue_from = ''  # a finished workdir with fewer epochs: every stage goes on where its stage there ended
     c.epochs = 200  # of every stage (papers.md A4, B5)
     c.batch_size = 2  # images per step, over all devices
     c.eval_batch_size = 2  # results do not depend on it

@@ -31,7 +31,7 @@ KINDS: Mapping[str, Any] = {
     **dict.fromkeys(('data.validation_fraction', 'data.depth_maximum'), 0.0),
     **dict.fromkeys(('method', 'weighting', 'backbone', 'optimizer', 'schedule', 'compute_dtype', 'selection'), ''),
     **dict.fromkeys(('data.dataset', 'data.data_dir', 'data.augment', 'data.placement'), ''),
-    **dict.fromkeys(('cache_teachers', 'cache_dtype', 'teacher_dtype', 'class_weights'), ''),
+    **dict.fromkeys(('cache_teachers', 'cache_dtype', 'teacher_dtype', 'class_weights', 'continue_from'), ''),
     **dict.fromkeys(('remat', 'fsdp'), False),
     'tasks': ('',),
     'seeds': (0,),

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 
+from mtkd_jax.experiment.continuing import CONTINUED
 from mtkd_jax.experiment.estimates import operations
 from mtkd_jax.experiment.stages import Experiment
 from mtkd_jax.experiment.study import Job
@@ -80,4 +81,5 @@ def _kind(job: Job) -> str:
 
 def _steps(job: Job) -> int:
     assert isinstance(job.stage, Stage)
-    return job.stage.cadence.epochs * job.stage.data.train.steps_per_epoch
+    before = job.stage.settings.get(CONTINUED, {}).get('epochs', 0)
+    return (job.stage.cadence.epochs - before) * job.stage.data.train.steps_per_epoch

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from mtkd_jax import datasets
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.datasets import Prepared, Progress
-from mtkd_jax.experiment import balance, class_weights
+from mtkd_jax.experiment import balance, class_weights, continuing
 from mtkd_jax.experiment.checks import check
 from mtkd_jax.experiment.data import check_pools, only, prepared, seeded, stage_data
 from mtkd_jax.experiment.models import build_network
@@ -24,6 +24,7 @@ from mtkd_jax.experiment.plans import model_spec, plans, tasks_of
 from mtkd_jax.experiment.settings import data_settings, stage_settings
 from mtkd_jax.experiment.teachers import check_cache, check_dtype, dtype_of, with_dtype
 from mtkd_jax.methods.plan import GivenPlan, Plan, deployments
+from mtkd_jax.places import place
 from mtkd_jax.records import MODEL, read_choices, read_settings, seed_folder, stage_folder
 from mtkd_jax.reporting import card
 from mtkd_jax.tasks import Task
@@ -128,7 +129,7 @@ def experiments(
     small = processes.from_first(lambda: _small(config, read_here, mesh, len(meshes)))
     places = [Place(residence, small, Shared() if len(workdirs) > 1 else None, len(meshes)) for residence in residences]
     last = planned[-1]
-    note = difference_from_paper(config, last) if isinstance(last, Plan) else ''
+    note = difference_from_paper(config, last) if isinstance(last, Plan) and not config.continue_from else ''
     found, constants = [], Constants(tasks, data.train, data.test)
     for i, (seed, folder) in enumerate(workdirs.items()):
         own, read, here = of_seed(config, seed), seeded(data, seed), places[i % len(meshes)]
@@ -150,7 +151,8 @@ def experiment(config: ConfigDict, workdir: Path, progress: Progress) -> Experim
 def of_seed(config: ConfigDict, seed: int) -> ConfigDict:
     """The same config for one seed."""
     own = copy.deepcopy(config)
-    own.update({'seed': seed, 'seeds': ()})
+    before = str(seed_folder(place(config.continue_from), seed)) if config.seeds and config.continue_from else ''
+    own.update({'seed': seed, 'seeds': (), 'continue_from': before or config.continue_from})
     return own
 
 
@@ -180,6 +182,13 @@ def _trained(
     if cache == 'auto' and config.data.dataset not in datasets.NAMES:
         # Its images need not be the same each time.
         cache = 'off'
+    settings = stage_settings(config, plan, data.made, teachers)
+    continues = processes.from_first(
+        functools.partial(continuing.begun_in, config.continue_from, workdir, plan.name, settings)
+    )
+    papers = paper_rows(config, plan)
+    if continues is not None:
+        settings, papers = settings | {continuing.CONTINUED: continuing.said(continues)}, []
     names = [task.name for task in plan.method.tasks]
     spec = model_spec(config, names, plan.network)
     by_run = plan.balance == 'run'
@@ -199,14 +208,12 @@ def _trained(
         cadence=_cadence(config),
         seed=_seed(config.seed, plan.name if plan.kind == 'stl' else 'multi_task'),
         teachers={
-            key: place if isinstance(place, Path) else stage_folder(workdir, place) / MODEL
-            for key, place in plan.teachers.items()
+            key: where if isinstance(where, Path) else stage_folder(workdir, where) / MODEL
+            for key, where in plan.teachers.items()
         },
-        settings=stage_settings(config, plan, data.made, teachers),
+        settings=settings,
         model_spec=spec,
-        facts=_facts(config, plan.kind)
-        | {'papers': paper_rows(config, plan)}
-        | ({'remat': True} if config.remat else {}),
+        facts=_facts(config, plan.kind) | {'papers': papers} | ({'remat': True} if config.remat else {}),
         augment=config.data.get('augment', 'none'),
         ema_decay=config.ema_decay,
         accumulate_steps=config.accumulate_steps,
@@ -215,12 +222,13 @@ def _trained(
         cache_teachers=cache,
         cache_dtype=config.cache_dtype,
         # Teachers that are trained here are other ones for every seed.
-        taught=here.shared if all(isinstance(place, Path) for place in plan.teachers.values()) else None,
+        taught=here.shared if all(isinstance(where, Path) for where in plan.teachers.values()) else None,
         sharers=here.sharers,
         card=functools.partial(
             card.trained, spec=spec, tasks=plan.method.tasks, chosen=_cadence(config).selection.keeps_best
         ),
         fsdp=config.fsdp,
+        continues=continues,
     )
 
 

@@ -1,6 +1,7 @@
 """Running a stage once: a finished one is skipped, a begun one continued, one with other settings refused."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -15,7 +16,7 @@ from jax.sharding import Mesh
 from mtkd_jax import records
 from mtkd_jax.files import write_text
 from mtkd_jax.records import stage_folder
-from mtkd_jax.training import device, processes, sharding
+from mtkd_jax.training import continuing, device, processes, sharding
 from mtkd_jax.training.evaluate import Constants
 from mtkd_jax.training.folder import load_model, save_model
 from mtkd_jax.training.lock import locked
@@ -94,6 +95,8 @@ def _run(loop: Loop, make_writer: MakeWriter, make_progress: MakeProgress) -> di
     stage, folder = loop.stage, loop.folder
     if processes.first():
         records.write_settings(folder, stage.settings)
+    if stage.continues is not None:
+        processes.from_first(functools.partial(continuing.begin, folder, stage.continues))
     state = loop(
         lambda start: make_writer(folder, start),
         lambda start: make_progress(stage.name, loop.total_steps, start, loop.train.steps_per_epoch),

@@ -94,6 +94,7 @@ class Stage:
         taught: where the teachers are given, not trained: keeps the cache for the other seeds of the run.
         constants: the constant predictors of all stages of the run; None: its own.
         card: (results, whether of the moving averages) → the text of README.md in the model folder; None: it has none.
+        continues: the folder of a finished stage, where this one goes on (`continuing.begin`).
         fsdp: parameters, what optimisers keep of them, and teachers are split over the devices (`sharding.of_leaves`).
     """
 
@@ -124,3 +125,4 @@ class Stage:
     rate: Callable[[int, int], Rate] | None = None
     card: Callable[[Mapping[str, Any], bool], str] | None = None
     fsdp: bool = False
+    continues: Path | None = None
