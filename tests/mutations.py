@@ -76,6 +76,18 @@ LOSSES = {
     'undefined_pixels_count_in_the_mean': mutant(
         'ops.py', 'jnp.maximum(jnp.sum(mask, dtype=total.dtype), 1.0)', 'values.size', 'tests/test_ops.py'
     ),
+    'class_weights_are_not_normalised': mutant(
+        'ops.py',
+        'total / jnp.where(whole > 0, whole, 1.0)',
+        'total / jnp.sum(mask)',
+        'tests/experiment/test_class_weights.py::test_the_weighted_cross_entropy_by_hand',
+    ),
+    'frequencies_of_classes_are_of_all_images': mutant(
+        'experiment/class_weights.py',
+        'np.where(pixels > 0, pixels.sum(), 0)',
+        'pixels.sum()',
+        'tests/experiment/test_class_weights.py::test_classes_are_counted_by_pixel_and_by_image',
+    ),
     'one_mask_for_all_tasks': mutant(
         'methods/supervised.py',
         '*batch.targets[t.name])',

@@ -5,10 +5,10 @@
 The job is a recipe of `RECIPES` on rendered rooms, read by two worker processes, with a checkpoint every three steps.
 Every kill is a SIGKILL (to the job and, as when a machine dies, its workers) or a SIGTERM, at a random moment; then the
 same command goes on. With several processes that train together, each with one device, the kill is of one of them; the
-others must end within a minute (of one that had not joined them yet, within five), and then all start again. A job that
-ends begins anew in another folder until all kills are spent. Of every job that ended, all arrays of every model folder,
-and the results of every stage but their times, must equal those of the job that was not killed. Prints one JSON object;
-the exit status is 1 where something was lost.
+others must end within a minute (of one that had not joined them yet, or got a SIGTERM, within five), and then all start
+again. A job that ends begins anew in another folder until all kills are spent. Of every job that ended, all arrays of
+every model folder, and the results of every stage but their times, must equal those of the job that was not killed.
+Prints one JSON object; the exit status is 1 where something was lost.
 """
 
 import argparse
@@ -48,7 +48,8 @@ FIELDS = {
     'checkpoint_every_steps': 3,
     'panel_images': 1,
 }
-END_SECONDS = 60  # that the other processes of a job have when one is killed
+END_SECONDS = 60  # that the other processes of a job have when one is killed with SIGKILL
+SAVE_SECONDS = 300  # that all have when one gets SIGTERM: perhaps to compile a step, to take it, and to save
 JOIN_SECONDS = 300  # that they wait for one that was killed before it joined them
 WAITING = 'waiting up to'  # what they say then
 STOPPED = {signal.SIGKILL: -9, signal.SIGTERM: 143}
@@ -142,7 +143,7 @@ class Soak:
             try:
                 killed = self._killed(processes, kind, after, victim)
                 for other in processes:
-                    self._wait(other, killed, log, before)
+                    self._wait(other, kind if killed else None, log, before)
             except subprocess.TimeoutExpired:
                 raise AssertionError(f'The job hangs; see {log}.') from None
             finally:
@@ -156,13 +157,13 @@ class Soak:
             raise AssertionError(f'The job ended with status {status}; see {log}.')
         return not any(status)
 
-    def _wait(self, process: subprocess.Popen[bytes], killed: bool, log: Path, before: int) -> None:
+    def _wait(self, process: subprocess.Popen[bytes], kind: signal.Signals | None, log: Path, before: int) -> None:
         """Waits for the end of a process; what is in `log` from `before` on is of this run."""
-        if not killed or self.count == 1:
+        if kind is None or self.count == 1:
             process.wait(1200)
             return
         try:
-            process.wait(END_SECONDS)
+            process.wait(END_SECONDS if kind is signal.SIGKILL else SAVE_SECONDS)
         except subprocess.TimeoutExpired:
             if WAITING not in log.read_bytes()[before:].decode():
                 raise

@@ -94,7 +94,8 @@ def _run(config: ConfigDict, workdir: Path, stop: StopRequest) -> Path:
             failed.append(error)
             if config.seeds and processes.first():
                 print(f'{one.workdir}: {_said(error)}. The other seeds go on.', file=sys.stderr, flush=True)
-        finished.append(one.workdir)
+        # In the order of the config, whichever ends first.
+        finished = [each.workdir for each in made if each.workdir in (*finished, one.workdir)]
         if config.seeds:
             planned = [each.workdir for each in made]
             failed += processes.from_first(functools.partial(_report_seeds, report, finished, planned, one.tasks))
