@@ -17,7 +17,6 @@ from mtkd_jax import command
 from mtkd_jax.errors import UserError
 from mtkd_jax.files import read_npz, write_text
 from mtkd_jax.places import place
-from mtkd_jax.records import CARD
 
 MODELS = (
     *('kd4mtl_segnet', 'kd4mtl_mtan', 'mtan_split_standard', 'mtan_split_wide', 'mtan_split_deep', 'mtan_dense'),
@@ -103,6 +102,7 @@ def convert(
     from mtkd_jax import models
     from mtkd_jax.experiment.models import build_tasks, check_fits
     from mtkd_jax.models import reference
+    from mtkd_jax.records import CARD
     from mtkd_jax.reporting import card
     from mtkd_jax.training.folder import save_model
 
