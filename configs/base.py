@@ -157,6 +157,7 @@ def get_config(
     c.checkpoint_every_epochs = 1  # and before every evaluation; more, where epochs take seconds: a kill costs so many
     c.checkpoint_every_steps = 0  # besides these; 0 = only there
     c.diagnose_every_steps = 0  # task gradients' cosines and norms, CKA with teachers; costs T + 1 passes; 0 = never
+    c.writers = ('jsonl', 'tensorboard')  # where numbers go: jsonl (always) | tensorboard | wandb | your own module
     c.panel_images = 4  # test images in the picture of every stage; 0: no pictures of predictions at all
 
     if change is not None:

@@ -1,13 +1,13 @@
 #!/bin/bash
 # Installs this checkout with extras into its .venv, for launch/run.sh:
 #
-#   launch/install.sh tpu        cuda for NVIDIA GPUs; '' for CPUs
+#   launch/install.sh tpu        cuda13 (or cuda12) for NVIDIA GPUs; '' for CPUs
 #
 # PYTHON names the interpreter, 3.11 or newer. Without it, it is the first such one on PATH; where there is none (Ubuntu
 # 22.04 has 3.10), uv brings Python 3.12, and this says so. What is there already is used again.
 set -euo pipefail
 
-[ $# -eq 1 ] || { echo 'usage: launch/install.sh EXTRAS, such as tpu, cuda, or an empty word for CPUs' >&2; exit 2; }
+[ $# -eq 1 ] || { echo 'usage: launch/install.sh EXTRAS, such as tpu, cuda13, or an empty word for CPUs' >&2; exit 2; }
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 fits() {

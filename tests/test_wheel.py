@@ -1,36 +1,74 @@
-"""What is installed from a wheel: configs, tables and assets are in it, and it runs from anywhere."""
+"""Wheels and source distributions: configs, tables and assets are in them, and what is installed runs from anywhere."""
 
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
+from email.parser import Parser
 from pathlib import Path
 
 import pytest
+import yaml
+
+import mtkd_jax
 
 ROOT = Path(__file__).parents[1]
+PARTS = ('.ci', 'benchmarks', 'configs', 'docs', 'examples', 'launch', 'mtkd_jax', 'tests')
+FILES = [
+    file for file in ROOT.iterdir() if file.suffix in ('.md', '.toml', '.cff', '.py', '.in') or file.name == 'LICENSE'
+]
+LEFT = ('__pycache__', '_build')  # folders that building and running leave
 
 
 @pytest.fixture(scope='module')
-def wheel(tmp_path_factory):
-    """A wheel of this checkout; built from a copy, because building leaves files behind."""
-    folder = tmp_path_factory.mktemp('wheel')
-    for name in ('mtkd_jax', 'configs', 'pyproject.toml', 'setup.py', 'README.md', 'LICENSE'):
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, folder / 'source' / name, symlinks=True)
-        else:
-            (folder / 'source').mkdir(exist_ok=True)
-            shutil.copy(source, folder / 'source' / name)
-    command = [sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', '--wheel-dir', str(folder), './source']
+def source(tmp_path_factory):
+    """What a source distribution of this checkout holds, unpacked; built from a copy: building leaves files behind."""
+    folder = tmp_path_factory.mktemp('source')
+    for part in PARTS:
+        shutil.copytree(ROOT / part, folder / 'checkout' / part, symlinks=True, ignore=shutil.ignore_patterns(*LEFT))
+    for file in FILES:
+        shutil.copy(file, folder / 'checkout')
+    command = [sys.executable, '-m', 'build', '--sdist', '--outdir', str(folder), 'checkout']
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    (found,) = folder.glob('*.whl')
+    (found,) = folder.glob('*.tar.gz')
+    with tarfile.open(found) as packed:
+        packed.extractall(folder, filter='data')
+    return folder / found.name.removesuffix('.tar.gz')
+
+
+@pytest.fixture(scope='module')
+def wheel(source):
+    """A wheel that is built from the source distribution."""
+    command = [sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', '--wheel-dir', '.', f'./{source.name}']
+    subprocess.run(command, cwd=source.parent, check=True, capture_output=True)
+    (found,) = source.parent.glob('*.whl')
     return found
 
 
+def test_the_source_has_all_that_a_checkout_has(source):
+    """So tests run from it, too."""
+    files = [file for part in PARTS for file in (ROOT / part).rglob('*') if file.is_file()]
+    kept = [*FILES, *(file for file in files if not {*file.parts} & {*LEFT})]
+    assert len(kept) > 500
+    assert not [file for file in kept if not (source / file.relative_to(ROOT)).is_file()]
+
+
+def test_the_version_is_said_in_one_place(wheel):
+    with zipfile.ZipFile(wheel) as inside:
+        (metadata,) = (name for name in inside.namelist() if name.endswith('.dist-info/METADATA'))
+        said = Parser().parsestr(inside.read(metadata).decode())
+    cited = yaml.safe_load((ROOT / 'CITATION.cff').read_text())
+    assert said['Version'] == mtkd_jax.__version__ == cited['version']
+    assert said['Author'] == 'mtkd_jax contributors' == cited['authors'][0]['name']
+    extras = ('cuda12', 'cuda13', 'tpu', 'raw', 'torch', 'onnx', 'tensorboard', 'wandb', 'test')
+    assert not {*extras} - {*said.get_all('Provides-Extra')}
+
+
 def test_everything_that_is_read_is_in_it(wheel):
-    inside = set(zipfile.ZipFile(wheel).namelist())
+    with zipfile.ZipFile(wheel) as packed:
+        inside = set(packed.namelist())
     expected = [
         file.relative_to(ROOT)
         for pattern in ('*.py', '*.csv', '*.json', 'py.typed')

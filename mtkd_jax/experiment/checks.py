@@ -14,6 +14,7 @@ from mtkd_jax.experiment.models import DTYPES
 from mtkd_jax.experiment.plans import method_settings, run_of
 from mtkd_jax.models import backbone as backbones
 from mtkd_jax.names import choice, optional
+from mtkd_jax.reporting import writers
 from mtkd_jax.training import optimizer, selection, taught
 from mtkd_jax.types import UserError
 from mtkd_jax.weighting import registry
@@ -35,6 +36,7 @@ KINDS: Mapping[str, Any] = {
     **dict.fromkeys(('remat', 'fsdp'), False),
     'tasks': ('',),
     'seeds': (0,),
+    'writers': ('',),
     'widths': (),
 }
 """Fields → a value of the kind that they must have."""
@@ -66,6 +68,7 @@ def check(config: ConfigDict) -> None:
         if config[field] < smallest:
             raise UserError(f'`{field}` is {config[field]}; it must be at least {smallest}.')
     _check_seeds(config)
+    writers.check(config.writers)
     _check_optimisation(config)
     _check_task_weights(config)
     run = run_of(config)

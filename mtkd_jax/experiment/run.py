@@ -156,7 +156,8 @@ def train_stage(
     if isinstance(stage, GivenTeacher):
         evaluate_given(stage, one.mesh, one.workdir, stop, programs)
     else:
-        run_stage(stage, one.mesh, one.workdir, MetricWriter, progress, stop, programs)
+        writer = functools.partial(MetricWriter, writers=tuple(one.config.writers))
+        run_stage(stage, one.mesh, one.workdir, writer, progress, stop, programs)
 
 
 def _report(one: Experiment, stop: StopRequest, programs: Programs, before: float | None) -> None:

@@ -6,6 +6,7 @@ import socket
 import tracemalloc
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
@@ -168,6 +169,8 @@ def test_a_picture_that_is_shown_turned_is_refused(tmp_path, ending):
 
 def test_every_kind_of_picture_is_right_or_refused(tmp_path):
     modes = {'1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'CMYK', 'YCbCr', 'LAB', 'I', 'F', 'I;16', 'I;16B'}
+    if PIL.__version__ < '13':
+        modes.remove('YCbCr')  # earlier ones cannot read the TIFF which they write
     file, ramp = tmp_path / 'x.tiff', np.arange(8, dtype=np.uint8).reshape(2, 4)
     for mode in modes:
         Image.new(mode, (4, 2)).save(file)

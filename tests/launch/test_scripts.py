@@ -48,9 +48,9 @@ def test_what_is_not_installed_is_said(tmp_path, checkout):
 def test_the_first_python_that_is_new_enough_is_taken(tmp_path, checkout):
     fakes = Fakes(tmp_path)
     fakes.tell('python3.12', 'version_info', ('', 1))
-    assert fakes.run(checkout / 'launch/install.sh', 'cuda').returncode == 0
+    assert fakes.run(checkout / 'launch/install.sh', 'cuda13').returncode == 0
     assert [call[0] for call in fakes.calls() if call[1:3] == ['-m', 'venv']] == ['python3.11']
-    assert fakes.calls()[-1] == ['python', '-m', 'pip', 'install', '--quiet', '--editable', '.[cuda]']
+    assert fakes.calls()[-1] == ['python', '-m', 'pip', 'install', '--quiet', '--editable', '.[cuda13]']
 
 
 def test_uv_brings_a_python_where_all_are_old(tmp_path, checkout):

