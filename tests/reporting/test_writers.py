@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,7 @@ def test_weights_and_biases_has_every_record_and_continues_its_run(tmp_path, mon
         writer.write(record(1, **{'loss/depth': 0.5}))
         writer.write(record(2, 'test', depth_abs=0.25))
     first = json.loads((folder / 'wandb.json').read_text())
+    time.sleep(1.1)  # its folders are named by the second
     with MetricWriter(folder, 2, names) as writer:
         writer.write(record(3, **{'loss/depth': 0.125}))
     assert json.loads((folder / 'wandb.json').read_text()) == first
