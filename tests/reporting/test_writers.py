@@ -80,6 +80,9 @@ def test_weights_and_biases_has_every_record_and_continues_its_run(tmp_path, mon
         writer.write(record(3, **{'loss/depth': 0.125}))
     assert json.loads((folder / 'wandb.json').read_text()) == first
     assert first['project'] == 'mtkd_jax'
+    end = time.monotonic() + 60
+    while len(logged(folder)) < 3 and time.monotonic() < end:
+        time.sleep(0.1)  # the package's own process writes its files, the last of it when the run has ended
     found = [{k: v for k, v in each.items() if not k.startswith('_')} for each in logged(folder)]
     assert found == [
         {'step': 1, 'epoch': 0.1, 'train/loss/depth': 0.5},
