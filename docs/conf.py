@@ -5,6 +5,7 @@
 The sources' root is the repository, so links between pages are those that a code host follows, too.
 """
 
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -76,8 +77,14 @@ def code(app, what, name, thing, options, lines):
         indented = what == 'module' and line.startswith('    ')
         if indented and not found[-1]:
             found += ['.. code-block:: python', '']
-        found.append(line if indented else re.sub(r'(?<!\\)(\||\*\*(?=\w))', r'\\\1', line))
+        found.append(line if indented else plain(line))
     lines[:] = found
+
+
+def plain(line):
+    """A line of a docstring, with what only looks like markup escaped: |x|, **options, and `stl_<task>`."""
+    line = re.sub(r'(?<!\\)(\||\*\*(?=\w+\b(?!\*\*)))', r'\\\1', line)
+    return re.sub(r'(?<![`:\w])`(?=\S)([^`]*<[^`]*)`(?![`\w])', r'``\1``', line)
 
 
 def signature(app, what, name, thing, options, arguments, returned):
@@ -91,9 +98,11 @@ def signature(app, what, name, thing, options, arguments, returned):
     return tuple(None if text is None else short(text) for text in (arguments, returned))
 
 
-def fields_of_tuples(app, what, name, thing, skip, options):
-    """Fields of named tuples have no docstring of their own; that of the tuple describes them."""
-    return True if str(getattr(thing, '__doc__', '')).startswith('Alias for field number') else None
+def skipped(app, what, name, thing, skip, options):
+    """Fields are described by their class: those of named tuples, and those whose default is a function."""
+    field = str(getattr(thing, '__doc__', '')).startswith('Alias for field number')
+    default = what == 'class' and inspect.isfunction(thing) and '.' not in thing.__qualname__
+    return True if field or default else None
 
 
 def public(app, env, node, contents):
@@ -113,5 +122,5 @@ def setup(app):
     app.connect('source-read', links_of_the_site)
     app.connect('autodoc-process-docstring', code)
     app.connect('autodoc-process-signature', signature)
-    app.connect('autodoc-skip-member', fields_of_tuples)
+    app.connect('autodoc-skip-member', skipped)
     app.connect('missing-reference', public)

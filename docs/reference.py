@@ -6,7 +6,7 @@ Each page is a list of directives; what they show are the docstrings.
 import functools
 import importlib
 import inspect
-import pkgutil
+import re
 from pathlib import Path
 
 from absl import flags
@@ -50,7 +50,9 @@ PARTS = {
 def write(folder):
     """Writes every page into `folder`; what has not changed is not touched, so that a second build is fast."""
     folder.mkdir(exist_ok=True)
+    public = {name: getattr(mtkd_jax, name) for name in mtkd_jax.__all__}
     made = pages()
+    vars(mtkd_jax).update(public)  # the module of a command, such as `export`, would stand for the function
     for old in folder.glob('*.rst'):
         if old.stem not in made:
             old.unlink()
@@ -101,7 +103,9 @@ def shown(module, name):
             *([] if exception else ['   :members:']),
             '',
         ]
-    return [f'.. auto{"function" if inspect.isroutine(found) else "data"}:: {path}', '']
+    if inspect.isroutine(found):
+        return [f'.. autofunction:: {path}', '']
+    return [f'.. autodata:: {path}', *(['   :no-value:'] if '<module' in repr(found) else []), '']
 
 
 def at(path):
@@ -211,8 +215,9 @@ def flags_of(module):
 
 def flag_lines(flag):
     """A flag as an entry of a list."""
-    default = '' if flag.default in (None, [], '', False) else f' Default: ``{flag.default_as_str}``.'
-    return [f'``--{flag.name}``', f'   {flag.help}{default}'.replace('*', r'\*'), '']
+    default = '' if flag.default in (None, [], '', False) else f' Default: ``{flag.default}``.'
+    said = re.sub(r'(--\w+(=\w+)?)', r'``\1``', ' '.join(flag.help.split()).replace('.; ', '. '))
+    return [f'``--{flag.name}``', f'   {said}{default}'.replace('*', r'\*'), '']
 
 
 def examples():
@@ -234,8 +239,3 @@ def public_names():
             if inspect.isclass(thing) or inspect.isroutine(thing):
                 found.setdefault(f'{thing.__module__}.{thing.__qualname__}', f'{module.__name__}.{name}')
     return found
-
-
-def public_modules():
-    """The modules of `mtkd_jax` that are public: those it names."""
-    return [name for _, name, _ in pkgutil.iter_modules(mtkd_jax.__path__) if name in mtkd_jax.__all__]

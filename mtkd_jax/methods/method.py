@@ -57,7 +57,7 @@ class Method(Protocol):
 
     @property
     def teaches_one_by_one(self) -> bool:
-        """Whether what `teach` says of an image depends on that image alone: then it can be computed once and kept."""
+        """Whether what `teach` says of an image depends on that image alone, and so can be computed once and kept."""
         ...
 
     def teach(self, frozen: Variables, image: Array) -> Any:
