@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import mtkd_jax
-from mtkd_jax import datasets, distill, methods, models, recipe, tasks, weighting
+from mtkd_jax import configs, datasets, distill, methods, models, recipe, tasks, weighting
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / 'docs'
@@ -66,3 +66,23 @@ def test_examples_have_the_targets_that_links_lead_to(pages):
     assert linked
     for name in linked:
         assert f'.. _example-{name}:' in pages['examples']
+
+
+def commands(page):
+    """Config and fields of every command of a page, without those that name a variable or a module of one\'s own."""
+    for line in re.sub(r'\\\n\s*', ' ', page.read_text()).splitlines():
+        for found in re.findall(r'--config=(?:configs/)?([a-z0-9_]+)(?:\.py)?(:[^\s`]+)?', line):
+            config = ''.join(found).replace("'", '').rstrip('.,;')
+            if not re.search(r'\$|my_|own_|NAME|TASK', config) and found[0] in configs.NAMES:
+                yield config, re.findall(r'--config\.([a-z_.]+)=', line)
+
+
+@pytest.mark.parametrize('page', [*sorted(DOCS.glob('*.md')), ROOT / 'README.md'], ids=lambda page: page.stem)
+def test_commands_name_recipes_and_fields_that_exist(page):
+    for config, fields in commands(page):
+        made = mtkd_jax.get_config(config)
+        for field in fields:
+            value = made
+            for part in field.split('.'):
+                assert part in value, f'{page.name}: {config} has no {field}'
+                value = value[part]
