@@ -2,6 +2,7 @@
 
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,12 @@ def test_examples_have_the_targets_that_links_lead_to(pages):
     assert linked
     for name in linked:
         assert f'.. _example-{name}:' in pages['examples']
+
+
+def test_getting_started_names_every_extra():
+    extras = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']['optional-dependencies']
+    said = (DOCS / 'getting_started.md').read_text()
+    assert [name for name in extras if f'`{name}`' not in said] == []
 
 
 def commands(page):
