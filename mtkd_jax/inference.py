@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -137,10 +138,11 @@ class Model:
         Args:
             x: images as `predict` takes one; a generator, too.
             branch, at: see `predict`.
-            threads: that read.
+            threads: that read, at least 1.
 
         Raises:
-            UserError: see `predict`; of an image, after the predictions for those before it.
+            UserError: see `predict`; of an image, after the predictions for those before it. At once, where `x` is one
+                file or there is no thread.
         """
         return (self._by_task(found, branch) for _, found in self.seen(x, branch=branch, at=at, threads=threads))
 
@@ -151,23 +153,30 @@ class Model:
         the network saw it, float32 in [0, 1], or as it was given.
         """
         choice('at', at, PLACES)
+        if isinstance(x, str | Path):
+            raise UserError(f'`x` is {x!r}, one image; give several, such as [{x!r}], or call `predict`.')
+        if threads < 1:
+            raise UserError(f'`threads` is {threads}; give at least 1.')
         return self._seen(x, self._predictor(branch), at, threads)
 
     def _seen(
         self, x: Iterable[Picture], predictor: Callable[..., Predictions], at: str, threads: int
     ) -> Iterator[tuple[np.ndarray, Predictions]]:
-        def read(numbered: tuple[int, Picture]) -> tuple[np.ndarray, np.ndarray]:
-            given = images.as_array(f'`x[{numbered[0]}]`', numbered[1])
+        def read(numbered: tuple[int, Picture]) -> tuple[str, np.ndarray, np.ndarray]:
+            i, picture = numbered
+            given = images.as_array(f'`x[{i}]`', picture)
             resized = images.at_size(given, self.size)
+            name = str(picture) if isinstance(picture, str | Path) else f'`x[{i}]`'
             # The picture as it was given may be much larger: it is not kept where nobody asks for it.
-            return (given if at == 'input' else resized), resized
+            return name, (given if at == 'input' else resized), resized
 
         alone = True
         for batch in batches(ahead(read, enumerate(x), threads, self.batch_size + threads), self.batch_size):
             # A single image left over is no reason to compile for one.
-            found = _numbers(predictor(np.stack([resized for _, resized in batch]), filled=not alone))
+            found = predictor(np.stack([resized for _, _, resized in batch]), filled=not alone)
             alone = False
-            for i, (image, _) in enumerate(batch):
+            for i, (name, image, _) in enumerate(batch):
+                _numbers(jax.tree.map(operator.itemgetter(i), found), f' of {name}')
                 yield image, {b: self._of_image(by_task, i, image.shape) for b, by_task in found.items()}
 
     def _of_image(self, by_task: dict[str, np.ndarray], i: int, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
@@ -196,9 +205,11 @@ class Model:
         return self._predictors[branch]
 
 
-def _numbers(found: Predictions) -> Predictions:
+def _numbers(found: Predictions, where: str = '') -> Predictions:
     for name in (name for by_task in found.values() for name, array in by_task.items() if np.isnan(array).any()):
-        raise UserError(f'The network predicts NaN for {name}; its training diverged, or its weights are damaged.')
+        raise UserError(
+            f'The network predicts NaN for {name}{where}; its training diverged, or its weights are damaged.'
+        )
     return found
 
 

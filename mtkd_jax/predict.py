@@ -3,12 +3,15 @@
 python -m mtkd_jax.predict --model=DIR --inputs=a.png,FOLDER,'*.jpg' --out=DIR [--save=side_by_side] [--at=input]
 """
 
+import sys
 from typing import Any
 
 from absl import flags
 
 from mtkd_jax import command
+from mtkd_jax.errors import UserError
 from mtkd_jax.places import local, place
+from mtkd_jax.training.stop import StoppedError, StopRequest
 
 MODEL = flags.DEFINE_string('model', None, 'A model folder.', allow_override=True)
 INPUTS = flags.DEFINE_list(
@@ -66,7 +69,15 @@ def main() -> None:
     from mtkd_jax.experiment.predictions import Options, predict
 
     options = Options(BRANCH.value, SAVE.value, AT.value, RECURSIVE.value, BATCH_SIZE.value, ALLOW_MODULES.value)
-    print(predict(model, INPUTS.value, out, options))
+    with StopRequest() as stop:
+        try:
+            print(predict(model, INPUTS.value, out, options))
+        except (UserError, StoppedError) as error:
+            if not stop.requested:
+                raise
+            said = error if isinstance(error, UserError) else 'Interrupted.'
+            print(f'error: {said}', file=sys.stderr)
+            sys.exit(stop.status)
 
 
 if __name__ == '__main__':

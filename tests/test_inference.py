@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtkd_jax import tasks
+from mtkd_jax import inference, tasks
 from mtkd_jax.data import images
 from mtkd_jax.inference import Model
 from mtkd_jax.types import Outputs, UserError
@@ -261,6 +261,10 @@ def test_a_stream_says_what_predict_says(branched, tmp_path):
     assert [set(one) for one in branched.stream(given, branch='student')] == [{'depth'}] * 3
     with pytest.raises(UserError, match="`at` is 'inputs'"):
         branched.stream(given, at='inputs')
+    with pytest.raises(UserError, match=r"`x` is 'room\.png', one image; give several, such as \['room\.png'\], or"):
+        branched.stream('room.png')
+    with pytest.raises(UserError, match='`threads` is 0; give at least 1'):
+        branched.stream(given, threads=0)
 
 
 def test_a_stream_is_compiled_for_whole_batches(branched):
@@ -277,3 +281,20 @@ def test_predictions_come_before_the_error_of_a_later_image(model):
     assert [next(stream).keys(), next(stream).keys()] == [model.predict(given[0]).keys()] * 2
     with pytest.raises(UserError, match=r'`x\[2\]` reaches from 9'):
         next(stream)
+
+
+def test_predictions_come_before_nan_for_a_later_image_of_the_batch(model, tmp_path, monkeypatch):
+    def make_predictor(*_):
+        def predictor(x, filled=False):
+            depth = np.where(x.any((1, 2, 3), keepdims=True), x[..., :1], np.nan)
+            return {'main': {task.name: depth for task in model.tasks}}
+
+        return predictor
+
+    monkeypatch.setattr(inference, 'make_predictor', make_predictor)
+    Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(tmp_path / 'black.png')
+    for black, name in ((tmp_path / 'black.png', r'.*/black\.png'), (np.zeros((*SIZE, 3), np.uint8), r'`x\[1\]`')):
+        stream = Model(model.network, model.tasks, model.variables, SIZE).stream([pixels(*SIZE), black])
+        assert next(stream)
+        with pytest.raises(UserError, match=f'The network predicts NaN for .* of {name}; its training diverged'):
+            next(stream)

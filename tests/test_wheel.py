@@ -19,7 +19,7 @@ PARTS = ('.ci', 'benchmarks', 'configs', 'docs', 'examples', 'launch', 'mtkd_jax
 FILES = [
     file for file in ROOT.iterdir() if file.suffix in ('.md', '.toml', '.cff', '.py', '.in') or file.name == 'LICENSE'
 ]
-LEFT = ('__pycache__', '_build')  # folders that building and running leave
+LEFT = ('__pycache__', '_build', 'generated')  # folders that building and running leave
 
 
 @pytest.fixture(scope='module')
@@ -30,6 +30,8 @@ def source(tmp_path_factory):
         shutil.copytree(ROOT / part, folder / 'checkout' / part, symlinks=True, ignore=shutil.ignore_patterns(*LEFT))
     for file in FILES:
         shutil.copy(file, folder / 'checkout')
+    (folder / 'checkout/docs/generated').mkdir()
+    (folder / 'checkout/docs/generated/left.rst').touch()
     command = [sys.executable, '-m', 'build', '--sdist', '--outdir', str(folder), 'checkout']
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     (found,) = folder.glob('*.tar.gz')
@@ -53,6 +55,10 @@ def test_the_source_has_all_that_a_checkout_has(source):
     kept = [*FILES, *(file for file in files if not {*file.parts} & {*LEFT})]
     assert len(kept) > 500
     assert not [file for file in kept if not (source / file.relative_to(ROOT)).is_file()]
+
+
+def test_what_building_the_documentation_leaves_is_not_in_the_source(source):
+    assert not (source / 'docs/generated').exists()
 
 
 def test_the_version_is_said_in_one_place(wheel):

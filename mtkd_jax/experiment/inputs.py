@@ -143,15 +143,16 @@ def _inside(folder: Path, recursive: bool) -> list[tuple[str, Path]]:
             f'`inputs` has the folder {folder}, but {error.filename} cannot be read ({error.strerror}).'
         ) from error
 
-    found: list[PurePath] = []
+    every: list[PurePath] = []
     for place, folders, files in os.walk(folder, onerror=refused):
         # What is taken out here is not entered.
         folders[:] = [name for name in folders if recursive and not name.startswith('.')]
         inside = PurePath(os.path.relpath(place, folder))
-        found += [inside / n for n in files if not n.startswith('.') and PurePath(n).suffix.lower() in IMAGE_SUFFIXES]
+        every += [inside / name for name in files if not name.startswith('.')]
+    found = [file for file in every if file.suffix.lower() in IMAGE_SUFFIXES]
     if not found:
-        for name in sorted(files):
-            _check_no_video(folder / name)
+        for file in sorted(every):
+            _check_no_video(folder / file)
         deeper = '' if recursive else '; --recursive takes those of its sub-folders'
         raise UserError(
             f'`inputs` has the folder {folder}, which holds no images ({", ".join(IMAGE_SUFFIXES)}){deeper}.'

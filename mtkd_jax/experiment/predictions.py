@@ -15,6 +15,7 @@ from mtkd_jax.models.backbone import per_image
 from mtkd_jax.names import choice
 from mtkd_jax.reporting.progress import Progress
 from mtkd_jax.tasks import Task
+from mtkd_jax.training.stop import StoppedError
 
 KINDS = ('pictures', 'side_by_side', 'npz')
 """What can be written."""
@@ -46,7 +47,8 @@ def predict(folder: Path, patterns: Sequence[str], out: Path, options: Options) 
     """Predicts for files, writes to `out`, and says what was written.
 
     Every file is whole or not there. An image that turns out to be damaged ends the command after those before it were
-    written; `predictions.npz` and `answers.json` are of all images, so they come last.
+    written; `predictions.npz` and `answers.json` are of all images, so they come last. Ctrl-C and a `StopRequest` end
+    it as well, by the same kind of error.
 
     Args:
         folder: a model folder.
@@ -118,11 +120,20 @@ def _write(model: Model, given: Inputs, out: Path, chosen: Mapping[str, tuple[st
         try:
             for done, _ in enumerate(ahead(written, collected(files), WRITERS, most), 1):
                 progress.update(done, None, pace(done))
-        except (UserError, KeyboardInterrupt) as error:
-            kept = f' What was predicted before, {done:,} of {len(given.names):,} images, is in {out}.'
-            raise UserError(f'{str(error) or "Interrupted."}{kept if done else ""}') from error
-        files.finish()
+            files.finish()
+        except (UserError, KeyboardInterrupt, StoppedError) as error:
+            said = str(error) if isinstance(error, UserError) else 'Interrupted.'
+            raise UserError(f'{said} {_kept(done, given, out, chosen, options)}') from error
     return pace.words
+
+
+def _kept(done: int, given: Inputs, out: Path, chosen: Mapping[str, tuple[str, Task]], options: Options) -> str:
+    """What is there once `done` images were written, and the command ends: files of single images."""
+    save = options.save
+    pictures = 'pictures' in save and any(task.words is None for _, task in chosen.values())
+    if done and (pictures or 'side_by_side' in save or ('npz' in save and options.at == 'input')):
+        return f'What was predicted before, {done:,} of {len(given.names):,} images, is in {out}.'
+    return 'No prediction is kept.'
 
 
 def in_flight(pixels: int, tasks: Sequence[Task]) -> int:

@@ -75,9 +75,9 @@ def data(opened: Opened, data_dir: str | None, split: str, images: int, size: An
 
 
 def _spread(source: Any, count: int) -> np.ndarray:
-    """Numbers of `count` examples, spread over all."""
+    """Numbers of `count` examples, spread over all; of `Pools`, fewer where a pool has fewer than its share."""
     if isinstance(source, Pools):
-        return np.array(source.spread(count))
+        return np.unique(source.spread(count))
     return np.linspace(0, len(source) - 1, count).round().astype(np.int64)
 
 

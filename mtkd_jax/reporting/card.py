@@ -1,5 +1,6 @@
 """The card of a model: README.md beside its weights, from what is recorded of it and nothing else."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -181,7 +182,9 @@ def _metrics(results: Results, found: Mapping[str, Mapping[str, float]], tasks: 
         f'On the {split} split. {selection["note"]}',
         f'This is one network, of seed {results.get("seed")}: how much another seed would change is not measured here.',
         markdown(['metric', *columns, 'constant predictor'], body),
-        'Constant predictor: one prediction for every pixel (or image), taken from the training set.',
+        'Constant predictor: one prediction for every pixel (or image), taken from the training set.'
+        if constants
+        else 'No constant predictor was evaluated.',
     ]
     if any(without_legacy(name) != name for name in names):
         notes.append(f'Legacy: the protocol of the papers. {sections.legacy_in_words(tasks)}')
@@ -214,10 +217,9 @@ def _limits(
         constant = (results.get('baselines') or {}).get(task.name, {})
         for branch, own in found.items():
             for name in (name for name in task.metrics.each if name in constant and name in own):
-                if task.metrics.each[name].direction * (own[name] - constant[name]) > 0:
+                better = task.metrics.each[name].direction * (own[name] - constant[name])
+                if better > 0 or not math.isfinite(better):
                     continue
                 of = f'Branch `{branch}`' if branch else 'The network'
-                lines.append(
-                    f'- {of} is not better than a constant in {labels[name]}: it has learnt nothing of {task.name}.'
-                )
+                lines.append(f'- {of} is not better than the constant predictor by {labels[name]} ({task.name}).')
     return '\n'.join(lines)

@@ -1,10 +1,13 @@
 """Predictions for files: what is written, for any number of images, and what is refused before anything is computed."""
 
 import errno
+import importlib
 import json
 import os
+import signal
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +20,8 @@ from mtkd_jax.experiment.inputs import Inputs, find
 from mtkd_jax.experiment.predictions import Options, Pace, predict
 from mtkd_jax.types import UserError
 from tests import recipes
+
+command = importlib.import_module('mtkd_jax.predict')
 
 CHANNELS = {'depth': 1, 'normals': 3}
 
@@ -155,6 +160,56 @@ def test_an_interrupted_command_says_what_is_done(folder, tmp_path, at_once, mon
     with pytest.raises(UserError, match=r'^Interrupted\. What was predicted before, 6 of 9 images, is in '):
         predict(folder, [str(tmp_path / 'in')], out, options(save=('npz', 'pictures')))
     assert not [name for name in written(out) if not name.endswith('.png')]
+    monkeypatch.setattr(outputs, 'write_png', write)
+    monkeypatch.setattr(outputs.Collected, '_pack', lambda self, file: interrupted(Path('6_image.png'), None))
+    with pytest.raises(UserError, match=r'^Interrupted\. What was predicted before, 9 of 9 images, is in '):
+        predict(folder, [str(tmp_path / 'in')], out, options(save=('npz', 'pictures')))
+
+
+@pytest.mark.parametrize(
+    ('save', 'at', 'kept'),
+    [
+        (['npz'], 'network', False),
+        (['npz'], 'input', True),
+        (['side_by_side'], 'network', True),
+    ],
+)
+def test_only_files_of_single_images_are_kept(folder, tmp_path, at_once, save, at, kept):
+    for i in range(3):
+        picture(tmp_path / f'in/{i}.png')
+    (tmp_path / 'in/2.png').write_bytes((tmp_path / 'in/2.png').read_bytes()[:900])
+    message = 'What was predicted before, 2 of 3 images, is in ' if kept else r'\. No prediction is kept\.$'
+    with pytest.raises(UserError, match=message):
+        predict(folder, [str(tmp_path / 'in')], tmp_path / 'out', options(save=save, at=at))
+    assert bool(written(tmp_path / 'out')) == kept
+
+
+def test_of_answers_in_words_nothing_is_kept():
+    digits = {'digits': ('main', tasks.classification('digits', 3))}
+    assert predictions._kept(2, Inputs(['a', 'b', 'c']), Path('out'), digits, options(save=['pictures'])) == (
+        'No prediction is kept.'
+    )
+
+
+def test_sigterm_ends_the_command_and_leaves_nothing_unfinished(folder, tmp_path, at_once, monkeypatch, capsys):
+    picture(tmp_path / 'in/a.png')
+
+    def pictures(self):
+        assert list((tmp_path / 'out').glob('.unfinished-*'))
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield tmp_path / 'in/a.png'
+
+    monkeypatch.setattr(Inputs, 'pictures', pictures)
+    given = {'MODEL': str(folder), 'INPUTS': [str(tmp_path / 'in')], 'OUT': str(tmp_path / 'out'), 'SAVE': ['npz']}
+    rest = {'AT': 'network', 'BRANCH': None, 'RECURSIVE': False, 'BATCH_SIZE': 8, 'ALLOW_MODULES': True}
+    for name, value in (given | rest).items():
+        monkeypatch.setattr(command, name, SimpleNamespace(value=value))
+    monkeypatch.setattr(command.command, 'value', lambda flag: flag.value)
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 143
+    assert capsys.readouterr().err.endswith('error: Interrupted. No prediction is kept.\n')
+    assert list((tmp_path / 'out').iterdir()) == []
 
 
 def test_of_large_images_few_are_in_flight(folder, tmp_path, at_once, monkeypatch):
@@ -246,6 +301,11 @@ def test_videos_are_refused_with_the_way_to_make_frames(tmp_path):
     for given in ('my clip.MP4', '*', ''):
         with pytest.raises(UserError, match=r"a video, .* ffmpeg -i '.*/my clip.MP4' frames/%06d.png"):
             find([str(tmp_path / given)])
+    for sub in ('sub', 'sub/z'):
+        (tmp_path / 'all' / sub).mkdir(parents=True)
+    (tmp_path / 'all/sub/a.mp4').touch()
+    with pytest.raises(UserError, match=r'has .*/all/sub/a\.mp4, a video, .* -i .*/all/sub/a\.mp4 '):
+        find([str(tmp_path / 'all')], recursive=True)
 
 
 def test_nothing_is_overwritten_that_was_given(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import pytest
 
 import mtkd_jax as mt
 from mtkd_jax import tasks
+from mtkd_jax.data.sources import Pools
 from mtkd_jax.datasets import DataNotPrepared
 from mtkd_jax.experiment import quantising
 from mtkd_jax.experiment.exporting import export
@@ -112,6 +113,13 @@ def test_calibration_images_are_spread_over_their_split(model, rooms):
     for images, batch, expected in ((2, 2, [0, 7]), (3, 2, [0, 4, 7, 0]), (100, 4, list(range(8)))):
         given = quantising.data(opened, rooms, 'train', images, None, batch)
         assert given.calibration.source.indices.tolist() == expected
+
+
+def test_images_of_a_small_pool_calibrate_once():
+    found = quantising._spread(Pools.whole({'digits': range(3), 'characters': range(50)}), 20)
+    assert found.tolist() == sorted(set(found.tolist()))
+    assert [i for i in found if i < 3] == [0, 1, 2]
+    assert len(found) == 3 + 10
 
 
 def test_the_table_says_which_way_is_better():

@@ -70,16 +70,18 @@ def test_what_is_not_recorded_is_left_out():
     assert '- The weights are those of the epoch that the selection rule chose.\n' in text
     assert '- On ' not in text
     assert 'As it was prepared' not in text
+    assert 'No constant predictor was evaluated.\n' in text
+    assert 'taken from the training set' not in text
 
 
-def test_a_network_that_has_learnt_nothing_is_said():
+def test_a_network_that_is_not_better_than_a_constant_is_said():
     results = fake.stages()[-1]
     results['results']['depth_rel'] = 0.5
     text = written(results)
-    assert (
-        '- The network is not better than a constant in relative depth error: it has learnt nothing of depth.' in text
-    )
+    assert '- The network is not better than the constant predictor by relative depth error (depth).\n' in text
     assert text.count('not better than') == 1
+    results['results']['depth_rel'] = float('nan')
+    assert 'not better than' not in written(results)
 
 
 def test_averages_have_their_own_numbers():

@@ -146,6 +146,9 @@ def test_constant_predictors(tmp_path):
     ]
     (segmentation,) = [line for line in lines if line.startswith('| segmentation') and 'kd_mtl' in line]
     assert segmentation.split()[-6:] == ['51.00', '|', '2.04', '|', 'better', '|']
+    stages[1]['results']['depth_rel'] = float('nan')
+    (depth,) = [s for s in report(tmp_path, stages).splitlines() if s.startswith('| depth') and 'single-task' in s]
+    assert [cell.strip() for cell in depth.strip('|').split('|')][-2:] == ['–', '–']
 
 
 def test_the_papers_row_is_beside_our_legacy_numbers(tmp_path):

@@ -1,5 +1,6 @@
 """Sections that compare: results, Δm, constant predictors."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from mtkd_jax.reporting.labels import Labels
 from mtkd_jax.reporting.reported_task import ReportedTask
 from mtkd_jax.reporting.rows import Row
 from mtkd_jax.reporting.tables import (
+    NOTHING,
     delta_table,
     markdown,
     metric_columns,
@@ -170,8 +172,8 @@ def constants(rows: Sequence[Row], tasks: Tasks) -> str:
         return 'No constant predictors were evaluated.'
     header = ['task', 'constant', 'metric', 'of the constant', 'network', 'of the network', 'network / constant', '']
     return (
-        'One constant prediction for every pixel (or image), taken from the training set, on the same test split. A '
-        f'network that does not beat it has learnt nothing of that task.\n\n{markdown(header, body)}'
+        'One constant prediction for every pixel (or image), taken from the training set, on the same test split. '
+        f'Better or not is said by that metric alone.\n\n{markdown(header, body)}'
     )
 
 
@@ -180,8 +182,9 @@ def _constant(row: Row, task: ReportedTask) -> Iterator[list[str]]:
     labels = Labels.of([task])
     for name in (name for name in task.metrics.each if name in found and name in row.results):
         value, ours, way = found[name], row.results[name], task.metrics.each[name].direction
-        ratio = f'{ours / value:.2f}' if value else '–'
-        verdict = 'better' if way * (ours - value) > 0 else '**not better**'
+        known = math.isfinite(ours - value)
+        ratio = f'{ours / value:.2f}' if known and value else NOTHING
+        verdict = ('better' if way * (ours - value) > 0 else '**not better**') if known else NOTHING
         predictor, heading = str(found.get('predictor', 'constant')), labels.heading(name, way)
         numbers = labels.number(name, value), labels.number(name, ours)
         yield [task.name, predictor, heading, numbers[0], row.title, numbers[1], ratio, verdict]
