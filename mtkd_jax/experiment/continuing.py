@@ -8,7 +8,7 @@ from typing import Any
 from flax.traverse_util import flatten_dict
 
 from mtkd_jax.places import Stored, place
-from mtkd_jax.records import MODEL, read_results, read_settings, stage_folder
+from mtkd_jax.records import CHECKPOINTS, MODEL, read_results, read_settings, stage_folder
 from mtkd_jax.training.folder import weights_digest
 from mtkd_jax.types import UserError
 
@@ -19,8 +19,12 @@ CONTINUED = 'continued'
 """The setting that says which training a stage continues."""
 
 
-def begun_in(continue_from: str, workdir: Path, name: str, settings: Mapping[str, Any]) -> Path | None:
-    """The folder of the finished stage that the stage `name` in `workdir` continues; None where it continues none.
+def of_stage(
+    continue_from: str, workdir: Path, name: str, settings: Mapping[str, Any]
+) -> tuple[Path | None, dict[str, Any] | None]:
+    """The folder of the finished stage that the stage `name` in `workdir` is to continue, and what is recorded of it.
+
+    No folder once it has begun, which needs nothing of the other run any more; neither where it continues none.
 
     Args:
         continue_from: as in the config: a finished workdir, '' for none.
@@ -32,12 +36,14 @@ def begun_in(continue_from: str, workdir: Path, name: str, settings: Mapping[str
         UserError: there is no such stage, it is not finished, has other settings, or was not trained for less.
     """
     if not continue_from:
-        return None
+        return None, None
     given = place(continue_from)
     if isinstance(given, Stored) or isinstance(workdir, Stored):
         raise UserError(
             f'`continue_from` is {given}, the workdir {workdir}; trainings go on in folders of this machine only.'
         )
+    if (recorded := _begun(stage_folder(workdir, name))) is not None:
+        return None, recorded
     if given.resolve() == workdir.resolve():
         raise UserError(f'`continue_from` is {given}, the run itself; choose another --workdir for the longer one.')
     folder = stage_folder(given, name).resolve()
@@ -51,14 +57,26 @@ def begun_in(continue_from: str, workdir: Path, name: str, settings: Mapping[str
         raise UserError(
             f'`epochs` is {settings["epochs"]}, but {folder} was trained for {before["epochs"]}; give more, all in all.'
         )
-    return folder
+    return folder, _said(folder)
 
 
-def said(folder: Path) -> dict[str, Any]:
-    """What a stage that continues the one in `folder` records of it: how long it was trained, and its weights."""
+def _said(folder: Path) -> dict[str, Any]:
+    """What a stage that continues the one in `folder` records of it.
+
+    That is what may differ, a digest of its model's weights, and what it continued itself.
+    """
     before = read_settings(folder)
     assert before is not None
-    return {'epochs': before['epochs'], 'weights': weights_digest(folder / MODEL)}
+    kept = {name: before[name] for name in (*MAY_DIFFER, CONTINUED) if name in before}
+    return {**kept, 'weights': weights_digest(folder / MODEL)}
+
+
+def _begun(folder: Path) -> Any:
+    """What the stage in `folder` records of the one that it continues, once it has all of that; None before."""
+    there = (folder / CHECKPOINTS).is_dir() and any(
+        entry.name.isdecimal() for entry in (folder / CHECKPOINTS).iterdir()
+    )
+    return (read_settings(folder) or {}).get(CONTINUED) if there else None
 
 
 def _check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -81,8 +81,9 @@ def check_pools(config: ConfigDict, data: StageData, mesh: Mesh) -> None:
 
 
 def only(data: StageData, chosen: Sequence[Task]) -> StageData:
-    """The same splits, reading only the targets of `chosen`."""
-    return _with(data, tasks=tuple(chosen))
+    """The same splits, reading only the targets of tasks with the names of `chosen`."""
+    own = {task.name: task for task in data.train.tasks}
+    return _with(data, tasks=tuple(own[task.name] for task in chosen))
 
 
 def seeded(data: StageData, seed: int) -> StageData:

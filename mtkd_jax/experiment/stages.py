@@ -117,8 +117,7 @@ def experiments(
     data, residences = (opened or Opened())(config, tasks, meshes, progress)
     check_pools(config, data, mesh)
     if config.class_weights != class_weights.OFF:
-        tasks = class_weights.weighted(tasks, config.class_weights, data.train)
-        planned = plans(config, tasks)
+        planned = plans(config, class_weights.weighted(tasks, config.class_weights, data.train))
     steps = config.epochs * data.train.steps_per_epoch
     if config.accumulate_steps > steps:
         raise UserError(
@@ -183,12 +182,12 @@ def _trained(
         # Its images need not be the same each time.
         cache = 'off'
     settings = stage_settings(config, plan, data.made, teachers)
-    continues = processes.from_first(
-        functools.partial(continuing.begun_in, config.continue_from, workdir, plan.name, settings)
+    continues, before_it = processes.from_first(
+        functools.partial(continuing.of_stage, config.continue_from, workdir, plan.name, settings)
     )
     papers = paper_rows(config, plan)
-    if continues is not None:
-        settings, papers = settings | {continuing.CONTINUED: continuing.said(continues)}, []
+    if before_it is not None:
+        settings, papers = settings | {continuing.CONTINUED: before_it}, []
     names = [task.name for task in plan.method.tasks]
     spec = model_spec(config, names, plan.network)
     by_run = plan.balance == 'run'
@@ -246,13 +245,14 @@ def _cadence(config: ConfigDict) -> Cadence:
 
 def _given(config: ConfigDict, plan: GivenPlan, data: StageData, constants: Constants) -> GivenTeacher:
     """The stand-in for the single-task stage of a task whose network is given as a model folder."""
-    given = plan.given
+    given, read = plan.given, only(data, [plan.task])
+    task: Any = read.test.tasks[0]
     return GivenTeacher(
         name=plan.name,
         folder=given.folder,
         network=given.network,
-        task=plan.task,
-        data=only(data, [plan.task]),
+        task=task,
+        data=read,
         constants=constants,
         settings={
             'method': 'stl',

@@ -145,6 +145,8 @@ def _training(results: Results, averages: bool, chosen: bool) -> str:
         f'- {results["epochs"]} epochs, {results["steps"]:,} steps{how}.',
         f'- The weights are {weights}.',
     ]
+    if (before := settings.get('continued')) is not None:
+        lines.insert(2, f'- The first {before["epochs"]} epochs: another run, learning rate {before["learning_rate"]}.')
     if machine:
         lines.append(f'- On {sections.machine(machine)}.')
     return '\n'.join(lines)

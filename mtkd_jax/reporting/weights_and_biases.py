@@ -1,6 +1,7 @@
 """Numbers of a stage on Weights & Biases: a run for each stage, a group for each workdir."""
 
 import os
+import re
 import secrets
 import tempfile
 from pathlib import Path
@@ -20,8 +21,8 @@ class WeightsAndBiases:
     """Logs `SPLIT/NAME` over `step`, with the stage's settings as the run's config.
 
     The package's own variables hold: WANDB_PROJECT (else `mtkd_jax`), WANDB_ENTITY, WANDB_MODE=offline, WANDB_API_KEY.
-    A stage that continues goes on in its run. The steps between its checkpoint and its end are logged again, with the
-    values that they had.
+    A stage that continues from a checkpoint goes on in its run. The steps between its checkpoint and its end are logged
+    again, with the values that they had.
 
     Raises:
         UserError: the run cannot be begun, for example because nobody is logged in.
@@ -34,12 +35,15 @@ class WeightsAndBiases:
         write_json(file, {'id': which, 'project': project})
         # What the package keeps beside its service stays on this machine where the stage is in a store.
         self._place = tempfile.TemporaryDirectory(prefix='mtkd_jax_') if isinstance(folder, Stored) else None
-        workdir = folder.parent.parent.name
+        run = folder.parent.parent
+        # A seed of several is a workdir in the run's.
+        workdir = run.parent.name if re.fullmatch(r'seed\d+', run.name) else run.name
+        seed = f'/{run.name}' if workdir != run.name else ''
         try:
             self._run = wandb.init(
                 project=project,
                 id=which,
-                name=f'{workdir}/{folder.name}',
+                name=f'{workdir}{seed}/{folder.name}',
                 group=workdir,
                 config=read_settings(folder),
                 resume='allow',

@@ -1,11 +1,14 @@
 """Where a stage's numbers go: its records, and besides these TensorBoard, Weights & Biases, or a user's own module."""
 
+import contextlib
 import importlib.util
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
+
+from absl import logging
 
 from mtkd_jax.names import choice, importable, module
 from mtkd_jax.places import Stored
@@ -39,15 +42,15 @@ class MetricWriter:
     """
 
     def __init__(self, folder: Path, resume_step: int | None = None, writers: Sequence[str] = DEFAULT) -> None:
-        self._records = RecordWriter(folder, resume_step)
         self._boards: list[Board] = []
-        try:
+        with contextlib.ExitStack() as opened:
+            self._records = RecordWriter(folder, resume_step)
+            opened.callback(self._records.close)
             for name in writers:
                 if name != RECORDS:
                     self._boards.append(_board(name)(folder, resume_step))
-        except BaseException:
-            self.close()
-            raise
+                    opened.callback(self._boards[-1].close)
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> 'MetricWriter':
         return self
@@ -55,7 +58,13 @@ class MetricWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except Exception as failed:
+            # Why training ended matters more.
+            if error is None:
+                raise
+            logging.warning('A writer could not be closed: %s: %s', type(failed).__name__, failed)
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Writes one record: `step`, `epoch`, `split`, and numbers by name; it is on disk when this returns.
@@ -68,10 +77,8 @@ class MetricWriter:
             board.write(written)
 
     def close(self) -> None:
-        """Closes all; what was written stays."""
-        self._records.close()
-        for board in self._boards:
-            board.close()
+        """Closes all, also where one cannot be; what was written stays."""
+        self._opened.close()
 
 
 class TensorBoard:
@@ -119,7 +126,9 @@ def check(writers: Sequence[str]) -> None:
             choice('writers', name, NAMES)
         else:
             module('writers', name, ('Writer',), NAMES)
-    if 'wandb' in writers and importlib.util.find_spec('wandb') is None:
+    # A folder of that name, such as the package leaves, is no package.
+    found = importlib.util.find_spec('wandb') if 'wandb' in writers else None
+    if 'wandb' in writers and (found is None or found.origin is None):
         raise UserError('`writers` has \'wandb\', which is not installed: pip install "mtkd_jax[wandb]".')
 
 

@@ -59,8 +59,8 @@ class Task:
         check: what is wrong with a target's values as they are given, None where nothing is (see `tasks.gate`).
         unit: of the target's values, '' where they have none.
         predicts: what the numbers of a prediction are, in words, for programs that are exported.
-        class_weighted: weights [classes] → `loss` in which a pixel counts as the weight of its true class; None for
-            tasks without classes.
+        class_weighted: weights [classes] → a loss for training, in which a pixel counts as the weight of its true
+            class; None for tasks without classes. Who replaces `loss` replaces this, too.
         loss_label: what reports call the loss; None: '<name> loss'.
         agreement_unit: what `agreement` is counted in, for reports.
     """

@@ -29,7 +29,7 @@ def begin(folder: Path, before: Path) -> None:
     shutil.copy(before / METRICS, folder / METRICS)
     if (before / BEST).is_dir():
         shutil.copytree(before / BEST, folder / BEST, dirs_exist_ok=True)
-    sync([*partial.rglob('*'), folder / METRICS])
+    sync([*partial.rglob('*'), folder / METRICS, *(folder / BEST).rglob('*')])
     shutil.rmtree(target, ignore_errors=True)
     # Last: where it is, all is.
     os.rename(partial, target)

@@ -98,7 +98,9 @@ class Loop:
             layout=self._layout,
         )
         self._diagnose = Program(diagnosis(stage.method, mesh, augment), self.compiled)
-        self._evaluator = Evaluator(stage.method.predict, stage.method.tasks, mesh, self.compiled)
+        # Those of the data: the method's may have losses that weight classes.
+        tasks: Any = stage.data.test.tasks
+        self._evaluator = Evaluator(stage.method.predict, tasks, mesh, self.compiled)
         self._agreed = Agreed(mesh)
         self._pending: list[tuple[int, Any]] = []  # (step before, scalars [steps])
         self._logged = 0.0, 0.0  # seconds of training, and of waiting in it, that records account for

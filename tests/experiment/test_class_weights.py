@@ -68,6 +68,8 @@ def test_stages_that_segment_learn_with_them_and_say_so(rooms, tmp_path, rule):
         said = {name: value for name, value in other.settings.items() if one.settings.get(name) != value}
         assert said == ({'class_weights': rule} if 'segmentation' in names else {})
     train, method = found[-1].data.train, found[-1].method
+    for split in (train, found[-1].data.test):  # evaluations are not weighted
+        assert [task.loss for task in split.tasks] == [task.loss for task in plain[-1].method.tasks]
     batch = jax.tree.map(jnp.asarray, next(train.ordered()))
     scores = jax.nn.log_softmax(jax.random.normal(jax.random.key(0), (*batch.image.shape[:3], 13)))
     segmentation = next(task for task in method.tasks if task.name == 'segmentation')

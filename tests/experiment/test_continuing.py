@@ -33,7 +33,7 @@ def records(workdir):
 
 @pytest.fixture(scope='module')
 def short(rooms, tmp_path_factory):
-    """A finished run of two epochs, in which the first has the lowest training loss or not: both are kept track of."""
+    """A finished run of two epochs."""
     folder = tmp_path_factory.mktemp('short')
     run(config(rooms, epochs=2, selection='lowest_training_loss'), folder)
     return folder
@@ -50,7 +50,8 @@ def test_it_is_the_run_that_was_as_long_from_the_beginning(rooms, short, tmp_pat
     assert records(tmp_path / 'longer') == records(tmp_path / 'straight')
     assert records(short) == before
     straight, found = results(tmp_path / 'straight'), results(tmp_path / 'longer')
-    of_short = {'epochs': 2, 'weights': weights_digest(short / 'stages' / 'uniform' / 'model')}
+    same = {name: straight['settings'][name] for name in ('learning_rate', 'schedule', 'schedule_settings')}
+    of_short = {'epochs': 2, **same, 'weights': weights_digest(short / 'stages' / 'uniform' / 'model')}
     assert found['settings'] == straight['settings'] | {'continued': of_short}
     assert found['results'] == straight['results']
     # It is finished; nothing is trained again, and a run that continues nothing is another one.
@@ -59,6 +60,21 @@ def test_it_is_the_run_that_was_as_long_from_the_beginning(rooms, short, tmp_pat
     assert (stages[1] / 'results.json').read_bytes() == written
     with pytest.raises(UserError, match=r'other settings: `continued\.epochs` was 2, is None'):
         run(config(rooms, **fields), tmp_path / 'longer')
+
+
+def test_a_best_epoch_of_the_shorter_run_stays_the_best_and_that_run_may_go(rooms, short, tmp_path):
+    """The new epochs have a rate at which the loss rises."""
+    shutil.copytree(short, tmp_path / 'short')
+    given = {'epochs': 3, 'selection': 'lowest_training_loss', 'continue_from': str(tmp_path / 'short')}
+    longer = config(rooms, **given, learning_rate=0.3)
+    run(longer, tmp_path / 'longer')
+    models = [folder / 'stages' / 'uniform' / 'model' for folder in (tmp_path / 'longer', short)]
+    np.testing.assert_equal(*(load_model(model)[1] for model in models))
+    before = json.loads((short / 'stages' / 'uniform' / 'settings.json').read_text())['learning_rate']
+    assert f'The first 2 epochs: another run, learning rate {before}.' in (models[0] / 'README.md').read_text()
+    shutil.rmtree(tmp_path / 'short')
+    run(longer, tmp_path / 'longer')
+    assert results(tmp_path / 'longer')['settings']['continued']['learning_rate'] == before
 
 
 def test_a_copy_that_was_broken_off_is_made_again(rooms, short, tmp_path):

@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -100,6 +101,34 @@ def test_nobody_logged_in_is_said(tmp_path, monkeypatch):
         MetricWriter(tmp_path / 'run' / 'stages' / 'uniform', 0, ('jsonl', 'wandb'))
 
 
+def test_a_seed_of_several_is_named_with_its_run(tmp_path, monkeypatch):
+    begun = []
+    monkeypatch.setattr(wandb, 'init', lambda **given: (begun.append(given), mock.Mock())[1])
+    for place in ('rooms/stages/kd_mtl', 'rooms/seed3/stages/kd_mtl'):
+        MetricWriter(tmp_path / place, 0, ('jsonl', 'wandb')).close()
+    assert [given['group'] for given in begun] == ['rooms', 'rooms']
+    assert [given['name'] for given in begun] == ['rooms/kd_mtl', 'rooms/seed3/kd_mtl']
+
+
+def test_a_writer_that_cannot_be_closed_hides_nothing(tmp_path, monkeypatch):
+    closed = []
+
+    class Away:
+        def __init__(self, folder, resume_step):
+            pass
+
+        def close(self):
+            closed.append(1)
+            raise ConnectionError('board away')
+
+    monkeypatch.setattr(writers, '_board', lambda name: Away)
+    with pytest.raises(ZeroDivisionError), MetricWriter(tmp_path, 0, ('jsonl', 'a', 'b')):
+        raise ZeroDivisionError
+    assert len(closed) == 2
+    with pytest.raises(ConnectionError), MetricWriter(tmp_path, 0, ('jsonl', 'a')):
+        pass
+
+
 def test_a_module_of_ones_own_gets_what_is_recorded(tmp_path, monkeypatch):
     (tmp_path / 'my_board.py').write_text(
         'seen = []\n'
@@ -130,7 +159,8 @@ def test_a_module_of_ones_own_gets_what_is_recorded(tmp_path, monkeypatch):
 )
 def test_writers_that_do_not_fit_are_refused(names, message, monkeypatch):
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, 'find_spec', lambda name, *more: None if name == 'wandb' else find(name, *more))
+    # A folder without code; `wandb` leaves one of its own name.
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: find('tests.golden' if name == 'wandb' else name))
     with pytest.raises(UserError, match=message):
         writers.check(names)
 
