@@ -76,6 +76,12 @@ LOSSES = {
     'undefined_pixels_count_in_the_mean': mutant(
         'ops.py', 'jnp.maximum(jnp.sum(mask, dtype=total.dtype), 1.0)', 'values.size', 'tests/test_ops.py'
     ),
+    'longer_runs_forget_the_best_epoch': mutant(
+        'training/continuing.py',
+        'if (before / BEST).is_dir():',
+        'if False:',
+        'tests/experiment/test_continuing.py::test_a_best_epoch_of_the_shorter_run_stays_the_best_and_that_run_may_go',
+    ),
     'class_weights_are_not_normalised': mutant(
         'ops.py',
         'total / jnp.where(whole > 0, whole, 1.0)',

@@ -83,6 +83,7 @@ def joined(
         raise
     with stop.noted():
         watch.leave(float('inf'))
+        watch.end()
 
 
 @contextmanager
@@ -129,7 +130,8 @@ class _Watch:
         self._status: int | None = None
         # Runs before jax's own, which would wait for processes that have failed.
         atexit.register(self._exit)
-        threading.Thread(target=self._watch, name='watch', daemon=True).start()
+        self._thread = threading.Thread(target=self._watch, name='watch', daemon=True)
+        self._thread.start()
 
     def fail(self, status: int, why: str, caused: bool) -> int | None:
         """Says that this process ends with `status`, and why, and lets the others end.
@@ -160,6 +162,10 @@ class _Watch:
             if seconds == float('inf') and self._cause() is not None:
                 break
             time.sleep(POLL_SECONDS)
+
+    def end(self) -> None:
+        """Ends the thread: one that is in a call of jax when Python ends would abort the process."""
+        self._thread.join(GRACE_SECONDS)
 
     def _tell(self, status: int, why: str) -> None:
         try:
