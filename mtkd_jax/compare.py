@@ -19,17 +19,28 @@ from mtkd_jax.errors import UserError
 from mtkd_jax.files import write_text
 from mtkd_jax.places import local
 
-WORKDIRS = flags.DEFINE_list('workdirs', None, 'Workdirs of any runs, or patterns of them, separated by commas.')
-PROTOCOL = flags.DEFINE_enum(
-    'protocol', 'accumulated', ['accumulated', 'legacy'], "Ours, or the papers' (docs/metrics.md)."
+WORKDIRS = flags.DEFINE_list(
+    'workdirs', None, 'Workdirs of any runs, or patterns of them, separated by commas.', allow_override=True
 )
-BASELINE = flags.DEFINE_string('baseline', None, 'The row that the others are compared with, seed by seed.')
-RANK = flags.DEFINE_bool('rank', False, 'Rank all rows by Δm, seed by seed.')
-FORMAT = flags.DEFINE_enum('format', 'markdown', ['markdown', 'csv', 'latex', 'json'], 'How the table is written.')
+PROTOCOL = flags.DEFINE_enum(
+    'protocol', 'accumulated', ['accumulated', 'legacy'], "Ours, or the papers' (docs/metrics.md).", allow_override=True
+)
+BASELINE = flags.DEFINE_string(
+    'baseline', None, 'The row that the others are compared with, seed by seed.', allow_override=True
+)
+RANK = flags.DEFINE_bool('rank', False, 'Rank all rows by Δm, seed by seed.', allow_override=True)
+FORMAT = flags.DEFINE_enum(
+    'format', 'markdown', ['markdown', 'csv', 'latex', 'json'], 'How the table is written.', allow_override=True
+)
 OUT = flags.DEFINE_string('out', None, 'A file for the table; without it the table is printed.', allow_override=True)
-PICTURES = flags.DEFINE_string('pictures', None, 'A folder for pictures of the networks side by side.')
+PICTURES = flags.DEFINE_string(
+    'pictures', None, 'A folder for pictures of the networks side by side.', allow_override=True
+)
 NETWORKS = flags.DEFINE_list(
-    'networks', [], 'Stages that the pictures show, in this order; single-task: those together; none given: all.'
+    'networks',
+    [],
+    'Stages that the pictures show, in this order; single-task: those together; none given: all.',
+    allow_override=True,
 )
 DATA_DIR = flags.DEFINE_string(
     'data_dir',

@@ -1,6 +1,7 @@
 """Which test images are shown, which networks, and in which order; drawn by a run and by `compare`."""
 
 import copy
+import importlib
 import json
 import shutil
 
@@ -159,6 +160,8 @@ def test_pictures_that_are_gone_are_drawn_again_and_old_ones_removed(trained, tm
 
 
 def command(*given):
+    # `export`, which other tests import, has a flag of the same name: define these again.
+    importlib.reload(compare)
     with flagsaver.flagsaver():
         flags.FLAGS(['compare', *given])
         compare.main()

@@ -1,6 +1,7 @@
 """Any runs in one table: what is a row, what Δm is relative to, differences, ranks, formats."""
 
 import csv
+import importlib
 import io
 import json
 
@@ -453,6 +454,8 @@ def test_csv_is_the_same(page):
 
 
 def command(*given):
+    # `export`, which other tests import, has a flag of the same name: define these again.
+    importlib.reload(compare)
     with flagsaver.flagsaver():
         flags.FLAGS(['compare', *given])
         compare.main()
