@@ -78,7 +78,7 @@ def test_stages_that_segment_learn_with_them_and_say_so(rooms, tmp_path, rule):
     chosen = np.where(mask, weights[np.where(mask, value, 0)], 0)
     surprise = -np.take_along_axis(np.asarray(scores), np.where(mask, value, 0), -1)
     expected = (chosen * surprise).sum() / chosen.sum()
-    np.testing.assert_allclose(segmentation.loss(scores, *batch.targets['segmentation']), expected, rtol=1e-5)
+    np.testing.assert_allclose(segmentation.loss(scores, *batch.targets['segmentation']), expected, rtol=1e-4)
 
 
 def test_tasks_without_classes_are_refused(rooms, tmp_path):
