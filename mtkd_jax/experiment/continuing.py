@@ -8,7 +8,8 @@ from typing import Any
 from flax.traverse_util import flatten_dict
 
 from mtkd_jax.places import Stored, place
-from mtkd_jax.records import CHECKPOINTS, MODEL, read_results, read_settings, stage_folder
+from mtkd_jax.records import MODEL, read_results, read_settings, stage_folder
+from mtkd_jax.training.continuing import saved
 from mtkd_jax.training.folder import weights_digest
 from mtkd_jax.types import UserError
 
@@ -73,10 +74,7 @@ def _said(folder: Path) -> dict[str, Any]:
 
 def _begun(folder: Path) -> Any:
     """What the stage in `folder` records of the one that it continues, once it has all of that; None before."""
-    there = (folder / CHECKPOINTS).is_dir() and any(
-        entry.name.isdecimal() for entry in (folder / CHECKPOINTS).iterdir()
-    )
-    return (read_settings(folder) or {}).get(CONTINUED) if there else None
+    return (read_settings(folder) or {}).get(CONTINUED) if saved(folder) else None
 
 
 def _check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

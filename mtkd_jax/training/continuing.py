@@ -11,16 +11,20 @@ from mtkd_jax.types import UserError
 PARTIAL = 'continued.partial'
 
 
+def saved(folder: Path) -> list[int]:
+    """Steps of the checkpoints of the stage in `folder`, a folder of this machine, in order."""
+    return sorted(int(entry.name) for entry in (folder / CHECKPOINTS).glob('*') if entry.name.isdecimal())
+
+
 def begin(folder: Path, before: Path) -> None:
     """Copies what training goes on from, unless `folder` has checkpoints: whole, or nothing.
 
     Raises:
         UserError: `before` has no checkpoint any more.
     """
-    target = folder / CHECKPOINTS
-    if target.exists() and any(entry.name.isdecimal() for entry in target.iterdir()):
+    if saved(folder):
         return
-    steps = sorted(int(entry.name) for entry in (before / CHECKPOINTS).glob('*') if entry.name.isdecimal())
+    steps, target = saved(before), folder / CHECKPOINTS
     if not steps:
         raise UserError(f'{before / CHECKPOINTS} has no checkpoint to continue from; train that stage again.')
     partial = folder / PARTIAL
