@@ -10,7 +10,8 @@ import pytest
 
 from tests.launch.fakes import LAUNCH
 
-# Process 1 fails if it is told to; the others wait for a signal if they are told to, and one is deaf.
+# Process 1 fails if it is told to; the others wait for a signal if they are told to, and one is deaf. Short sleeps: a
+# signal that arrives just before a sleep is handled after it.
 MAIN = """
 import os, signal, sys, time
 flags = dict(word.partition('=')[::2] for word in sys.argv[1:])
@@ -24,8 +25,8 @@ signal.signal(signal.SIGINT, stop)
 print('ready', flush=True)
 if process == '1' and '--fail' in flags:
     sys.exit(int(flags['--fail']))
-if '--wait' in flags:
-    time.sleep(60)
+for _ in range(600 if '--wait' in flags else 0):
+    time.sleep(0.1)
 """
 
 
@@ -36,9 +37,10 @@ def start(tmp_path):
     (package / '__init__.py').touch()
     (package / 'main.py').write_text(MAIN)
     environment = {name: value for name, value in os.environ.items() if name not in ('PYTHONPATH', 'XLA_FLAGS')}
+    jobs = []
 
     def starting(*words):
-        return subprocess.Popen(
+        job = subprocess.Popen(
             [sys.executable, LAUNCH / 'local.py', *words],
             cwd=tmp_path,
             env={**environment, 'PYTHONPATH': str(tmp_path)},
@@ -46,8 +48,13 @@ def start(tmp_path):
             stderr=subprocess.PIPE,
             text=True,
         )
+        jobs.append(job)
+        return job
 
-    return starting
+    yield starting
+    for job in jobs:  # One that hangs has failed its test, and must not fail others.
+        job.kill()
+        job.communicate()
 
 
 def test_processes_are_told_of_each_other(start):
