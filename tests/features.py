@@ -2,7 +2,7 @@
 
 import itertools
 
-RECIPE = 'method=kd_mtl,tasks=depth,backbone=tests.shallow,optimizer=sgd'
+RECIPE = 'method=kd_mtl,tasks={},backbone=tests.shallow,optimizer=sgd'
 PLAIN = {'data__placement': 'host', 'cache_teachers': 'off', 'epochs': 2, 'widths': (64, 4, 4, 4, 4)}
 FEATURES = {
     'device': {'data__placement': 'device'},
@@ -14,8 +14,11 @@ FEATURES = {
     'augmentation': {'data__augment': 'scale_crop_flip'},
     'batch_statistics': {'method_settings__teacher_batch_stats': True},
     'accumulation': {'accumulate_steps': 2},
+    'class_weights': {'class_weights': 'median_frequency'},
+    'continued': {},  # of the run with the fields `SHORT` beside its own, whose place only a test knows
 }
-OUTCOME = ('bfloat16', 'augmentation', 'batch_statistics', 'accumulation')
+SHORT = {'epochs': 1}
+OUTCOME = ('bfloat16', 'augmentation', 'batch_statistics', 'accumulation', 'class_weights', 'continued')
 """Those that change what is trained; the others must not."""
 
 REFUSED = ({'cache', 'augmentation'}, {'cache', 'batch_statistics'})
@@ -44,6 +47,16 @@ def rows():
         found.append(sorted(row))
         left -= {pair for pair in left if pair <= row}
     return found
+
+
+def tasks(row):
+    """Those of a run with the features of `row`; class weights need classes."""
+    return ('depth', 'segmentation') if 'class_weights' in row else ('depth',)
+
+
+def recipe(row):
+    """That of a run with the features of `row`."""
+    return RECIPE.format('+'.join(tasks(row)))
 
 
 def fields(row, **others):

@@ -16,12 +16,27 @@ ROWS = features.rows()
 @pytest.fixture(scope='module')
 def together(rooms, tmp_path_factory):
     folder = tmp_path_factory.mktemp('together')
-    jobs = {str(i): (features.RECIPE, features.fields(row, data__data_dir=rooms)) for i, row in enumerate(ROWS)}
+    jobs = {}
+    for i, row in enumerate(ROWS):
+        recipe, fields = features.recipe(row), features.fields(row, data__data_dir=rooms)
+        if 'continued' in row:
+            jobs[f'{i}_short'] = recipe, fields | features.SHORT
+            fields['continue_from'] = str(folder / f'{i}_short')
+        jobs[str(i)] = recipe, fields
     started = start(folder, jobs)
     yield started, folder
     for process in started:
         process.kill()
         process.wait()
+
+
+def loaded(rooms, tmp_path, row, **others):
+    """The config of a run with the features of `row`; the one that it continues, if any, is trained now."""
+    recipe, fields = features.recipe(row), features.fields(row, data__data_dir=rooms, **others)
+    if 'continued' in row:
+        run(load('rooms', recipe, **fields | features.SHORT), short := tmp_path / f'short_{len(row)}')
+        fields['continue_from'] = str(short)
+    return load('rooms', recipe, **fields)
 
 
 class StopAtStep(StopRequest):
@@ -55,9 +70,10 @@ def numbers(folder, stage, row):
 def test_what_should_change_nothing_changes_nothing(rooms, tmp_path, together, number):
     """Stopped in the middle and continued, on two devices; and in two processes, on four."""
     row = ROWS[number]
-    plain = features.fields([feature for feature in row if feature in features.OUTCOME], data__data_dir=rooms)
-    run(load('rooms', features.RECIPE, **plain), tmp_path / 'plain')
-    config = load('rooms', features.RECIPE, **features.fields(row, data__data_dir=rooms, devices=2))
+    plain = [feature for feature in row if feature in features.OUTCOME]
+    assert plain != row, 'every row has a feature that should change nothing'
+    run(loaded(rooms, tmp_path, plain), tmp_path / 'plain')
+    config = loaded(rooms, tmp_path, row, devices=2)
     with pytest.raises(StoppedError):
         run(config, tmp_path / 'all', StopAtStep(9))
     run(config, tmp_path / 'all')
@@ -65,7 +81,7 @@ def test_what_should_change_nothing_changes_nothing(rooms, tmp_path, together, n
     assert status == [0, 0], said
     near = 0.05 if 'bfloat16' in row else 1e-4
     stages = sorted(place.name for place in (tmp_path / 'plain' / 'stages').iterdir())
-    assert len(stages) == 2
+    assert len(stages) == len(features.tasks(row)) + 1
     for stage in stages:
         expected = numbers(tmp_path / 'plain', stage, ())
         for folder in (tmp_path / 'all', together[1] / str(number)):
@@ -78,7 +94,7 @@ def test_what_should_change_nothing_changes_nothing(rooms, tmp_path, together, n
 @pytest.mark.parametrize('pair', features.REFUSED)
 def test_what_does_not_go_together_is_refused(rooms, tmp_path, pair):
     with pytest.raises(UserError, match='`cache_teachers` is'):
-        run(load('rooms', features.RECIPE, **features.fields(pair, data__data_dir=rooms)), tmp_path / 'run')
+        run(load('rooms', features.recipe(pair), **features.fields(pair, data__data_dir=rooms)), tmp_path / 'run')
     assert not (tmp_path / 'run').exists()
 
 
