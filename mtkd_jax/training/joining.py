@@ -15,7 +15,7 @@ from typing import Any
 import jax
 
 from mtkd_jax.training.processes import POLL_SECONDS, ROOT, client, found_by_jax
-from mtkd_jax.training.stop import StoppedError, StopRequest
+from mtkd_jax.training.stop import STOPPED, StoppedError, StopRequest
 from mtkd_jax.types import UserError
 
 BEAT_SECONDS = 2.0  # between two signs of life
@@ -25,7 +25,7 @@ JOIN_SECONDS = 300.0  # that processes wait for the others to be started
 SAID_SECONDS = 15.0  # after which a process says that it waits
 GRACE_SECONDS = 20.0  # that a process has to save and leave when another was asked to stop
 HEARTBEAT_SECONDS = 45  # jax's own; ours comes first, and names the process
-ALIVE, CAUSE, LEFT = (f'{ROOT}/{name}' for name in ('alive', 'cause', 'left'))
+ALIVE, DONE, CAUSE, LEFT = (f'{ROOT}/{name}' for name in ('alive', 'done', 'cause', 'left'))
 
 
 @contextmanager
@@ -41,6 +41,8 @@ def joined(
 
     Raises:
         UserError: an argument is missing or does not fit.
+        StoppedError: this process was asked to stop after its own work, before all others had done theirs.
+        SystemExit: another one has failed or was asked to stop, and has said so.
     """
     _check(coordinator, count, index)
     if not coordinator and found_by_jax() is None:
@@ -82,8 +84,7 @@ def joined(
             raise SystemExit(told) from None
         raise
     with stop.noted():
-        watch.leave(float('inf'))
-        watch.end()
+        watch.finish()
 
 
 @contextmanager
@@ -147,33 +148,60 @@ class _Watch:
         if cause is None:
             self._tell(status, f'process {self._me} on {socket.gethostname()} ended ({why})')
         else:
-            self._status = int(cause.partition(' ')[0])
+            self._status = _status(cause)
             if caused:
                 _say_also(cause)
-        self.leave(GRACE_SECONDS)
+        self.leave()
         return None if cause is None else self._status
 
-    def leave(self, seconds: float) -> None:
-        """Says that this process ends. The first one, which keeps the store, waits up to `seconds` for the others."""
+    def finish(self) -> None:
+        """Says that this process has done its work, and returns once all have: what ends one before ends all.
+
+        Raises:
+            StoppedError, SystemExit: see `joined`.
+        """
+        self._client.key_value_set(f'{DONE}/{self._me}', '1')
+        stopped = False
+        while (cause := self._cause()) is None:
+            # The first that tells why they end decides it for all.
+            if len(self._client.key_value_dir_get(DONE)) == self._count:
+                self._tell(0, 'all have done their work')
+            elif self._stop.requested:
+                stopped = self._tell(
+                    self._stop.status, f'process {self._me} on {socket.gethostname()} ended ({STOPPED})'
+                )
+            else:
+                time.sleep(POLL_SECONDS)
+        # With 0, Python ends as jax wants it: together with the others.
+        self._status = _status(cause) or None
+        self._leaving.set()
+        if 0 < _status(cause) < 128:
+            _say_also(cause)
+        self.leave()
+        # In a call of jax when Python ends, the thread would abort the process.
+        self._thread.join(GRACE_SECONDS)
+        if stopped:
+            raise StoppedError(STOPPED)
+        if self._status is not None:
+            raise SystemExit(self._status)
+
+    def leave(self) -> None:
+        """Says that this process ends. The first one, which keeps the store, gives the others some time to end."""
         self._leaving.set()
         self._client.key_value_set(f'{LEFT}/{self._me}', '1', allow_overwrite=True)
-        end = time.monotonic() + seconds
+        end = time.monotonic() + GRACE_SECONDS
         while not self._me and len(self._client.key_value_dir_get(LEFT)) < self._count and time.monotonic() < end:
-            if seconds == float('inf') and self._cause() is not None:
-                break
             time.sleep(POLL_SECONDS)
 
-    def end(self) -> None:
-        """Ends the thread: one that is in a call of jax when Python ends would abort the process."""
-        self._thread.join(GRACE_SECONDS)
-
-    def _tell(self, status: int, why: str) -> None:
+    def _tell(self, status: int, why: str) -> bool:
+        """Tells all why they end; whether no other process had done so before."""
         try:
             self._client.key_value_set(f'{CAUSE}/it', f'{status} {why}')
         except jax.errors.JaxRuntimeError as error:
-            # Another process was first.
             if 'ALREADY_EXISTS' not in str(error):
                 raise
+            return False
+        return True
 
     def _cause(self) -> str | None:
         return next((text for _, text in self._client.key_value_dir_get(CAUSE)), None)
@@ -212,8 +240,9 @@ class _Watch:
 
     def _follow(self, cause: str) -> None:
         """Ends this process, because another ended with `cause`; one that was asked to stop lets this one save."""
-        status = cause.partition(' ')[0]
-        if int(status) > 128:
+        if not _status(cause):
+            return
+        if _status(cause) > 128:
             if not self._stop.requested:
                 os.kill(os.getpid(), signal.SIGTERM)
             if self._leaving.wait(GRACE_SECONDS):
@@ -221,8 +250,12 @@ class _Watch:
         if self._leaving.is_set():
             return
         _say_also(cause)
-        self.leave(GRACE_SECONDS)
-        _end(int(status))
+        self.leave()
+        _end(_status(cause))
+
+
+def _status(cause: str) -> int:
+    return int(cause.partition(' ')[0])
 
 
 def _say_also(cause: str) -> None:

@@ -134,6 +134,47 @@ def test_stops_and_kills_of_one_process_lose_nothing(rooms, tmp_path):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), alone, whole)
 
 
+# Process 0 or 1 works until it is stopped, or dies; the other has done its work.
+WORKING = """
+import signal, sys, time
+from mtkd_jax.training import joining
+address, me, working = sys.argv[1:]
+with joining.StopRequest() as stop, joining.joined(stop, address, 2, int(me)):
+    print('joined', flush=True)
+    while me == working:
+        time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize(
+    ('number', 'working', 'who', 'status'),
+    [(signal.SIGTERM, working, who, [143, 143]) for working in range(2) for who in range(2)]
+    + [(signal.SIGKILL, 1, 1, [1, -signal.SIGKILL])],
+)
+def test_a_process_that_has_done_its_work_ends_as_the_other_does(number, working, who, status):
+    """As the others wait for the first one that draws: none returns before all have done their work."""
+    words = [sys.executable, '-c', WORKING, f'localhost:{free_port()}']
+    started = [
+        subprocess.Popen([*words, str(i), str(working)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for i in range(2)
+    ]
+    try:
+        assert [process.stdout.readline() for process in started] == ['joined\n', 'joined\n']
+        time.sleep(1)
+        assert [process.poll() for process in started] == [None, None]
+        began = time.monotonic()
+        started[who].send_signal(number)
+        said = [process.communicate(timeout=60)[1] for process in started]
+        assert time.monotonic() - began < 60
+        assert [process.returncode for process in started] == status, said
+        assert 'Fatal' not in ''.join(said)
+        assert ''.join(said).count('given no sign of life') == (number == signal.SIGKILL)
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+
+
 def test_an_error_of_one_process_ends_the_other_and_is_named_once(rooms, tmp_path):
     started = start(tmp_path, {'wrong': (S, {'data__data_dir': rooms, 'batch_size': 6})})
     status, said = ended(started, tmp_path, 120)
