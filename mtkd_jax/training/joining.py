@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import jax
@@ -24,6 +24,8 @@ SILENT = f'has given no sign of life for {SILENT_BEATS * BEAT_SECONDS:.0f} s'
 JOIN_SECONDS = 300.0  # that processes wait for the others to be started
 SAID_SECONDS = 15.0  # after which a process says that it waits
 GRACE_SECONDS = 20.0  # that a process has to save and leave when another was asked to stop
+LINGER_SECONDS = 1.0  # that the first one keeps the store for those that have said that they end
+DONE_SECONDS = 0.1  # between two looks at whether all have done their work
 HEARTBEAT_SECONDS = 45  # jax's own; ours comes first, and names the process
 ALIVE, DONE, CAUSE, LEFT = (f'{ROOT}/{name}' for name in ('alive', 'done', 'cause', 'left'))
 
@@ -70,21 +72,24 @@ def joined(
         said = ' '.join(str(error).split())[:300]
         raise UserError(f'The processes did not find each other ({said}); {remedy}.') from error
     watch = _Watch(stop)
-    try:
-        yield
-    except BaseException as error:
-        # Asked once more to stop, it goes on leaving.
-        with stop.noted():
-            status = stop.status if isinstance(error, StoppedError) else 1
-            # What the others' end does to this one.
-            caused = isinstance(error, jax.errors.JaxRuntimeError)
-            told = watch.fail(status, f'{type(error).__name__}: {error}', caused)
-        if told is not None:
-            # Another process has said it already.
-            raise SystemExit(told) from None
-        raise
-    with stop.noted():
-        watch.finish()
+    with ExitStack() as finishing:
+        try:
+            yield
+            finishing.enter_context(stop.noted())
+            ended = watch.finish()
+        except BaseException as error:
+            # Asked once more to stop, it goes on leaving.
+            with stop.noted():
+                status = stop.status if isinstance(error, StoppedError) else 1
+                # What the others' end does to this one.
+                caused = isinstance(error, jax.errors.JaxRuntimeError)
+                told = watch.fail(status, f'{type(error).__name__}: {error}', caused)
+            if told is not None:
+                # Another process has said it already.
+                raise SystemExit(told) from None
+            raise
+        if ended is not None:
+            raise ended
 
 
 @contextmanager
@@ -127,8 +132,9 @@ class _Watch:
     def __init__(self, stop: StopRequest) -> None:
         self._stop = stop
         self._client, self._me, self._count = client(), jax.process_index(), jax.process_count()
-        self._leaving = threading.Event()
-        self._status: int | None = None
+        self._leaving, self._said = threading.Event(), threading.Lock()
+        # Of a way out that nobody has thought of.
+        self._status: int | None = 1
         # Runs before jax's own, which would wait for processes that have failed.
         atexit.register(self._exit)
         self._thread = threading.Thread(target=self._watch, name='watch', daemon=True)
@@ -150,48 +156,51 @@ class _Watch:
         else:
             self._status = _status(cause)
             if caused:
-                _say_also(cause)
+                self._say_also(cause)
         self.leave()
         return None if cause is None else self._status
 
-    def finish(self) -> None:
-        """Says that this process has done its work, and returns once all have: what ends one before ends all.
+    def finish(self) -> BaseException | None:
+        """Says that this process has done its work, and returns once all have, or one has ended before.
 
-        Raises:
-            StoppedError, SystemExit: see `joined`.
+        Gives what this process is to raise then: StoppedError where it was asked to stop itself, SystemExit where
+        another one has ended.
         """
         self._client.key_value_set(f'{DONE}/{self._me}', '1')
         stopped = False
         while (cause := self._cause()) is None:
             # The first that tells why they end decides it for all.
-            if len(self._client.key_value_dir_get(DONE)) == self._count:
+            if not self._me and len(self._client.key_value_dir_get(DONE)) == self._count:
                 self._tell(0, 'all have done their work')
             elif self._stop.requested:
-                stopped = self._tell(
-                    self._stop.status, f'process {self._me} on {socket.gethostname()} ended ({STOPPED})'
-                )
+                why = f'process {self._me} on {socket.gethostname()} ended ({STOPPED})'
+                stopped = self._tell(self._stop.status, why)
             else:
-                time.sleep(POLL_SECONDS)
+                time.sleep(DONE_SECONDS)
         # With 0, Python ends as jax wants it: together with the others.
         self._status = _status(cause) or None
         self._leaving.set()
         if 0 < _status(cause) < 128:
-            _say_also(cause)
-        self.leave()
+            self._say_also(cause)
         # In a call of jax when Python ends, the thread would abort the process.
         self._thread.join(GRACE_SECONDS)
-        if stopped:
-            raise StoppedError(STOPPED)
-        if self._status is not None:
-            raise SystemExit(self._status)
+        self.leave()
+        if self._status is None:
+            return None
+        return StoppedError(STOPPED) if stopped else SystemExit(self._status)
 
     def leave(self) -> None:
         """Says that this process ends. The first one, which keeps the store, gives the others some time to end."""
         self._leaving.set()
         self._client.key_value_set(f'{LEFT}/{self._me}', '1', allow_overwrite=True)
-        end = time.monotonic() + GRACE_SECONDS
-        while not self._me and len(self._client.key_value_dir_get(LEFT)) < self._count and time.monotonic() < end:
+        if self._me:
+            return
+        # The others see up to two beats later why they end.
+        end = time.monotonic() + GRACE_SECONDS + 2 * BEAT_SECONDS
+        while len(self._client.key_value_dir_get(LEFT)) < self._count and time.monotonic() < end:
             time.sleep(POLL_SECONDS)
+        if self._status is not None:
+            time.sleep(LINGER_SECONDS)
 
     def _tell(self, status: int, why: str) -> bool:
         """Tells all why they end; whether no other process had done so before."""
@@ -215,8 +224,8 @@ class _Watch:
         for beat in itertools.count():
             try:
                 self._client.key_value_set(f'{ALIVE}/{self._me}', str(beat), allow_overwrite=True)
-                cause, alive = self._cause(), dict(self._client.key_value_dir_get(ALIVE))
-                gone = {key.rpartition('/')[2] for key, _ in self._client.key_value_dir_get(LEFT)}
+                if (cause := self._cause()) is None:
+                    self._look(beats)
             except Exception:
                 if not self._leaving.is_set():
                     _say('the first process, which the others need, does not answer')
@@ -227,16 +236,21 @@ class _Watch:
             if cause is not None:
                 self._follow(cause)
                 return
-            for key, text in alive.items():
-                before, silent = beats.get(key, ('', 0))
-                beats[key] = text, silent + 1 if text == before else 0
-                who = key.rpartition('/')[2]
-                if beats[key][1] >= SILENT_BEATS and who not in gone:
-                    # Nobody waits for it.
-                    self._client.key_value_set(f'{LEFT}/{who}', '1', allow_overwrite=True)
-                    self._tell(1, f'process {who} {SILENT}: it was killed, or its machine is lost')
-                    break
             self._leaving.wait(BEAT_SECONDS)
+
+    def _look(self, beats: dict[str, tuple[str, int]]) -> None:
+        """Tells all where a process has given no sign of life. `beats`: the last one of each, and how often seen."""
+        alive = dict(self._client.key_value_dir_get(ALIVE))
+        gone = {key.rpartition('/')[2] for key, _ in self._client.key_value_dir_get(LEFT)}
+        for key, text in alive.items():
+            before, silent = beats.get(key, ('', 0))
+            beats[key] = text, silent + 1 if text == before else 0
+            who = key.rpartition('/')[2]
+            if beats[key][1] >= SILENT_BEATS and who not in gone and not self._leaving.is_set():
+                # Nobody waits for it.
+                self._client.key_value_set(f'{LEFT}/{who}', '1', allow_overwrite=True)
+                self._tell(1, f'process {who} {SILENT}: it was killed, or its machine is lost')
+                return
 
     def _follow(self, cause: str) -> None:
         """Ends this process, because another ended with `cause`; one that was asked to stop lets this one save."""
@@ -249,17 +263,17 @@ class _Watch:
                 return
         if self._leaving.is_set():
             return
-        _say_also(cause)
+        self._say_also(cause)
         self.leave()
         _end(_status(cause))
+
+    def _say_also(self, cause: str) -> None:
+        if self._said.acquire(blocking=False):
+            _say(f'{cause.partition(" ")[2]}; so this one ends, too')
 
 
 def _status(cause: str) -> int:
     return int(cause.partition(' ')[0])
-
-
-def _say_also(cause: str) -> None:
-    _say(f'{cause.partition(" ")[2]}; so this one ends, too')
 
 
 def _say(text: str) -> None:

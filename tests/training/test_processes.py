@@ -134,14 +134,16 @@ def test_stops_and_kills_of_one_process_lose_nothing(rooms, tmp_path):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), alone, whole)
 
 
-# Process 0 or 1 works until it is stopped, or dies; the other has done its work.
+# Process 0 or 1 works some seconds, is stopped before, or dies; the other has done its work.
 WORKING = """
 import signal, sys, time
 from mtkd_jax.training import joining
-address, me, working = sys.argv[1:]
+address, me, working, seconds = sys.argv[1:]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
 with joining.StopRequest() as stop, joining.joined(stop, address, 2, int(me)):
     print('joined', flush=True)
-    while me == working:
+    end = time.monotonic() + float(seconds)
+    while me == working and time.monotonic() < end:
         time.sleep(0.05)
 """
 
@@ -149,26 +151,41 @@ with joining.StopRequest() as stop, joining.joined(stop, address, 2, int(me)):
 @pytest.mark.parametrize(
     ('number', 'working', 'who', 'status'),
     [(signal.SIGTERM, working, who, [143, 143]) for working in range(2) for who in range(2)]
-    + [(signal.SIGKILL, 1, 1, [1, -signal.SIGKILL])],
+    + [
+        (signal.SIGKILL, 1, 1, [1, -signal.SIGKILL]),
+        (signal.SIGKILL, 0, 0, [-signal.SIGKILL, -signal.SIGABRT]),
+        (signal.SIGINT, 0, 1, [1, 1]),  # of a process that does not take it: a way out without a word
+        (signal.SIGINT, 1, 0, [1, 1]),
+        (0, 0, 0, [0, 0]),  # no signal
+        (0, 1, 1, [0, 0]),
+    ],
 )
 def test_a_process_that_has_done_its_work_ends_as_the_other_does(number, working, who, status):
     """As the others wait for the first one that draws: none returns before all have done their work."""
     words = [sys.executable, '-c', WORKING, f'localhost:{free_port()}']
     started = [
-        subprocess.Popen([*words, str(i), str(working)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [*words, str(i), str(working), '60' if number else '3'],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for i in range(2)
     ]
     try:
         assert [process.stdout.readline() for process in started] == ['joined\n', 'joined\n']
-        time.sleep(1)
+        time.sleep(1)  # at least as long as the other takes to finish
         assert [process.poll() for process in started] == [None, None]
         began = time.monotonic()
         started[who].send_signal(number)
         said = [process.communicate(timeout=60)[1] for process in started]
         assert time.monotonic() - began < 60
         assert [process.returncode for process in started] == status, said
-        assert 'Fatal' not in ''.join(said)
-        assert ''.join(said).count('given no sign of life') == (number == signal.SIGKILL)
+        text = ''.join(said)
+        # jax says so where the first process is gone.
+        assert ('detected fatal errors' in text) == (-signal.SIGABRT in status)
+        assert text.count('given no sign of life') == (status == [1, -signal.SIGKILL])
+        assert text.count('so this one ends, too') <= 1
     finally:
         for process in started:
             process.kill()
