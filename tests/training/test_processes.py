@@ -134,16 +134,15 @@ def test_stops_and_kills_of_one_process_lose_nothing(rooms, tmp_path):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), alone, whole)
 
 
-# Process 0 or 1 works some seconds, is stopped before, or dies; the other has done its work.
+# Process 0 or 1 works until a file is there, is stopped before, or dies; the other has done its work.
 WORKING = """
-import signal, sys, time
+import os, signal, sys, time
 from mtkd_jax.training import joining
-address, me, working, seconds = sys.argv[1:]
+address, me, working, done = sys.argv[1:]
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
 with joining.StopRequest() as stop, joining.joined(stop, address, 2, int(me)):
     print('joined', flush=True)
-    end = time.monotonic() + float(seconds)
-    while me == working and time.monotonic() < end:
+    while me == working and not os.path.exists(done):
         time.sleep(0.05)
 """
 
@@ -160,12 +159,12 @@ with joining.StopRequest() as stop, joining.joined(stop, address, 2, int(me)):
         (0, 1, 1, [0, 0]),
     ],
 )
-def test_a_process_that_has_done_its_work_ends_as_the_other_does(number, working, who, status):
+def test_a_process_that_has_done_its_work_ends_as_the_other_does(tmp_path, number, working, who, status):
     """As the others wait for the first one that draws: none returns before all have done their work."""
     words = [sys.executable, '-c', WORKING, f'localhost:{free_port()}']
     started = [
         subprocess.Popen(
-            [*words, str(i), str(working), '60' if number else '3'],
+            [*words, str(i), str(working), tmp_path / 'done'],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -177,7 +176,10 @@ def test_a_process_that_has_done_its_work_ends_as_the_other_does(number, working
         time.sleep(1)  # at least as long as the other takes to finish
         assert [process.poll() for process in started] == [None, None]
         began = time.monotonic()
-        started[who].send_signal(number)
+        if number:
+            started[who].send_signal(number)
+        else:
+            (tmp_path / 'done').touch()
         said = [process.communicate(timeout=60)[1] for process in started]
         assert time.monotonic() - began < 60
         assert [process.returncode for process in started] == status, said
