@@ -7,10 +7,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from flax.linen.dtypes import promote_dtype
-from jax import lax
 from jaxtyping import Array, Float, Int
 
 from mtkd_jax import ops
+from mtkd_jax.models.convolution import convolve
 from mtkd_jax.tasks import Task
 
 XAVIER = nn.initializers.xavier_normal()
@@ -82,7 +82,7 @@ class ConvBlock(nn.Module):
     def __call__(self, x: Float[Array, 'b h w c'], *, train: bool) -> Float[Array, 'b h w c2']:
         for i in range(self.convs):
             width = self.first if self.first and i == 0 else self.features
-            x = nn.Conv(width, (3, 3), kernel_init=XAVIER, dtype=self.dtype, name=f'conv_{i}')(x)
+            x = convolved(x, *Kernel((3, 3, x.shape[-1], width), name=f'conv_{i}')(), self.dtype)
             x = nn.relu(batch_norm(self.dtype, train, f'norm_{i}')(x))
         return x
 
@@ -147,4 +147,4 @@ def convolved(
 ) -> Float[Array, 'b h w k']:
     """`x` convolved, padded with zeros to its own size; computed in `dtype`, None: in that of the arguments."""
     x, kernel, bias = promote_dtype(x, kernel, bias, dtype=dtype)
-    return lax.conv_general_dilated(x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')) + bias
+    return convolve(x, kernel) + bias

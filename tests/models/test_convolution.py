@@ -1,0 +1,104 @@
+"""The convolution's gradients: every form gives XLA's own, wherever a program may ask for it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtkd_jax.models import convolution
+from mtkd_jax.models.convolution import FEW, WIDE, convolve
+
+PRODUCT = (2, 3, 5, 6, WIDE)
+EXCHANGED = (2, 4, 3, FEW + 1, FEW)
+NEITHER = (2, 4, 3, 5, 7)
+
+
+def example(shape, dtype=np.float32):
+    """(x, kernel, gradient) for (batch, height, width, inputs, outputs)."""
+    b, h, w, c, k = shape
+    rng = np.random.default_rng(sum(shape))
+    return tuple(jnp.asarray(rng.standard_normal(s), dtype) for s in ((b, h, w, c), (3, 3, c, k), (b, h, w, k)))
+
+
+def plain(x, kernel):
+    """What `convolve` computes, with the gradients that JAX gives it."""
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+
+
+def gradients(function, x, kernel, gradient):
+    return jax.vjp(function, x, kernel)[1](gradient)
+
+
+def close(a, b):
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        assert (x.shape, x.dtype) == (y.shape, y.dtype)
+        np.testing.assert_allclose(np.float32(x), np.float32(y), rtol=2e-5, atol=2e-5 * float(jnp.max(jnp.abs(y))))
+
+
+def program(given, platform):
+    """The program of both gradients for a platform, that need not be there."""
+    lowered = jax.jit(lambda *a: gradients(convolve, *a)).trace(*given).lower(lowering_platforms=(platform,))
+    return lowered.as_text()
+
+
+@pytest.mark.parametrize('shape', [PRODUCT, EXCHANGED, NEITHER, (1, 1, 1, 40, WIDE), (3, 1, 6, 33, 2)])
+def test_gradients_are_those_of_the_plain_convolution(shape):
+    x, kernel, gradient = example(shape)
+    close(convolve(x, kernel), plain(x, kernel))
+    close(gradients(convolve, x, kernel, gradient), gradients(plain, x, kernel, gradient))
+
+
+@pytest.mark.parametrize('shape', [(2, 3, 5, 4, 6), (1, 2, 2, 6, 4), (2, 1, 7, 3, 3)])
+def test_every_form_at_any_shape(shape):
+    x, kernel, gradient = example(shape)
+    expected = gradients(plain, x, kernel, gradient)
+    close(convolution.input_gradient_by_product(kernel, gradient), expected[0])
+    close(convolution.kernel_gradient_exchanged(x, gradient), expected[1])
+
+
+def test_a_cpu_takes_the_other_forms_and_accelerators_keep_their_own():
+    # XLA's kernel gradient is [3 3 c k]; with the arguments exchanged, [3 3 k c] comes first.
+    exchanged = f'tensor<3x3x{FEW}x{FEW + 1}xf32>'
+    assert 'dot_general' in program(example(PRODUCT), 'cpu')
+    assert exchanged in program(example(EXCHANGED), 'cpu')
+    assert 'dot_general' not in program(example((2, 16, 17, 6, WIDE)), 'cpu')
+    assert 'dot_general' not in program(example((2, 3, 5, 6, WIDE - 1)), 'cpu')
+    assert f'tensor<3x3x{FEW + 1}x{FEW + 2}xf32>' not in program(example((2, 4, 3, FEW + 2, FEW + 1)), 'cpu')
+    for platform in ('cuda', 'tpu'):
+        assert 'dot_general' not in program(example(PRODUCT), platform)
+        assert exchanged not in program(example(EXCHANGED), platform)
+
+
+def test_sums_of_bfloat16_stay_with_xla():
+    given = example(PRODUCT, jnp.bfloat16)
+    assert 'dot_general' not in program(given, 'cpu')
+    for one, other in zip(gradients(convolve, *given), gradients(plain, *given), strict=True):
+        assert one.dtype == jnp.bfloat16
+        np.testing.assert_array_equal(np.float32(one), np.float32(other))
+
+
+@pytest.mark.parametrize('shape', [PRODUCT, EXCHANGED])
+def test_in_every_transformation(shape):
+    x, kernel, gradient = example(shape)
+    expected = gradients(plain, x, kernel, gradient)
+
+    # As `jacobian` does: linearised once, its linear part transposed for some outputs.
+    _, push = jax.linearize(convolve, x, kernel)
+    close(jax.linear_transpose(push, x, kernel)(gradient), expected)
+
+    twice = [jnp.stack([a, 2 * a]) for a in (x, kernel, gradient)]
+    close(jax.vmap(lambda *a: gradients(convolve, *a))(*twice), jax.vmap(lambda *a: gradients(plain, *a))(*twice))
+
+    _, scanned = jax.lax.scan(lambda carry, a: (carry, gradients(convolve, *a)), 0, twice)
+    close([a[0] for a in scanned], expected)
+
+    close(jax.jit(lambda *a: gradients(jax.checkpoint(convolve), *a))(x, kernel, gradient), expected)
+
+
+def test_gradients_of_gradients():
+    x, kernel, gradient = example(PRODUCT)
+
+    def norm(function):
+        return lambda x: sum(jnp.sum(g**2) for g in gradients(function, x, kernel, gradient))
+
+    close(jax.grad(norm(convolve))(x), jax.grad(norm(plain))(x))
