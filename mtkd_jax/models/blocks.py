@@ -94,8 +94,9 @@ class Kernel(nn.Module):
 
     @nn.compact
     def __call__(self) -> tuple[Float[Array, 'kh kw c k'], Float[Array, 'k']]:
-        bias = nn.initializers.zeros_init()
-        return self.param('kernel', XAVIER, self.shape), self.param('bias', bias, self.shape[-1:])
+        # float32 also where JAX's own default is float64, as `nn.Conv`'s are.
+        kernel = self.param('kernel', XAVIER, self.shape, jnp.float32)
+        return kernel, self.param('bias', nn.initializers.zeros_init(), self.shape[-1:], jnp.float32)
 
 
 class Head(nn.Module):

@@ -1,10 +1,11 @@
 """Layers that all backbones are made of."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtkd_jax.models.blocks import batch_norm
+from mtkd_jax.models.blocks import ConvBlock, batch_norm
 
 
 def test_batch_statistics_by_hand():
@@ -30,3 +31,12 @@ def test_evaluation_reads_the_running_statistics(variance):
         {'params': {'scale': jnp.ones(1), 'bias': jnp.zeros(1)}, 'batch_stats': start}, x
     )
     np.testing.assert_allclose(found.ravel(), np.array([2.0, 4.0]) / np.sqrt(variance + 1e-5), rtol=1e-5)
+
+
+def test_parameters_are_float32_where_the_default_is_float64():
+    block, x = ConvBlock(3, 1), jnp.ones((1, 4, 4, 2))
+    expected = block.init(jax.random.key(0), x, train=True)['params']['conv_0']
+    with jax.enable_x64(True):
+        found = block.init(jax.random.key(0), x, train=True)['params']['conv_0']
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype('float32')}

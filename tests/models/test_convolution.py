@@ -1,6 +1,7 @@
 """The convolution's gradients: every form gives XLA's own, wherever a program may ask for it."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -95,10 +96,45 @@ def test_in_every_transformation(shape):
     close(jax.jit(lambda *a: gradients(jax.checkpoint(convolve), *a))(x, kernel, gradient), expected)
 
 
-def test_gradients_of_gradients():
-    x, kernel, gradient = example(PRODUCT)
-
+@pytest.mark.parametrize('shape', [PRODUCT, EXCHANGED])
+def test_gradients_of_gradients(shape):
     def norm(function):
-        return lambda x: sum(jnp.sum(g**2) for g in gradients(function, x, kernel, gradient))
+        return lambda *given: sum(jnp.sum(g**2) for g in gradients(function, *given))
 
-    close(jax.grad(norm(convolve))(x), jax.grad(norm(plain))(x))
+    given = example(shape)
+    close(*(jax.grad(norm(function), (0, 1, 2))(*given) for function in (convolve, plain)))
+
+
+@pytest.mark.parametrize('shape', [PRODUCT, EXCHANGED])
+@pytest.mark.parametrize('kind', ['Auto', 'Explicit', 'Manual'])
+def test_over_a_mesh_of_any_kind(shape, kind):
+    x, kernel, gradient = example(shape)
+    axis = jax.sharding.AxisType.Explicit if kind == 'Explicit' else jax.sharding.AxisType.Auto
+    mesh = jax.make_mesh((2,), ('data',), axis_types=(axis,), devices=jax.devices()[:2])
+    split = jax.P('data')
+
+    def of_all(function):
+        def compute(x, kernel, gradient):
+            return gradients(function, x, kernel, gradient)
+
+        if kind == 'Manual':
+            compute = jax.shard_map(compute, mesh=mesh, in_specs=(split, jax.P(), split), out_specs=(split, jax.P()))
+        given = [jax.device_put(a, jax.NamedSharding(mesh, spec)) for a, spec in ((x, split), (kernel, jax.P()))]
+        with jax.set_mesh(mesh):
+            return jax.jit(compute)(*given, jax.device_put(gradient, jax.NamedSharding(mesh, split)))
+
+    close(jax.device_get(of_all(convolve)), gradients(plain, x, kernel, gradient))
+
+
+def test_a_batch_of_any_size_is_exported():
+    x, kernel, gradient = example(PRODUCT)
+    batch = jax.export.symbolic_shape('b')
+    given = [jax.ShapeDtypeStruct((*batch, *a.shape[1:]), a.dtype) for a in (x, gradient)]
+    program = jax.export.export(jax.jit(lambda x, gradient: gradients(convolve, x, kernel, gradient)))(*given)
+    close(program.call(x, gradient), gradients(plain, x, kernel, gradient))
+
+
+def test_what_no_form_fits_keeps_forward_mode():
+    x, kernel, _ = example(NEITHER)
+    one, other = (jax.jvp(function, (x, kernel), (x, kernel)) for function in (convolve, plain))
+    close(one, other)
