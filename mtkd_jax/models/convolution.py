@@ -21,7 +21,7 @@ DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 WIDE = 256
 """Channels of a gradient from which its product with a kernel can pay."""
 FEW = 32
-"""Channels up to which XLA is slow at weight gradients of that many outputs."""
+"""Outputs up to which XLA is slow at kernel gradients, where inputs are twice as many or more."""
 
 
 def convolve(x: Float[Array, 'b h w c'], kernel: Float[Array, '3 3 c k']) -> Float[Array, 'b h w k']:
@@ -45,7 +45,7 @@ def _forms(x: Array, kernel: Array) -> tuple[Callable[..., Any], Callable[..., A
     if x.dtype == jnp.float32 and known and automatic:
         if outputs >= WIDE and math.prod(positions) <= 2 * outputs:
             of_input = input_gradient_by_product
-        if outputs < inputs and outputs <= FEW:
+        if outputs <= FEW and inputs >= 2 * FEW:
             of_kernel = kernel_gradient_exchanged
     return of_input, of_kernel
 
