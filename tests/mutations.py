@@ -13,7 +13,6 @@ OWN_IMAGES = 'tests/methods/test_kd_mtl.py::test_every_task_is_distilled_on_the_
 STATISTICS = 'tests/methods/test_kd_mtl.py::test_teachers_run_with_running_statistics_unless_asked_otherwise'
 ADAPTORS = 'tests/methods/test_kd_mtl.py::test_adaptors_follow_adam_with_l2_in_the_gradient'
 SCHEDULE = f'{STAGES}::test_optimiser_and_schedule_arrive_where_they_act'
-CONVOLUTION = 'tests/models/test_convolution.py'
 ADAM = 'tests/training/test_optimizer.py::test_adam_by_hand'
 PIXELS = 'tests/tasks/test_tasks.py::test_pixels_count_alike_whichever_image_they_are_in'
 FURTHER = 'tests/test_metrics.py::test_further_numbers_of_depth_against_numpy'
@@ -58,9 +57,8 @@ NETWORKS = {
         'models/convolution.py',
         '(i, 2 - i), (j, 2 - j)',
         '(2 - i, i), (2 - j, j)',
-        CONVOLUTION,
+        'tests/models/test_convolution.py',
     ),
-    'kernel_gradient_not_mirrored': mutant('models/convolution.py', '[::-1, ::-1].swapaxes', '.swapaxes', CONVOLUTION),
     'pooling_keeps_the_last_maximum': mutant('ops.py', 'corner > pooled', 'corner >= pooled', 'tests/test_ops.py'),
     'batch_norm_epsilon': mutant('models/blocks.py', 'epsilon=1e-5', 'epsilon=1e-3', 'tests/models/test_blocks.py'),
     'batch_norm_momentum': mutant('models/blocks.py', 'momentum=0.9', 'momentum=0.99', 'tests/models/test_blocks.py'),
