@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from absl import app, flags, logging
 
+from mtkd_jax import heap
 from mtkd_jax.errors import UserError
 from mtkd_jax.files import CLOSED, FULL
 from mtkd_jax.names import suggestion
@@ -62,6 +63,7 @@ def start(
     """
     # Libraries announce every checkpoint they write; what a user must know is printed by us.
     logging.set_verbosity(logging.WARNING)
+    heap.keep_freed()
 
     expected: tuple[type[Exception], ...] = (UserError, *errors)
 

@@ -53,12 +53,25 @@ NETWORKS = {
         'norm(up(x))',
         'tests/models/test_self_distilled.py::test_the_student_by_hand',
     ),
-    'input_gradient_moved_the_other_way': mutant(
+    'input_gradient_of_a_kernel_half_turned': mutant(
+        'models/convolution.py', '* 4 + (3, 1, 2, 0)[column]', '* 4 + column', 'tests/models/test_convolution.py'
+    ),
+    'tiles_beyond_an_odd_edge': mutant(
+        'models/convolution.py', '(0, h % 2), (0, w % 2)', '(h % 2, 0), (0, w % 2)', 'tests/models/test_convolution.py'
+    ),
+    'tiles_on_every_platform': mutant(
+        'models/convolution.py', 'default=default)', 'default=form)', 'tests/models/test_convolution.py'
+    ),
+    'transformed_maps_kept_for_the_gradients': mutant(
         'models/convolution.py',
-        '(i, 2 - i), (j, 2 - j)',
-        '(2 - i, i), (2 - j, j)',
+        'lax.optimization_barrier((*kept, gradient))',
+        '(*kept, gradient)',
         'tests/models/test_convolution.py',
     ),
+    'operations_of_tiles': mutant(
+        'training/device.py', "lower(lowering_platforms=('tpu',))", 'lower()', 'tests/models/test_convolution.py'
+    ),
+    'onnx_of_tiles': mutant('exporting/graph.py', 'platforms.index(None)', '0', 'tests/experiment/test_exporting.py'),
     'pooling_keeps_the_last_maximum': mutant('ops.py', 'corner > pooled', 'corner >= pooled', 'tests/test_ops.py'),
     'batch_norm_epsilon': mutant('models/blocks.py', 'epsilon=1e-5', 'epsilon=1e-3', 'tests/models/test_blocks.py'),
     'batch_norm_momentum': mutant('models/blocks.py', 'momentum=0.9', 'momentum=0.99', 'tests/models/test_blocks.py'),

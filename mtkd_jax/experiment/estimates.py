@@ -23,7 +23,7 @@ from mtkd_jax.experiment.study import Job
 from mtkd_jax.methods import Method
 from mtkd_jax.reporting.progress import duration
 from mtkd_jax.reporting.tables import markdown
-from mtkd_jax.training import sharding, taught
+from mtkd_jax.training import device, sharding, taught
 from mtkd_jax.training.caching import pays
 from mtkd_jax.training.folder import load_model
 from mtkd_jax.training.given import GivenTeacher
@@ -126,7 +126,7 @@ def counted(tera: float) -> Estimate:
 
 
 def operations(job: Job, keeps: bool = False) -> float | None:
-    """Operations of a step, as XLA counts them before it optimises; None where the backend does not count.
+    """Operations of a step (see `device.operations`); None where the backend does not count.
 
     `keeps`: where a run keeps what its teachers say, they are not asked. Otherwise they are, in every step.
     """
@@ -136,8 +136,7 @@ def operations(job: Job, keeps: bool = False) -> float | None:
     kept = _kept(stage, given, job.experiment.mesh) if keeps and given else None
     program, maker, batch = _program(job, teach=kept is None)
     state = jax.eval_shape(maker, jax.random.key(0))
-    counts: Any = program.lower(state, given if kept is None else kept, batch).cost_analysis() or {}
-    return float(counts['flops']) if 'flops' in counts else None
+    return device.operations(program.trace(state, given if kept is None else kept, batch))
 
 
 def _kept(stage: Stage, frozen: Variables, mesh: Mesh) -> Any:

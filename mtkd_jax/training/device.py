@@ -60,13 +60,22 @@ def parameter_counts(params: dict) -> dict[str, int]:
 def inference_cost(network: nn.Module, image_shape: tuple[int, ...]) -> dict[str, float | None]:
     """`parameters` that `network` has, and floating-point `operations` for one image [h w 3].
 
-    Operations as XLA counts them before its optimisations; None where the backend does not count.
+    See `operations`.
     """
     image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     variables = jax.eval_shape(lambda key, x: network.init(key, x, train=False), jax.random.key(0), image)
-    lowered = jax.jit(lambda v, x: models.predict(network, v, x).predictions).lower(variables, image)
-    counted: Any = lowered.cost_analysis() or {}
+    traced = jax.jit(lambda v, x: models.predict(network, v, x).predictions).trace(variables, image)
     return {
         'parameters': sum(x.size for x in jax.tree.leaves(variables['params'])),
-        'operations': float(counted['flops']) if 'flops' in counted else None,
+        'operations': operations(traced),
     }
+
+
+def operations(traced: Any) -> float | None:
+    """Floating-point operations of what `jax.jit(...).trace(...)` gave, as XLA counts them before its optimisations.
+
+    Of the program for an accelerator: there every convolution is what it is called, on a CPU it may have another form
+    (`models/convolution.py`). None where the backend does not count.
+    """
+    counted: Any = traced.lower(lowering_platforms=('tpu',)).cost_analysis() or {}
+    return float(counted['flops']) if 'flops' in counted else None
