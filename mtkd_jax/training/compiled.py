@@ -23,11 +23,12 @@ def keep_compiled() -> None:
 
 
 def compiler_options(mesh: Mesh) -> dict[str, str] | None:
-    """What XLA is told about programs with a backward pass (`compiler_options` of `jax.jit`).
+    """What XLA is told about programs of whole networks (`compiler_options` of `jax.jit`).
 
-    Rematerialisation stands behind barriers. On CPUs XLA takes these away before it orders the operations; it then
-    takes operations that are done again for the same (some), or does them early and keeps both (others), so that a step
-    takes more memory with `remat` than without. Programs without barriers stay what they are.
+    Rematerialisation stands behind barriers, and so do convolutions by tiles (`models/convolution.py`). On CPUs XLA
+    takes these away before it orders the operations; it then takes operations that are done again for the same (some),
+    or does them early and keeps both (others), so that a step takes more memory with `remat` than without. Programs
+    without barriers stay what they are.
     """
     return None if sharding.accelerated(mesh) else {'xla_disable_hlo_passes': 'cse_barrier_expander'}
 

@@ -14,6 +14,7 @@ from mtkd_jax.accumulate import Accumulator, ratio
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import sharding
+from mtkd_jax.training.compiled import compiler_options
 from mtkd_jax.training.programs import Compile, Program, Programs
 from mtkd_jax.training.stop import StopRequest
 from mtkd_jax.types import MAIN, Batch, Batches, Outputs, Target, Variables
@@ -50,7 +51,12 @@ class Evaluator:
 
         # Variables are taken from where they lie.
         given = (None, sharding.batched(mesh))
-        jitted = jax.jit(measure, in_shardings=given, out_shardings=sharding.replicated(mesh))
+        jitted = jax.jit(
+            measure,
+            in_shardings=given,
+            out_shardings=sharding.replicated(mesh),
+            compiler_options=compiler_options(mesh),
+        )
         self._measure = Program(jitted, compiled or Programs().compiled)
 
     def __call__(self, variables: Variables, batches: Batches) -> dict[str, float]:

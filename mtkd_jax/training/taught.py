@@ -21,6 +21,7 @@ from mtkd_jax.data.pipeline import Split
 from mtkd_jax.files import read_json, write_json
 from mtkd_jax.methods import Method
 from mtkd_jax.training import sharding
+from mtkd_jax.training.compiled import compiler_options
 from mtkd_jax.training.programs import Compile, Program
 from mtkd_jax.types import Batches, UserError, Variables
 
@@ -136,7 +137,8 @@ def fill(
         frozen = jax.lax.with_sharding_constraint(frozen, everywhere)
         return jax.tree.map(lambda x: x.astype(_stored(x.dtype, dtype)), method.teach(frozen, image))
 
-    teach = Program(jax.jit(ask, in_shardings=(None, spread), out_shardings=spread), compiled)
+    options = compiler_options(mesh)
+    teach = Program(jax.jit(ask, in_shardings=(None, spread), out_shardings=spread, compiler_options=options), compiled)
     write: Callable[[Any, Int[np.ndarray, 'b'], Any], Any]
     if folder is None:
         rows = -(-count // mesh.size) * mesh.size
