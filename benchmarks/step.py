@@ -13,7 +13,8 @@ was compared, its seconds, their range, and the ratio.
 - Operations per step are those that XLA counts before it optimises, bytes those of the compiled program.
 - `bound_seconds` is the larger of operations ÷ rate of a matrix product and bytes ÷ bandwidth. Both rates are measured
   on the same device, the first in the same type and precision. XLA counts bytes as if nothing stayed in a cache, so
-  small steps can be faster than this bound. `share_of_bound` is the bound ÷ the median step.
+  small steps can be faster than this bound. So can steps on a CPU, where wide convolutions take fewer products than
+  are counted (`models/convolution.py`). `share_of_bound` is the bound ÷ the median step.
 - Peak memory: of the accelerator, or, on a CPU, of the process with its compiler; before PyTorch is loaded.
   `intermediate_mib`: what XLA sets aside for the intermediate values of a step.
 

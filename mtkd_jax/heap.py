@@ -3,23 +3,24 @@
 import ctypes
 import os
 
-LIMIT = 2**30  # bytes
-
-SETTINGS = {'MMAP_THRESHOLD_': -3, 'TRIM_THRESHOLD_': -1}
-"""What is set to `LIMIT`: glibc's variable of the environment without `MALLOC_` → its number in `mallopt`."""
+PIECES = 2**26, 2**25
+"""Up to how many bytes a piece is kept: the first of these that the C library takes; the first glibc 2.35 began to."""
+MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # parameters of `mallopt`
 
 
 def keep_freed() -> None:
-    """Keeps what is freed, pieces of up to `LIMIT`, for the process's next need.
+    """Keeps what is freed, in pieces of up to 64 MiB (old glibc: 32), for the process's next need.
 
     XLA asks for a step's intermediate values anew in every step. glibc takes pieces above 32 MiB from the system, which
     fills them with zeros, page by page, and gives them back afterwards: a fifth of a step of the rooms job
-    (docs/performance.md). A thread's heap has at most 64 MiB, so that larger pieces still go that way.
+    (docs/performance.md). A thread's heap has at most 64 MiB, so that larger pieces go that way in any case.
 
-    Does nothing for a C library without `mallopt`, nor where one of these variables is set.
+    Does nothing for a C library without `mallopt`, nor where the environment sets this already (`MALLOC_...`,
+    `GLIBC_TUNABLES`).
     """
     change = getattr(ctypes.CDLL(None), 'mallopt', None)
-    if change is None or any(f'MALLOC_{name}' in os.environ for name in SETTINGS):
+    if change is None or any(name.startswith('MALLOC_') or name == 'GLIBC_TUNABLES' for name in os.environ):
         return
-    for number in SETTINGS.values():
-        change(number, LIMIT)
+    # The second alone would make things worse: each of them ends glibc's own choice of both.
+    if any(change(MMAP_THRESHOLD, size) for size in PIECES):
+        change(TRIM_THRESHOLD, 2 * PIECES[0])

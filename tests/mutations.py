@@ -64,14 +64,19 @@ NETWORKS = {
     ),
     'transformed_maps_kept_for_the_gradients': mutant(
         'models/convolution.py',
-        'lax.optimization_barrier((*kept, gradient))',
-        '(*kept, gradient)',
+        'x, gradient = lax.optimization_barrier((x, gradient))',
+        'x, gradient = x, gradient',
         'tests/models/test_convolution.py',
     ),
     'operations_of_tiles': mutant(
         'training/device.py', "lower(lowering_platforms=('tpu',))", 'lower()', 'tests/models/test_convolution.py'
     ),
-    'onnx_of_tiles': mutant('exporting/graph.py', 'platforms.index(None)', '0', 'tests/experiment/test_exporting.py'),
+    'kernels_transformed_all_at_once': mutant(
+        'models/convolution.py',
+        'x, kernel = lax.optimization_barrier((x, kernel))',
+        'x, kernel = x, kernel',
+        'tests/models/test_convolution.py',
+    ),
     'pooling_keeps_the_last_maximum': mutant('ops.py', 'corner > pooled', 'corner >= pooled', 'tests/test_ops.py'),
     'batch_norm_epsilon': mutant('models/blocks.py', 'epsilon=1e-5', 'epsilon=1e-3', 'tests/models/test_blocks.py'),
     'batch_norm_momentum': mutant('models/blocks.py', 'momentum=0.9', 'momentum=0.99', 'tests/models/test_blocks.py'),

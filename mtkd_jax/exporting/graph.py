@@ -145,12 +145,6 @@ class Graph:
             inner = equation.params.get('jaxpr') or equation.params['call_jaxpr']
             consts = [known(x) for x in inner.consts] if isinstance(inner, ClosedJaxpr) else []
             return self.run(inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner, consts, values)
-        if name == 'platform_index':
-            return [known(np.int32(0))]
-        if name == 'cond' and (platforms := equation.params.get('branches_platforms')):
-            # A model runs anywhere: what JAX computes on a platform that has no form of its own.
-            branch = equation.params['branches'][platforms.index(None)]
-            return self.run(branch.jaxpr, [known(x) for x in branch.consts], values[1:])
         if name == 'broadcast_in_dim':
             return [self._repeated(values[0], equation.params['broadcast_dimensions'], shapes[0])]
         if name in ELEMENTWISE:

@@ -1,10 +1,11 @@
 """The 3×3 convolution of the networks, and how a CPU computes it where there are many channels.
 
-There, it and its gradients go by tiles: Winograd's minimal filtering F(2×2, 3×3) (Lavin & Gray 2016, "Fast Algorithms
-for Convolutional Neural Networks", section 4.1) takes 16 products for four outputs of a channel instead of 36, and some
-additions. It rounds about as much as XLA's own (docs/performance.md says how much, and what it gains). GPUs and TPUs
-keep XLA's own. A convolution that goes by tiles has no forward mode (`jax.jvp`): JAX has none for functions with a
-backward pass of their own.
+There, in programs that say so (`tiles_on_cpus`), it and its gradients go by tiles: Winograd's minimal filtering
+F(2×2, 3×3) (Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks", section 4.1) takes 16 products for
+four outputs of a channel instead of 36, and some additions. It rounds about as much as XLA's own (docs/performance.md
+says how much, and what it gains), but not alike where inputs are: of a constant image, outputs that XLA makes equal
+differ in the last bits. GPUs and TPUs keep XLA's own. A convolution that goes by tiles has no forward mode (`jax.jvp`):
+JAX has none for functions with a backward pass of their own.
 
 In one dimension a tile is four inputs d, of which three weights g make two outputs:
 
@@ -16,8 +17,10 @@ In two dimensions each line is done for rows, then for columns. Its 16 products,
 products of matrices, tiles × inputs by inputs × outputs.
 """
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 
 import jax
 import jax.numpy as jnp
@@ -29,11 +32,26 @@ DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 LEAST_PRODUCTS = 2**26
 """Products of numbers in the plain convolution from which tiles can pay."""
 LEAST_CHANNELS = 64
-"""The fewer of inputs and outputs, from which tiles can pay; of kernels' gradients, the more must be twice that."""
+"""Inputs and outputs from which tiles can pay. For a kernel's gradient the larger of both must be twice that."""
 LARGE_CHANNELS, LARGE_BYTES = 256, 2**26
 """Tiles of more bytes leave a CPU's cache; then they pay from so many channels."""
 
 Row = tuple[Array, ...]
+_TILES = ContextVar('tiles', default=False)
+
+
+@contextlib.contextmanager
+def tiles_on_cpus() -> Iterator[None]:
+    """What is traced meanwhile may go by tiles on CPUs; also a decorator of what is traced.
+
+    For programs that are compiled with the options of `training/compiled.py`. Without them XLA transforms the kernels
+    of a whole network at once, which takes more memory and time than tiles save.
+    """
+    token = _TILES.set(True)
+    try:
+        yield
+    finally:
+        _TILES.reset(token)
 
 
 def convolve(x: Float[Array, 'b h w c'], kernel: Float[Array, '3 3 c k']) -> Float[Array, 'b h w k']:
@@ -41,7 +59,8 @@ def convolve(x: Float[Array, 'b h w c'], kernel: Float[Array, '3 3 c k']) -> Flo
     known = all(isinstance(size, int) for size in x.shape)
     # Elsewhere (`shard_map`, explicit sharding) arrays have types that only JAX's own gradients keep.
     automatic = all(kind == AxisType.Auto for kind in jax.typeof(x).sharding.mesh.axis_types)
-    pays = known and automatic and x.dtype == jnp.float32 and (_of_maps(x, kernel) or _of_kernels(x, kernel))
+    possible = _TILES.get() and known and automatic and x.dtype == jnp.float32
+    pays = possible and (_of_maps(x, kernel) or _of_kernels(x, kernel))
     return (_by_tiles if pays else plain)(x, kernel)
 
 
@@ -89,8 +108,7 @@ def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
 
 
 def _backward(kept: tuple[Array, Array], gradient: Float[Array, 'b h w k']) -> tuple[Array, Array]:
-    # Without the barrier XLA would keep the transformed input and kernel, much larger, for the gradients.
-    x, kernel, gradient = lax.optimization_barrier((*kept, gradient))
+    x, kernel = kept
     of_input = input_gradient_by_tiles if _of_maps(x, kernel) else input_gradient
     of_kernel = kernel_gradient_by_tiles if _of_kernels(x, kernel) else kernel_gradient
     return _on_cpus(of_input, input_gradient)(kernel, gradient), _on_cpus(of_kernel, kernel_gradient)(x, gradient)
@@ -115,6 +133,8 @@ def input_gradient_by_tiles(
     kernel: Float[Array, '3 3 c k'], gradient: Float[Array, 'b h w k']
 ) -> Float[Array, 'b h w c']:
     """The gradient of the input by tiles: the convolution with the kernel turned by 180°, its channels exchanged."""
+    # Without the barrier XLA would keep the transformed kernel, which is larger, from the forward pass.
+    kernel, gradient = lax.optimization_barrier((kernel, gradient))
     # Turned, the weights of a row are u3, u1, u2, u0.
     turned = [(3, 1, 2, 0)[row] * 4 + (3, 1, 2, 0)[column] for row in range(4) for column in range(4)]
     weights = _weights(kernel)
@@ -129,6 +149,8 @@ def input_gradient_by_tiles(
 
 def kernel_gradient_by_tiles(x: Float[Array, 'b h w c'], gradient: Float[Array, 'b h w k']) -> Float[Array, '3 3 c k']:
     """The gradient of the kernel by tiles: the transposes of `_outputs` and `_weights` around the same products."""
+    # As in `input_gradient_by_tiles`, of the transformed input.
+    x, gradient = lax.optimization_barrier((x, gradient))
     b, h, w, k = gradient.shape
     pairs = jnp.pad(gradient, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)))
     pairs = pairs.reshape(b, -(-h // 2), 2, -(-w // 2), 2, k)

@@ -75,7 +75,12 @@ def operations(traced: Any) -> float | None:
     """Floating-point operations of what `jax.jit(...).trace(...)` gave, as XLA counts them before its optimisations.
 
     Of the program for an accelerator: there every convolution is what it is called, on a CPU it may have another form
-    (`models/convolution.py`). None where the backend does not count.
+    (`models/convolution.py`). Of the program for this machine where the other cannot be made, because an operation has
+    no form there. None where the backend does not count.
     """
-    counted: Any = traced.lower(lowering_platforms=('tpu',)).cost_analysis() or {}
+    try:
+        lowered = traced.lower(lowering_platforms=('tpu',))
+    except NotImplementedError:
+        lowered = traced.lower()
+    counted: Any = lowered.cost_analysis() or {}
     return float(counted['flops']) if 'flops' in counted else None

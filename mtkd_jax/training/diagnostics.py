@@ -10,6 +10,7 @@ from jaxtyping import Array
 from mtkd_jax import jacobian
 from mtkd_jax.data.augment import NONE, Augment
 from mtkd_jax.methods import Method
+from mtkd_jax.models.convolution import tiles_on_cpus
 from mtkd_jax.training import sharding
 from mtkd_jax.training.compiled import compiler_options
 from mtkd_jax.training.state import TrainState
@@ -27,6 +28,7 @@ def diagnosis(method: Method, mesh: Mesh, augment: Augment = NONE) -> Diagnose:
     """
     names, everywhere = [task.name for task in method.tasks], sharding.replicated(mesh)
 
+    @tiles_on_cpus()
     def compute(state: TrainState, frozen: Variables, batch: Batch) -> dict[str, Array]:
         state, frozen = jax.lax.with_sharding_constraint((state, frozen), everywhere)
         batch = augment(state.step, batch)

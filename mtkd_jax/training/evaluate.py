@@ -12,6 +12,7 @@ from jaxtyping import Array
 
 from mtkd_jax.accumulate import Accumulator, ratio
 from mtkd_jax.data.pipeline import Split
+from mtkd_jax.models.convolution import tiles_on_cpus
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import sharding
 from mtkd_jax.training.compiled import compiler_options
@@ -41,6 +42,7 @@ class Evaluator:
     ) -> None:
         self._tasks = tasks
 
+        @tiles_on_cpus()
         def measure(variables: Variables, batch: Batch) -> dict[str, dict[str, dict[str, Array]]]:
             variables = jax.lax.with_sharding_constraint(variables, sharding.replicated(mesh))
             branches = predict(variables, batch.image).predictions

@@ -13,6 +13,7 @@ from mtkd_jax.data.augment import NONE, Augment
 from mtkd_jax.gradients import State, task_gradients
 from mtkd_jax.jacobian import Terms
 from mtkd_jax.methods import Method
+from mtkd_jax.models.convolution import tiles_on_cpus
 from mtkd_jax.training import sharding
 from mtkd_jax.training.compiled import compiler_options
 from mtkd_jax.training.sharding import Layout
@@ -89,6 +90,7 @@ def train_step(
     names = tuple(task.name for task in method.tasks)
     balance = task_gradients(weighting, method.shared, factors=factors, gramian_of=gramian_of)
 
+    @tiles_on_cpus()
     def step(state: TrainState, frozen: Variables, batch: Batch) -> tuple[TrainState, Scalars]:
         batch = augment(state.step, batch)
         params = layout.gather(state.params) if layout else state.params

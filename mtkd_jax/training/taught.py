@@ -20,6 +20,7 @@ from jaxtyping import Array, Int
 from mtkd_jax.data.pipeline import Split
 from mtkd_jax.files import read_json, write_json
 from mtkd_jax.methods import Method
+from mtkd_jax.models.convolution import tiles_on_cpus
 from mtkd_jax.training import sharding
 from mtkd_jax.training.compiled import compiler_options
 from mtkd_jax.training.programs import Compile, Program
@@ -133,6 +134,7 @@ def fill(
         return Disk(found, given, mesh)
     everywhere, spread = sharding.replicated(mesh), sharding.batched(mesh)
 
+    @tiles_on_cpus()
     def ask(frozen: Variables, image: Array) -> Any:
         frozen = jax.lax.with_sharding_constraint(frozen, everywhere)
         return jax.tree.map(lambda x: x.astype(_stored(x.dtype, dtype)), method.teach(frozen, image))

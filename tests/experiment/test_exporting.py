@@ -16,7 +16,6 @@ from mtkd_jax.experiment.exporting import export
 from mtkd_jax.experiment.models import build_network, open_model
 from mtkd_jax.exporting import programs
 from mtkd_jax.files import read_json
-from mtkd_jax.models import convolution
 from mtkd_jax.training.folder import save_model
 from mtkd_jax.types import UserError
 from tests import small
@@ -170,21 +169,6 @@ def test_every_operation_by_itself(name, sizes):
     program = programs.onnx(lambda x: {'y': OPERATIONS[name](x)}, sizes, 1, ['y'], {})
     image = images(2, 6, 4)
     np.testing.assert_allclose(program.call(image)['y'], OPERATIONS[name](image), rtol=1e-5, atol=1e-5)
-
-
-def test_a_convolution_that_a_cpu_computes_by_tiles_is_one_in_onnx(monkeypatch):
-    needs_onnx()
-    monkeypatch.setattr(convolution, 'LEAST_PRODUCTS', 1)
-    monkeypatch.setattr(convolution, 'LEAST_CHANNELS', 3)
-    kernel = jnp.asarray(np.random.default_rng(1).normal(size=(3, 3, 3, 6)), jnp.float32)
-    by_tiles = jax.jit(lambda x: {'y': convolution.convolve(x, kernel)})
-    image = images(2, 6, 4)
-    assert 'dot_general' in by_tiles.lower(image).as_text()
-    program = programs.onnx(by_tiles, (2, 6, 4), 1, ['y'], {})
-    kinds = {node.op_type for node in pytest.importorskip('onnx').load_from_string(program.content).graph.node}
-    assert 'Conv' in kinds
-    assert 'MatMul' not in kinds
-    np.testing.assert_allclose(program.call(image)['y'], by_tiles(image)['y'], rtol=1e-5, atol=1e-5)
 
 
 def test_what_is_not_converted_is_named():

@@ -12,14 +12,16 @@ import pytest
 from mtkd_jax.models import convolution
 from mtkd_jax.models.convolution import (
     by_tiles,
-    convolve,
     input_gradient_by_tiles,
     kernel_gradient_by_tiles,
     plain,
+    tiles_on_cpus,
 )
 from mtkd_jax.training import device
 from mtkd_jax.training.compiled import compiler_options
 from mtkd_jax.training.sharding import make_mesh
+
+convolve = tiles_on_cpus()(convolution.convolve)
 
 TILED = (2, 3, 5, 6, 8)
 PLAIN = (2, 4, 3, 5, 7)
@@ -50,9 +52,13 @@ def close(a, b):
         np.testing.assert_allclose(np.float32(x), np.float32(y), rtol=2e-5, atol=2e-5 * float(jnp.max(jnp.abs(y))))
 
 
+def program(function, given, platform):
+    return jax.jit(lambda *a: function(*a)).trace(*given).lower(lowering_platforms=(platform,)).as_text()
+
+
 def products(function, given, platform):
     """How many products of matrices and convolutions the program for a platform has, which need not be there."""
-    text = jax.jit(lambda *a: function(*a)).trace(*given).lower(lowering_platforms=(platform,)).as_text()
+    text = program(function, given, platform)
     return text.count('dot_general'), text.count('stablehlo.convolution')
 
 
@@ -117,6 +123,12 @@ def test_a_cpu_takes_tiles_where_they_pay_and_accelerators_keep_their_own(shape,
     for platform in ('cuda', 'tpu'):
         assert products(convolve, given[:2], platform) == (0, 1)
         assert products(both, given, platform) == (0, 2)
+        assert 'optimization_barrier' not in program(both, given, platform)
+
+
+def test_tiles_are_for_programs_that_say_so():
+    given = of_shape(2, 24, 32, 256, 256)
+    assert products(lambda *a: gradients(convolution.convolve, *a), given, 'cpu') == (0, 2)
 
 
 def test_operations_are_those_of_the_plain_convolution():
@@ -199,24 +211,33 @@ def test_devices_add_up_the_gradient_of_the_kernel_and_nothing_else(small):
     assert exchanged(convolve) == [('all-reduce', 16 * 6 * 8)]
 
 
+def used(function, *shapes):
+    """Bytes of intermediate values, of a program on one device."""
+    given = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    jitted = jax.jit(function, compiler_options=compiler_options(make_mesh(1)))
+    return jitted.lower(*given).compile().memory_analysis().temp_size_in_bytes
+
+
+def through(function):
+    def last(x, *kernels):
+        for kernel in kernels:
+            x = function(x, kernel)
+        return jnp.sum(x**2)
+
+    return last
+
+
 def test_the_gradients_need_no_transformed_maps_of_the_forward_pass(small):
-    def through(function):
-        def last(x, kernels):
-            for kernel in kernels:
-                x = function(x, kernel)
-            return jnp.sum(x**2)
-
-        return last
-
-    given = jax.ShapeDtypeStruct((2, 32, 32, 8), jnp.float32), [jax.ShapeDtypeStruct((3, 3, 8, 8), jnp.float32)] * 8
-    options = compiler_options(make_mesh(1))
-    used = [
-        jax.jit(jax.grad(through(f), 1), compiler_options=options).lower(*given).compile().memory_analysis()
-        for f in (convolve, plain)
-    ]
-    one = 4 * np.prod(given[0].shape)
+    shapes = (2, 32, 32, 8), *[(3, 3, 8, 8)] * 8
+    tiled, other = (used(jax.grad(through(function), range(1, 9)), *shapes) for function in (convolve, plain))
     # Kept, the maps of eight layers would take four times as much as what goes in, each.
-    assert used[0].temp_size_in_bytes < used[1].temp_size_in_bytes + 20 * one
+    assert tiled < other + 20 * 4 * np.prod(shapes[0])
+
+
+def test_a_kernel_is_transformed_when_its_turn_comes(small):
+    shapes = (1, 4, 4, 64), *[(3, 3, 64, 64)] * 12
+    tiled, other = (used(through(function), *shapes) for function in (convolve, plain))
+    assert tiled < other + 4 * 16 * 4 * 64 * 64
 
 
 def test_a_batch_of_any_size_is_exported(small):
