@@ -15,11 +15,12 @@ def keep_freed() -> None:
     fills them with zeros, page by page, and gives them back afterwards: a fifth of a step of the rooms job
     (docs/performance.md). A thread's heap has at most 64 MiB, so that larger pieces go that way in any case.
 
-    Does nothing for a C library without `mallopt`, nor where the environment sets this already (`MALLOC_...`,
-    `GLIBC_TUNABLES`).
+    Does nothing for a C library without `mallopt`, nor where the environment sets one of the two thresholds already
+    (`MALLOC_MMAP_THRESHOLD_`, `MALLOC_TRIM_THRESHOLD_`, or by `GLIBC_TUNABLES`).
     """
     change = getattr(ctypes.CDLL(None), 'mallopt', None)
-    if change is None or any(name.startswith('MALLOC_') or name == 'GLIBC_TUNABLES' for name in os.environ):
+    said = [*(name for name in os.environ if name.startswith('MALLOC_')), os.environ.get('GLIBC_TUNABLES', '')]
+    if change is None or any('threshold' in text.lower() for text in said):
         return
     # The second alone would make things worse: each of them ends glibc's own choice of both.
     if any(change(MMAP_THRESHOLD, size) for size in PIECES):

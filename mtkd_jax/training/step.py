@@ -68,6 +68,8 @@ def train_step(
 ) -> TrainStep:
     """(state, frozen variables, batch) → (state, scalars); a pure function.
 
+    To be compiled by `compile_step`, or with its options: on CPUs it may go by tiles (`models/convolution.py`).
+
     Minimises a Σ_t w_t ℓ_t + Σ_t λ_t d_t with w from the weighting, the labels' share a and λ from the method. The
     weighting sees ℓ_t itself. Otherwise it could cancel `a`, or mistake a change of `a` for progress. What it decides
     for which parameters: see `gradients.task_gradients`.
