@@ -4,8 +4,9 @@ There, in programs that say so (`tiles_on_cpus`), it and its gradients go by til
 F(2×2, 3×3) (Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks", section 4.1) takes 16 products for
 four outputs of a channel instead of 36, and some additions. It rounds about as much as XLA's own (docs/performance.md
 says how much, and what it gains), but not alike everywhere: where the same pattern lies otherwise in its tile, outputs
-that XLA makes equal differ in the last bits (not where the input is constant). GPUs and TPUs keep XLA's own. A convolution that goes by tiles has no forward mode (`jax.jvp`):
-JAX has none for functions with a backward pass of their own.
+that XLA makes equal differ in the last bits (not where the input is constant). GPUs and TPUs keep XLA's own. A
+convolution that goes by tiles has no forward mode (`jax.jvp`): JAX has none for functions with a backward pass of their
+own.
 
 In one dimension a tile is four inputs d, of which three weights g make two outputs:
 
