@@ -152,6 +152,8 @@ class _Watch:
         while (cause := self._cause()) is None and time.monotonic() < end:
             time.sleep(POLL_SECONDS)
         if cause is None:
+            # Before the watching thread can take this process's own words for another's.
+            self._leaving.set()
             self._tell(status, f'process {self._me} on {socket.gethostname()} ended ({why})')
         else:
             self._status = _status(cause)

@@ -140,6 +140,13 @@ import os, signal, sys, time
 from mtkd_jax.training import joining
 address, me, working, done = sys.argv[1:]
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
+tell = joining._Watch._tell
+def slowly(watch, status, why):
+    told = tell(watch, status, why)
+    if status == 1:
+        time.sleep(1.5 * joining.BEAT_SECONDS)  # so that the watching thread sees it
+    return told
+joining._Watch._tell = slowly
 with joining.StopRequest() as stop, joining.joined(stop, address, 2, int(me)):
     print('joined', flush=True)
     while me == working and not os.path.exists(done):
@@ -187,7 +194,9 @@ def test_a_process_that_has_done_its_work_ends_as_the_other_does(tmp_path, numbe
         # jax says so where the first process is gone.
         assert ('detected fatal errors' in text) == (-signal.SIGABRT in status)
         assert text.count('given no sign of life') == (status == [1, -signal.SIGKILL])
+        # The other one says so, and not the one that failed.
         assert text.count('so this one ends, too') <= 1
+        assert number != signal.SIGINT or 'so this one ends, too' not in said[who]
     finally:
         for process in started:
             process.kill()
