@@ -15,6 +15,7 @@ LEAST = {
     **dict.fromkeys(('epochs', 'evaluate_every_epochs', 'checkpoint_every_epochs', 'log_every_steps'), 1),
     **dict.fromkeys(('accumulate_steps', 'batch_size', 'eval_batch_size'), 1),
     **dict.fromkeys(('seed', 'devices', 'panel_images', 'checkpoint_every_steps', 'diagnose_every_steps'), 0),
+    'stages_at_once': 0,
 }
 
 KINDS: Mapping[str, Any] = {

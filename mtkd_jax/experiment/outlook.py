@@ -1,7 +1,9 @@
 """How long a run still takes, by stages that were timed in it."""
 
 import json
+import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from mtkd_jax.experiment.continuing import CONTINUED
 from mtkd_jax.experiment.estimates import operations
@@ -22,7 +24,8 @@ class Outlook:
     another kind took, times the ratio of their operations. Where one is not known, nothing is said of the run.
 
     Args:
-        made: the experiments, whose stages are trained in this order, one at a time.
+        made: the experiments, whose stages begin in this order. Of those that are trained at the same time, each is
+            taken to be slowed down by the others, so that together they take what their steps add up to.
     """
 
     def __init__(self, made: Sequence[Experiment]) -> None:
@@ -32,24 +35,39 @@ class Outlook:
             for stage in one.stages
             if isinstance(stage, Stage)
         ]
+        self._at_once = max(one.at_once for one in made)
+        self._lock = threading.RLock()
+        self._begun: list[Job] = []
+        self._left: dict[Path, int] = {}  # steps of stages that have begun, by their places
         self._seconds: dict[str, float] = {}  # kind → of a step, with its share of all else that the stage does
         self._operations: dict[str, float] = {}  # kind → of a step
 
     def of(self, stage: Stage) -> Callable[[int, float | None], str]:
-        """For a stage that begins: (steps left, seconds of its step where they are known) → what is left in all."""
-        now = next(i for i, job in enumerate(self._jobs) if job.stage is stage)
-        coming = [job for job in self._jobs[now + 1 :] if not job.finished]
-        self._count([self._jobs[now], *coming])
-        kind, later = _kind(self._jobs[now]), [(_steps(job), _kind(job)) for job in coming]
+        """For a stage that begins: (steps left, seconds of its step where they are known) → what is left in all.
+
+        Threads may share what is returned.
+        """
+        with self._lock:
+            now = next(job for job in self._jobs if job.stage is stage)
+            self._begun = [*(job for job in self._begun if job is not now), now]
+            later = [job for job in self._jobs if job not in self._begun and not job.finished]
+            self._count([now, *later])
 
         def left(steps: int, each: float | None) -> str:
-            if each is not None:
-                self._seconds[kind] = each
-                if not later:
+            with self._lock:
+                self._left[now.place] = steps
+                if each is not None:
+                    self._seconds[_kind(now)] = each
+                # Where more have begun than train at the same time, the first have ended.
+                beside = [job for job in self._begun[-self._at_once :] if self._left.get(job.place, 1)]
+                coming = [job for job in later if job not in self._begun]
+                jobs = [now, *(job for job in beside if job is not now), *coming]
+                if each is not None and len(jobs) == 1:
                     return ''  # the stage says it
-            found = [(count, self._step(of)) for count, of in [(steps, kind), *later]]
-            known = [count * seconds for count, seconds in found if seconds is not None]
-            return f'{about(sum(known))} left in all' if len(known) == len(found) else ''
+                found = [(self._left.get(job.place, _steps(job)), self._step(_kind(job))) for job in jobs]
+                known = [count * seconds for count, seconds in found if seconds is not None]
+                in_all = sum(known) / min(self._at_once, len(jobs))
+                return f'{about(in_all)} left in all' if len(known) == len(found) else ''
 
         return left
 

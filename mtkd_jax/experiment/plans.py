@@ -11,7 +11,7 @@ from mtkd_jax import datasets, methods, models
 from mtkd_jax.experiment import balance
 from mtkd_jax.experiment.models import DTYPES, build_network, build_tasks, check_modules, make_network
 from mtkd_jax.experiment.settings import data_settings
-from mtkd_jax.methods.plan import Given, Run, Settings, Stages
+from mtkd_jax.methods.plan import Given, Plan, Run, Settings, Stages
 from mtkd_jax.models.backbone import per_image
 from mtkd_jax.names import choice
 from mtkd_jax.tasks import Task
@@ -82,6 +82,15 @@ def model_spec(config: ConfigDict, tasks: Sequence[str], options: Mapping[str, A
         'data': {**data_settings(config), **free},
         'trained_with': {'method': config.method, 'weighting': balance.name_of(config)},
     }
+
+
+def in_a_chain(planned: Stages) -> bool:
+    """Whether every stage but the first waits for the one before, so that never two can be trained at the same time."""
+    behind: dict[str | Path, int] = {}
+    for plan in planned:
+        teachers = plan.teachers.values() if isinstance(plan, Plan) else ()
+        behind[plan.name] = 1 + max((behind.get(name, 0) for name in teachers), default=0)
+    return max(behind.values()) == len(planned)
 
 
 def _network_options(config: ConfigDict, options: Mapping[str, Any]) -> dict[str, Any]:

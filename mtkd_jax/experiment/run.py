@@ -17,7 +17,7 @@ from mtkd_jax.experiment.together import trained
 from mtkd_jax.files import CLOSED, FULL, write_json
 from mtkd_jax.places import Stored, place
 from mtkd_jax.records import REPORT, SETTINGS, seed_folders, stage_folders, write_spent
-from mtkd_jax.reporting.progress import Progress, SplitProgress
+from mtkd_jax.reporting.progress import Lines, Progress, SplitProgress
 from mtkd_jax.reporting.report import write_report, write_seeds_report
 from mtkd_jax.reporting.summary import summary
 from mtkd_jax.reporting.writers import MetricWriter
@@ -80,10 +80,10 @@ def _run(config: ConfigDict, workdir: Path, stop: StopRequest) -> Path:
     finished, failed = list[Path](), list[Exception]()
     # A program is compiled for certain devices.
     programs = {one.mesh: Programs() for one in made}
-    # Of stages that are trained at the same time, nobody knows how fast each will be; counting places a batch, which
-    # one of several processes cannot do alone.
+    # Nobody knows how fast each of several groups of devices will be; counting places a batch, which one of several
+    # processes cannot do alone.
     outlook = Outlook(made) if len(programs) == 1 and not processes.several() else None
-    train = functools.partial(_train, stop=stop, programs=programs, count=len(made), outlook=outlook)
+    train = functools.partial(_train, stop=stop, programs=programs, lines=Lines(), count=len(made), outlook=outlook)
     for one in trained(made, train, stop):
         try:
             # A command that finds all finished says nothing of the run.
@@ -129,13 +129,18 @@ def _begin(one: Experiment, stop: StopRequest) -> bool:
 
 
 def _train(
-    one: Experiment, stop: StopRequest, programs: Mapping[Mesh, Programs], count: int, outlook: Outlook | None
+    one: Experiment,
+    stage: Stage | GivenTeacher,
+    stop: StopRequest,
+    programs: Mapping[Mesh, Programs],
+    lines: Lines,
+    count: int,
+    outlook: Outlook | None,
 ) -> None:
-    # A terminal has one live line; seeds that train at the same time write plain ones.
-    live, of_seed = len(programs) == 1, f'seed {one.config.seed}, ' if count > 1 else ''
-    for i, stage in enumerate(one.stages, 1):
-        which = of_seed + (f'stage {i} of {len(one.stages)}, ' if len(one.stages) > 1 else '')
-        train_stage(one, stage, stop, programs[one.mesh], which, live, outlook)
+    which = f'seed {one.config.seed}, ' if count > 1 else ''
+    if len(one.stages) > 1:
+        which += f'stage {[each.name for each in one.stages].index(stage.name) + 1} of {len(one.stages)}, '
+    train_stage(one, stage, stop, programs[one.mesh], which, lines, outlook)
 
 
 def train_stage(
@@ -144,14 +149,17 @@ def train_stage(
     stop: StopRequest,
     programs: Programs,
     which: str,
-    live: bool = True,
+    lines: Lines | None = None,
     outlook: Outlook | None = None,
 ) -> None:
-    """Trains, or evaluates, one stage of an experiment where that is not done; `which`: stands before its name."""
+    """Trains, or evaluates, one stage of an experiment where that is not done; `which`: stands before its name.
+
+    `lines`: see `Progress`.
+    """
 
     def progress(title: str, total: int, start: int, per_epoch: int) -> Progress:
         in_all = outlook.of(stage) if outlook is not None and isinstance(stage, Stage) else None
-        return Progress(which + title, total, start, per_epoch, live=live, in_all=in_all)
+        return Progress(which + title, total, start, per_epoch, lines=lines, in_all=in_all)
 
     if isinstance(stage, GivenTeacher):
         evaluate_given(stage, one.mesh, one.workdir, stop, programs)

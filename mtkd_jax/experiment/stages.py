@@ -20,7 +20,7 @@ from mtkd_jax.experiment.checks import check
 from mtkd_jax.experiment.data import check_pools, only, prepared, seeded, stage_data
 from mtkd_jax.experiment.models import build_network
 from mtkd_jax.experiment.paper import difference_from_paper, paper_rows
-from mtkd_jax.experiment.plans import model_spec, plans, tasks_of
+from mtkd_jax.experiment.plans import in_a_chain, model_spec, plans, tasks_of
 from mtkd_jax.experiment.settings import data_settings, stage_settings
 from mtkd_jax.experiment.teachers import check_cache, check_dtype, dtype_of, with_dtype
 from mtkd_jax.methods.plan import GivenPlan, Plan, deployments
@@ -43,7 +43,8 @@ class Experiment:
     """A run of one seed: its stages in order, and what they share.
 
     A `GivenTeacher` among them is evaluated instead of trained. `config` is that of this seed alone, and `workdir`
-    where it keeps everything; `paper_note` says why the report shows no paper's row.
+    where it keeps everything; `paper_note` says why the report shows no paper's row. On its mesh `at_once` stages are
+    trained at the same time.
     """
 
     config: ConfigDict
@@ -53,15 +54,17 @@ class Experiment:
     mesh: Mesh
     data: StageData
     paper_note: str
+    at_once: int = 1
 
 
 class Place(NamedTuple):
-    """Devices that stages train on: what lies there, whether prepared data fit, what seeds share, how many others there
-    are that train at the same time (with these)."""
+    """Devices that stages train on: what lies there, whether prepared data fit, what seeds share, how many stages train
+    at the same time here, and on all devices."""
 
     residence: Residence
     small: bool
     shared: Shared | None
+    at_once: int
     sharers: int
 
 
@@ -94,7 +97,7 @@ def experiments(
     """Everything a run needs, of its seed or of each of its `seeds`, checked.
 
     Seeds share prepared data, networks, and what lies on the devices. The devices are divided among them where they can
-    be: the `mesh` of each experiment is its share, and experiments with the same mesh take turns. `progress` is told of
+    be: the `mesh` of each experiment is its share, and those with the same mesh share it. `progress` is told of
     examples that are rendered first; `opened` has the data that other configs read, too, and then nothing is divided.
 
     Raises:
@@ -104,9 +107,12 @@ def experiments(
     workdirs = {seed: seed_folder(workdir, seed) for seed in config.seeds} or {config.seed: workdir}
     meshes = sharding.make_meshes(config.devices, len(workdirs) if opened is None else 1)
     mesh = meshes[0]
+    at_once = sharding.stages_at_once(config.stages_at_once, meshes)
     sharding.check_batch_size('batch_size', config.batch_size, mesh)
     sharding.check_batch_size('eval_batch_size', config.eval_batch_size, mesh)
     tasks, planned = tasks_of(config), plans(config)
+    if in_a_chain(planned) and len(workdirs) == len(meshes):
+        at_once = 1
     check_cache(config, planned)
     check_dtype(config, planned)
     if selection.rule_named(config.selection).split != 'test' and any(isinstance(plan, GivenPlan) for plan in planned):
@@ -126,7 +132,10 @@ def experiments(
         )
     read_here = [data.train, data.test, data.validation]
     small = processes.from_first(lambda: _small(config, read_here, mesh, len(meshes)))
-    places = [Place(residence, small, Shared() if len(workdirs) > 1 else None, len(meshes)) for residence in residences]
+    places = [
+        Place(residence, small, Shared() if len(workdirs) > 1 else None, at_once, at_once * len(meshes))
+        for residence in residences
+    ]
     last = planned[-1]
     note = difference_from_paper(config, last) if isinstance(last, Plan) and not config.continue_from else ''
     found, constants = [], Constants(tasks, data.train, data.test)
@@ -138,7 +147,7 @@ def experiments(
             else _given(own, plan, read, constants)
             for plan in planned
         ]
-        found.append(Experiment(own, folder, stages, tasks, here.residence.mesh, read, note))
+        found.append(Experiment(own, folder, stages, tasks, here.residence.mesh, read, note, at_once))
     return found
 
 
@@ -222,6 +231,7 @@ def _trained(
         cache_dtype=config.cache_dtype,
         # Teachers that are trained here are other ones for every seed.
         taught=here.shared if all(isinstance(where, Path) for where in plan.teachers.values()) else None,
+        at_once=here.at_once,
         sharers=here.sharers,
         card=functools.partial(
             card.trained, spec=spec, tasks=plan.method.tasks, chosen=_cadence(config).selection.keeps_best

@@ -1,26 +1,33 @@
-"""Experiments one after another, or, where each group of them has devices of its own, groups at the same time."""
+"""The stages of experiments: one after another, or at the same time where devices or cores are left for it."""
 
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from queue import SimpleQueue
+from typing import NamedTuple
 
 from mtkd_jax.experiment.stages import Experiment
+from mtkd_jax.records import MODEL, stage_folder
 from mtkd_jax.training import processes
-from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
+from mtkd_jax.training.given import GivenTeacher
+from mtkd_jax.training.stage import Stage
+from mtkd_jax.training.stop import STOPPED, NonFiniteLossError, StoppedError, StopRequest
 
-Train = Callable[[Experiment], None]
+Train = Callable[[Experiment, Stage | GivenTeacher], None]
+
+POLL_SECONDS = 0.2  # between two looks at whether a stop was requested, of who waits for a teacher
 
 
 def trained(made: Sequence[Experiment], train: Train, stop: StopRequest) -> Iterator[Experiment]:
-    """Trains all, and yields each when it has come to its end.
+    """Trains all stages, and yields each experiment when it has come to its end.
 
-    A loss that is not finite ends only its own experiment. It is said at once, and raised when all others have ended.
-    Any other error ends all: those that train at the same time save, and the same call continues them.
+    Stages begin in order, each when its teachers are trained. A loss that is not finite ends only its own experiment;
+    stages of that which are under way come to their end. It is said at once, and raised when all others have ended. Any
+    other error ends all: those that train at the same time save, and the same call continues them.
 
     Args:
-        made: the experiments; those with the same mesh take turns.
-        train: trains one; called in a thread for each mesh, where there are several.
+        made: the experiments; those with the same mesh train `at_once` stages at the same time.
+        train: trains a stage; called in threads, where several train at the same time.
         stop: asks all to stop.
 
     Raises:
@@ -29,36 +36,99 @@ def trained(made: Sequence[Experiment], train: Train, stop: StopRequest) -> Iter
     """
     groups = [[one for one in made if one.mesh == mesh] for mesh in dict.fromkeys(one.mesh for one in made)]
     failed: list[NonFiniteLossError] = []
-    in_turn = (_in_turn(group, train, failed, len(made) > 1) for group in groups)
-    yield from next(in_turn) if len(groups) == 1 else _at_once(list(in_turn), stop)
+    workers = [
+        worker
+        for group in groups
+        for worker in [_Turns(group, train, failed, len(made) > 1, stop).work] * group[0].at_once
+    ]
+    yield from workers[0]() if len(workers) == 1 else _at_once(workers, len(made), stop)
     if failed:
         for other in failed[1:]:
             failed[0].add_note(str(other))
         raise failed[0]
 
 
-def _in_turn(
-    group: Sequence[Experiment], train: Train, failed: list[NonFiniteLossError], several: bool
+class _Job(NamedTuple):
+    one: Experiment
+    stage: Stage | GivenTeacher
+
+    def needs(self, other: '_Job') -> bool:
+        """Whether the other one trains a teacher of this one."""
+        taught: Mapping[str, object] = {} if isinstance(self.stage, GivenTeacher) else self.stage.teachers
+        return other.one is self.one and stage_folder(self.one.workdir, other.stage.name) / MODEL in taught.values()
+
+
+class _Turns:
+    """The stages of a group of experiments: whoever is free trains the next one whose teachers are there."""
+
+    def __init__(
+        self,
+        group: Sequence[Experiment],
+        train: Train,
+        failed: list[NonFiniteLossError],
+        several: bool,
+        stop: StopRequest,
+    ) -> None:
+        self._train, self._failed, self._several, self._stop = train, failed, several, stop
+        self._waiting = [_Job(one, stage) for one in group for stage in one.stages]
+        self._under_way: list[_Job] = []
+        self._broken: list[Experiment] = []
+        self._changed = threading.Condition()
+
+    def work(self) -> Iterator[Experiment]:
+        """Trains stages until none is left to begin; yields an experiment whose last one ends here."""
+        while (job := self._taken()) is not None:
+            try:
+                self._train(*job)
+            except NonFiniteLossError as error:
+                self._break(job, error)
+            else:
+                if self._ended(job):
+                    yield job.one
+
+    def _taken(self) -> _Job | None:
+        with self._changed:
+            while self._waiting:
+                if self._stop.requested:
+                    raise StoppedError(STOPPED)
+                for job in self._waiting:
+                    if not any(job.needs(other) for other in (*self._waiting, *self._under_way)):
+                        self._waiting.remove(job)
+                        self._under_way.append(job)
+                        return job
+                self._changed.wait(POLL_SECONDS)
+        return None
+
+    def _ended(self, job: _Job) -> bool:
+        """Whether the experiment has come to its end with this stage."""
+        with self._changed:
+            self._under_way.remove(job)
+            self._changed.notify_all()
+            left = any(other.one is job.one for other in (*self._waiting, *self._under_way))
+            return not left and not any(one is job.one for one in self._broken)
+
+    def _break(self, job: _Job, error: NonFiniteLossError) -> None:
+        with self._changed:
+            self._under_way.remove(job)
+            self._waiting = [other for other in self._waiting if other.one is not job.one]
+            self._broken.append(job.one)
+            self._failed.append(error)
+            self._changed.notify_all()
+        if self._several and processes.first():
+            print(f'{error} The other seeds go on.', file=sys.stderr, flush=True)
+
+
+def _at_once(
+    workers: Sequence[Callable[[], Iterator[Experiment]]], count: int, stop: StopRequest
 ) -> Iterator[Experiment]:
-    for one in group:
-        try:
-            train(one)
-        except NonFiniteLossError as error:
-            failed.append(error)
-            if several and processes.first():
-                print(f'{error} The other seeds go on.', file=sys.stderr, flush=True)
-            continue
-        yield one
-
-
-def _at_once(groups: Sequence[Iterator[Experiment]], stop: StopRequest) -> Iterator[Experiment]:
-    """Each group in a thread of its own."""
+    """Each worker in a thread of its own; the last of `count` experiments is yielded when all threads have ended."""
     ended: SimpleQueue[Experiment | None] = SimpleQueue()
     errors: list[BaseException] = []
+    last: list[Experiment] = []
 
-    def run(group: Iterator[Experiment]) -> None:
+    def run(worker: Callable[[], Iterator[Experiment]]) -> None:
         try:
-            for one in group:
+            for one in worker():
                 ended.put(one)
         except BaseException as error:
             errors.append(error)
@@ -69,15 +139,18 @@ def _at_once(groups: Sequence[Iterator[Experiment]], stop: StopRequest) -> Itera
     # As in the loop, a signal is noted only: the threads save.
     with stop.noted():
         try:
-            for group in groups:
-                threading.Thread(target=run, args=(group,), name='seeds').start()
-            left = len(groups)
+            for worker in workers:
+                threading.Thread(target=run, args=(worker,), name='stages').start()
+            left = len(workers)
             while left:
                 one = ended.get()
+                count -= one is not None
                 if one is None:
                     left -= 1
-                else:
+                elif count:
                     yield one
+                else:
+                    last.append(one)
         except BaseException:
             # An interrupt, or an error of who reports: the threads save and end. Nobody waits for them here, so that a
             # second Ctrl-C in `main` ends at once.
@@ -85,3 +158,4 @@ def _at_once(groups: Sequence[Iterator[Experiment]], stop: StopRequest) -> Itera
             raise
     for error in sorted(errors, key=lambda error: isinstance(error, StoppedError)):
         raise error
+    yield from last

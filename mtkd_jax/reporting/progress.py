@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,34 @@ SECONDS = 10.0
 ROUNDING = 2e-3  # of a total: the mean of products is not quite the product of means
 
 
+class Lines:
+    """The live lines of a terminal, of stages that are trained at the same time. A line stays when its stage ends."""
+
+    def __init__(self) -> None:
+        self._bar: bars.Progress | None = None
+        self._count, self._lock, self._stack = 0, threading.Lock(), ExitStack()
+
+    def begin(self, console: Console) -> bars.Progress:
+        """What shows the lines, one more from now on."""
+        with self._lock:
+            if self._bar is None:
+                self._bar = self._stack.enter_context(_bar(console))
+                self._stack.enter_context(_logging_above_the_line())
+            self._count += 1
+            return self._bar
+
+    def end(self, line: bars.TaskID) -> None:
+        """The line changes no more: it goes above those that do."""
+        with self._lock:
+            self._count -= 1
+            if self._bar is None or not self._count:
+                self._bar = None
+                self._stack.close()
+                return
+            self._bar.console.print(self._bar.make_tasks_table([task for task in self._bar.tasks if task.id == line]))
+            self._bar.remove_task(line)
+
+
 class Progress:
     """Shows a stage's progress on stdout. Use as a context manager.
 
@@ -27,7 +56,7 @@ class Progress:
         every_seconds: plain output has at most one line in this many seconds, besides those of ending epochs.
         unit: what a step is called.
         before: shown until the first step is done.
-        live: a terminal has a live line; not where several are shown at the same time.
+        lines: those of a terminal, where several are shown at the same time; None: this one alone.
         in_all: (steps left, seconds of a step with its share of all else, or None) → what is said of the whole run.
     """
 
@@ -40,7 +69,7 @@ class Progress:
         every_seconds: float = SECONDS,
         unit: str = 'step',
         before: str = 'compiling',
-        live: bool = True,
+        lines: Lines | None = None,
         in_all: Callable[[int, float | None], str] | None = None,
     ) -> None:
         self._title, self._total, self._step, self._per_epoch = title, total_steps, start_step, steps_per_epoch
@@ -49,17 +78,16 @@ class Progress:
         self._clock: tuple[int, float] | None = None
         self._printed = -float('inf')
         self._console = Console(highlight=False)
-        self._live = live and self._console.is_terminal and not self._console.is_dumb_terminal
+        self._live = self._console.is_terminal and not self._console.is_dumb_terminal
         self._bar: bars.Progress | None = None
-        self._stack = ExitStack()
+        self._lines = lines or Lines()
 
     def __enter__(self) -> 'Progress':
         in_all = self._in_all(self._total - self._step, None)
         if not self._live and in_all:
-            print(f'{self._title}: {in_all}', flush=True)
+            _print(f'{self._title}: {in_all}')
         if self._live:
-            self._bar = self._stack.enter_context(_bar(self._console))
-            self._stack.enter_context(_logging_above_the_line())
+            self._bar = self._lines.begin(self._console)
             self._task = self._bar.add_task(
                 self._title,
                 total=self._total,
@@ -74,7 +102,9 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
+        if self._bar is not None:
+            self._lines.end(self._task)
+            self._bar = None
 
     def update(self, step: int, losses: dict[str, float] | None, images_per_second: float | None) -> None:
         """`step` updates are done. Of `losses`, those named `loss/...` are shown."""
@@ -92,14 +122,14 @@ class Progress:
             self._printed = now
             share = f'{step:,}/{self._total:,} ({100 * step // max(self._total, 1)}%)'
             parts = [epoch, f'{self._unit} {share}', shown, speed, left]
-            print(f'{self._title}: {", ".join(part for part in parts if part)}', flush=True)
+            _print(f'{self._title}: {", ".join(part for part in parts if part)}')
 
     def message(self, text: str) -> None:
         """A line that stays, above the live line."""
         if self._bar is not None:
             self._bar.console.print(text, markup=False, soft_wrap=True)
         else:
-            print(text, flush=True)
+            _print(text)
 
     def _ends_epoch(self) -> bool:
         return self._step == self._total or bool(self._per_epoch and self._step % self._per_epoch == 0)
@@ -188,6 +218,12 @@ def about(seconds: float) -> str:
     if seconds < 55:
         return f'about {max(round(seconds, -1), 10):.0f} s'
     return f'about {seconds / 60:.0f} min' if seconds < 6000 else f'about {seconds / 3600:.1f} h'
+
+
+def _print(text: str) -> None:
+    # In one piece: other threads may write, too.
+    sys.stdout.write(f'{text}\n')
+    sys.stdout.flush()
 
 
 def _bar(console: Console) -> bars.Progress:

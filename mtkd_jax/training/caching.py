@@ -51,32 +51,31 @@ def cache_of(
     if not frozen or wanted == 'off':
         return None
     key = _key(stage, len(asked.source))
-    if stage.taught is not None and (found := stage.taught.of(key)) is not None:
-        return found
-    needed = taught.size(taught.types(method, frozen, asked), asked, stage.cache_dtype)
-    if wanted == 'auto' and not processes.from_first(lambda: pays(stage, needed, mesh)):
-        return None
-    if not _possible(stage):
-        raise UserError(
-            f'Stage {stage.name}: `cache_teachers` is {wanted!r}, but what its teachers say of an '
-            "image depends on the step (`data.augment`) or on the batch (`teacher_batch_stats`); set it to 'off'."
+
+    def made() -> Cache | None:
+        needed = taught.size(taught.types(method, frozen, asked), asked, stage.cache_dtype)
+        if wanted == 'auto' and not processes.from_first(lambda: pays(stage, needed, mesh)):
+            return None
+        if not _possible(stage):
+            raise UserError(
+                f'Stage {stage.name}: `cache_teachers` is {wanted!r}, but what its teachers say of an '
+                "image depends on the step (`data.augment`) or on the batch (`teacher_batch_stats`); set it to 'off'."
+            )
+        where = 'on disk' if wanted == 'disk' else 'in memory'
+        say(f'{stage.name}: keeps what its teachers say of {len(asked.source)} images {where} ({needed / 1e9:.2f} GB)')
+        return taught.fill(
+            method,
+            frozen,
+            asked,
+            batches(),
+            mesh,
+            compiled,
+            dtype=stage.cache_dtype,
+            folder=_files(folder) if wanted == 'disk' else None,
+            key=key,
         )
-    where = 'on disk' if wanted == 'disk' else 'in memory'
-    say(f'{stage.name}: keeps what its teachers say of {len(asked.source)} images {where} ({needed / 1e9:.2f} GB)')
-    cache = taught.fill(
-        method,
-        frozen,
-        asked,
-        batches(),
-        mesh,
-        compiled,
-        dtype=stage.cache_dtype,
-        folder=_files(folder) if wanted == 'disk' else None,
-        key=key,
-    )
-    if stage.taught is not None:
-        stage.taught.keep(cache)
-    return cache
+
+    return made() if stage.taught is None else stage.taught.of(key, made)
 
 
 def pays(stage: Stage, needed: int, mesh: Mesh) -> bool:

@@ -199,6 +199,8 @@ def _timing(written: list[records.Record], loop: Loop, mesh: Mesh) -> dict[str, 
         'train_seconds': seconds,
         # Records of earlier versions do not say it.
         'waiting_share': sum(window.get('waiting', 0.0) * window['seconds'] for window in windows) / max(seconds, 1e-9),
+        # Of the process that finished the stage, as `machine` and `spent`.
+        'at_once': loop.stage.at_once,
         'compile_seconds': loop.spent.of('compiling'),
         'device': device.describe(mesh),
         'jax': jax.__version__,

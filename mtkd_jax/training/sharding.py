@@ -1,6 +1,7 @@
 """The device mesh, and how arrays lie on it: batches split along `data`, everything else replicated, or split, too."""
 
 import math
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -12,6 +13,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mtkd_jax.training import processes
+from mtkd_jax.training.machine import cores
 from mtkd_jax.types import Batches, UserError
 
 SMALL = 4096  # numbers; a smaller leaf is not worth splitting
@@ -49,6 +51,24 @@ def make_meshes(devices: int, most: int) -> list[Mesh]:
         jax.make_mesh((each,), ('data',), axis_types=(AxisType.Auto,), devices=chosen[first : first + each])
         for first in range(0, len(chosen), each)
     ]
+
+
+def stages_at_once(asked: int, meshes: Sequence[Mesh]) -> int:
+    """How many stages are trained at the same time on each mesh; `asked` 0: as many as pay.
+
+    A CPU's cores are never all at work for one stage. Two programs of several devices could wait for each other.
+
+    Raises:
+        UserError: `asked` is more than one, on several devices.
+    """
+    several = meshes[0].size > 1
+    if asked > 1 and several:
+        raise UserError(
+            f'`stages_at_once` is {asked}, but a stage has {meshes[0].size} devices, which train one at a time; set it '
+            'to 0 or 1, or `devices` to 1.'
+        )
+    pays = not (several or accelerated(meshes[0])) and len(meshes) == 1 and cores() > 1
+    return asked or (2 if pays else 1)
 
 
 def accelerated(mesh: Mesh) -> bool:

@@ -90,6 +90,7 @@ class Stage:
         steps_in_one_call: with a residence: many steps are one call.
         cache_teachers, cache_dtype: whether what teachers say of every image is computed once, where it is kept, and as
             what (`training/taught.py`).
+        at_once: stages that are trained at the same time on these devices.
         sharers: stages that train at the same time and share the host's memory.
         taught: where the teachers are given, not trained: keeps the cache for the other seeds of the run.
         constants: the constant predictors of all stages of the run; None: its own.
@@ -120,6 +121,7 @@ class Stage:
     cache_teachers: Literal['auto', 'memory', 'disk', 'off'] = 'off'
     cache_dtype: Literal['float32', 'bfloat16'] = 'float32'
     taught: Shared | None = None
+    at_once: int = 1
     sharers: int = 1
     constants: Constants | None = None
     rate: Callable[[int, int], Rate] | None = None

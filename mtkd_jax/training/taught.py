@@ -6,6 +6,7 @@ Only where a teacher treats images one by one, and always sees the same image (n
 import json
 import os
 import shutil
+import threading
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -73,21 +74,22 @@ class Disk:
 
 
 class Shared:
-    """The last cache of stages that ask the same teachers about the same data: those of several seeds."""
+    """The last cache of stages that ask the same teachers about the same data: those of several seeds.
+
+    Threads may share it; one that asks for what another is making waits.
+    """
 
     def __init__(self) -> None:
-        self._key = ''
+        self._key, self._lock = '', threading.Lock()
         self._cache: Cache | None = None
 
-    def of(self, key: Mapping[str, Any]) -> Cache | None:
-        """The cache of this key; one of another key is let go."""
-        if self._key != json.dumps(key):
-            self._key, self._cache = json.dumps(key), None
-        return self._cache
-
-    def keep(self, cache: Cache) -> None:
-        """Keeps the cache of the key that was asked for last."""
-        self._cache = cache
+    def of(self, key: Mapping[str, Any], make: Callable[[], Cache | None]) -> Cache | None:
+        """The cache of this key, by `make` where there is none yet; one of another key is let go."""
+        with self._lock:
+            if self._cache is None or self._key != json.dumps(key):
+                self._key, self._cache = json.dumps(key), None
+                self._cache = make()
+            return self._cache
 
 
 def types(method: Method, frozen: Variables, split: Split) -> Any:

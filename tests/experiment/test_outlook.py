@@ -14,7 +14,8 @@ RECIPE = 'tasks=depth+normals,backbone=tests.shallow'
 @pytest.fixture
 def made(rooms, tmp_path):
     """Two seeds: stl_depth, stl_normals and kd_mtl of each, two steps long."""
-    return experiments(load('rooms', RECIPE, data__data_dir=rooms, seeds=(0, 1)), tmp_path, lambda *what: None)
+    config = load('rooms', RECIPE, data__data_dir=rooms, seeds=(0, 1), stages_at_once=1)
+    return experiments(config, tmp_path, lambda *what: None)
 
 
 def test_what_is_left_is_said_once_it_is_known(made, monkeypatch):
@@ -63,3 +64,22 @@ def test_of_short_stages_nothing_is_counted(made, monkeypatch):
     uncounted = Outlook(made)
     uncounted.of(depth)(0, 11.0)
     assert uncounted.of(normals)(2, None) == ''
+
+
+def test_stages_at_the_same_time_share_what_is_left(rooms, tmp_path, monkeypatch):
+    """Together they take what their steps add up to, each slowed down by the other."""
+    monkeypatch.setattr(outlook, 'operations', lambda job, keeps: None)
+    config = load('rooms', RECIPE, data__data_dir=rooms, stages_at_once=2)
+    (one,) = experiments(config, tmp_path, lambda *what: None)
+    depth, normals, distilled = one.stages
+    shown = Outlook([one])
+    shown._seconds[outlook._kind(shown._jobs[2])] = 60.0
+    of_depth, of_normals = shown.of(depth), shown.of(normals)
+    assert of_depth(2, None) == ''
+    assert of_depth(2, 30.0) == 'about 2 min left in all', 'seconds: 2 · 30, of normals 2 · 30, 2 · 60, by two'
+    assert of_normals(1, 30.0) == 'about 2 min left in all', '60, 30, 120'
+    assert of_depth(0, 30.0) == 'about 1 min left in all', '0, 30, 120'
+    of_distilled = shown.of(distilled)
+    assert of_normals(1, 120.0) == 'about 2 min left in all', '120, 120'
+    assert of_normals(0, 120.0) == 'about 1 min left in all', '0, 120'
+    assert of_distilled(1, 60.0) == '', 'alone'

@@ -97,7 +97,14 @@ def test_bam_s_weight_takes_its_row_away():
 
 @pytest.mark.parametrize(
     'fields',
-    [{'seed': 3}, {'devices': 0}, {'data__read_workers': 2}, {'eval_batch_size': 1}, {'log_every_steps': 1}],
+    [
+        {'seed': 3},
+        {'devices': 0},
+        {'data__read_workers': 2},
+        {'eval_batch_size': 1},
+        {'log_every_steps': 1},
+        {'stages_at_once': 2},
+    ],
 )
 def test_what_does_not_decide_the_outcome_leaves_the_row(fields):
     found, note = rows('nyuv2', **fields)

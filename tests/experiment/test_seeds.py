@@ -1,9 +1,6 @@
 """Several seeds of one run: each is what it would be alone, and one report ends them."""
 
 import json
-import os
-import signal
-import threading
 
 import numpy as np
 import pytest
@@ -11,11 +8,10 @@ import pytest
 from mtkd_jax.experiment import drawing
 from mtkd_jax.experiment import run as running
 from mtkd_jax.experiment.run import run
-from mtkd_jax.experiment.stages import Experiment, experiments
-from mtkd_jax.experiment.together import trained
+from mtkd_jax.experiment.stages import experiments
 from mtkd_jax.training import resident, taught
 from mtkd_jax.training.folder import load_model
-from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
+from mtkd_jax.training.stop import NonFiniteLossError
 from mtkd_jax.types import UserError
 from tests.recipes import load, model
 
@@ -156,72 +152,3 @@ def test_a_picture_that_cannot_be_drawn_keeps_no_other_seed_from_training(rooms,
     assert '[seed0](seed0/report.md), [seed1](seed1/report.md)' in (tmp_path / 'report.md').read_text()
     reports = [(tmp_path / f'seed{seed}' / 'report.md').read_text() for seed in (0, 1)]
     assert ['(RuntimeError: no font)' in report for report in reports] == [True, False]
-
-
-class One(Experiment):
-    """An experiment of which there is only the mesh."""
-
-    __eq__, __hash__ = object.__eq__, object.__hash__
-
-    def __init__(self, mesh):
-        object.__setattr__(self, 'mesh', mesh)
-
-
-def test_an_error_ends_all_and_is_the_one_that_is_raised():
-    """Those beside it are asked to stop, and their own ends do not hide it."""
-    stop, made = StopRequest(), [One('a'), One('b'), One('a')]
-    began = []
-
-    def train(one):
-        began.append(one)
-        if one is made[0]:
-            raise OSError('no room')
-        for _ in iter(lambda: stop.requested, True):
-            pass
-        raise StoppedError('saved')
-
-    with pytest.raises(OSError, match='no room'):
-        list(trained(made, train, stop))
-    assert stop.requested
-    assert made[2] not in began
-
-
-def test_a_signal_stops_all_seeds():
-    """In threads it is noted, and each ends where it has saved."""
-    made = [One('a'), One('b')]
-    stopped = []
-    with StopRequest() as stop:
-
-        def train(one):
-            if one is made[0]:
-                os.kill(os.getpid(), signal.SIGTERM)
-            for _ in iter(lambda: stop.requested, True):
-                pass
-            stopped.append(one)
-            raise StoppedError('saved')
-
-        with pytest.raises(StoppedError, match='saved'):
-            list(trained(made, train, stop))
-    assert set(stopped) == set(made)
-    assert stop.status == 143
-
-
-def test_an_interrupt_of_who_reports_stops_all_seeds():
-    """As Ctrl-C where a library call leaves SIGINT as it is: the threads save, and end."""
-    stop, made, ended = StopRequest(), [One('a'), One('b')], []
-
-    def train(one):
-        if one is made[1]:
-            for _ in iter(lambda: stop.requested, True):
-                pass
-            ended.append(one)
-            raise StoppedError('saved')
-
-    reported = trained(made, train, stop)
-    assert next(reported) is made[0]
-    with pytest.raises(KeyboardInterrupt):
-        reported.throw(KeyboardInterrupt)
-    assert stop.requested
-    for thread in [thread for thread in threading.enumerate() if thread.name == 'seeds']:
-        thread.join()
-    assert ended == [made[1]]

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from mtkd_jax.reporting import progress
-from mtkd_jax.reporting.progress import Progress, about, duration, loss_text
+from mtkd_jax.reporting.progress import Lines, Progress, about, duration, loss_text
 
 LOSSES = {'loss/total': 1.5, 'loss/depth': 1.0, 'loss/normals': 0.5, 'gradient_norm': 7.0}
 
@@ -103,6 +103,35 @@ def test_a_live_line_lets_logging_through(monkeypatch):
     assert '\x1b[2Ka warning\n' in output
     assert '\x1b[2Ka [message]\n' in output
     assert output.rstrip().endswith('\x1b[?25h'), 'the cursor is shown again'
+
+
+def test_two_live_lines(monkeypatch):
+    """The one that ends first stays above the other; when both have ended, so does the display."""
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setenv('TERM', 'xterm')
+    monkeypatch.setenv('COLUMNS', '100')
+    monkeypatch.setattr(sys, 'stdout', terminal)
+    lines = Lines()
+    with Progress('stl_depth', 40, lines=lines) as first:
+        with Progress('stl_normals', 30, lines=lines) as second:
+            first.update(10, LOSSES, 81.25)
+            second.update(30, LOSSES, 40.0)
+        lines._bar.refresh()
+        shown = terminal.getvalue()
+        assert '10/40' in shown
+        assert '30/30' in shown
+        terminal.truncate(0)
+        first.update(40, LOSSES, 81.25)
+    rest = terminal.getvalue()
+    assert 'stl_normals' not in rest, 'it was drawn for the last time when it ended'
+    assert '40/40' in rest
+    assert rest.rstrip().endswith('\x1b[?25h')
+    assert sys.stdout is terminal
+    # Again after both have ended.
+    with Progress('kd_mtl', 20, lines=lines) as third:
+        third.update(20, LOSSES, 10.0)
+    assert '20/20' in terminal.getvalue()
 
 
 def test_the_live_line_ends_with_an_error(monkeypatch):

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import threading
+import time
 
 import jax
 import jax.numpy as jnp
@@ -286,3 +288,24 @@ def test_features_go_together(tmp_path, name):
         for key in (key for key in theirs if key.startswith(('loss/', 'distillation/'))):
             tolerance = 0.03 if name == 'bfloat16' or mine['split'] != 'train' else 1e-3
             assert mine[key] == pytest.approx(theirs[key], rel=tolerance), (mine['step'], key)
+
+
+def test_a_cache_that_several_ask_for_is_made_once():
+    """Threads that ask for it meanwhile wait; that of another key is let go first."""
+    shared, made, cache = taught.Shared(), [], taught.Memory((), (), small.mesh(), Programs().compiled)
+
+    def make():
+        made.append(threading.current_thread().name)
+        time.sleep(0.3)
+        return cache
+
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(shared.of({'count': 1}, make))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(made), found) == (1, [cache] * 3)
+    assert shared.of({'count': 2}, lambda: None) is None
+    assert shared.of({'count': 2}, make) is cache, 'nothing was kept of this key'
+    assert shared.of({'count': 1}, lambda: None) is None

@@ -7,6 +7,7 @@ from typing import Any
 from mtkd_jax.records import REPORT
 from mtkd_jax.reporting.reported_task import ReportedTask
 from mtkd_jax.reporting.sections.numbers import in_protocols
+from mtkd_jax.reporting.sections.time import at_once
 from mtkd_jax.reporting.seeds import seeds_table
 from mtkd_jax.reporting.statistics import mean_and_spread
 from mtkd_jax.reporting.tables import markdown
@@ -36,12 +37,14 @@ def seeds_results(finished: Sequence[Path], tasks: Sequence[ReportedTask]) -> st
 def seeds_cost(stages: Sequence[Sequence[Mapping[str, Any]]]) -> str:
     """Time of every stage, by seed: the stages of each of them."""
     by_name: dict[str, list[Mapping[str, Any]]] = {}
-    for stage in (stage for of_seed in stages for stage in of_seed if stage.get('timing')):
+    timed = [stage for of_seed in stages for stage in of_seed if stage.get('timing')]
+    for stage in timed:
         by_name.setdefault(stage['stage'], []).append(stage['timing'])
     body = [
         [name, *(_spread(found, *column) for column in COLUMNS), str(len(found))] for name, found in by_name.items()
     ]
-    return markdown(['stage', 'step (ms, median)', 'training (s)', 'compilation (s)', 'seeds'], body) + '\n\n' + NOTE
+    table = markdown(['stage', 'step (ms, median)', 'training (s)', 'compilation (s)', 'seeds'], body)
+    return f'{table}\n\n{NOTE} {at_once(timed)}'.rstrip()
 
 
 COLUMNS = (('step_seconds', 1000.0), ('train_seconds', 1.0), ('compile_seconds', 1.0))

@@ -17,6 +17,10 @@ PARTS: Mapping[str, str] = {
     'saving': 'saving',
     'rest': 'the rest',
 }
+AT_ONCE = (
+    'Up to {} stages were trained at the same time. Their seconds overlap; steps and compilations took longer than '
+    'they take alone.'
+)
 OUTSIDE: Mapping[str, str] = {'starting': 'before the first stage', 'drawing': 'drawing'}
 NOTE = (
     'Seconds of the process that finished a stage; what was done before, where that one was continued, is not counted. '
@@ -38,9 +42,17 @@ def time(stages: Sequence[Mapping[str, Any]], run: Mapping[str, float]) -> str:
         rows.append(['outside of stages', *('' for _ in shown), f'{sum(outside.values()):,.1f}'])
     table = markdown(['seconds', *(PARTS[part] for part in shown), 'together'], rows)
     parts = [f'Where the time went:\n\n{table}', NOTE]
+    if several := at_once(counted):
+        parts.append(several)
     if outside:
         parts.append(f'Outside: {", ".join(f"{OUTSIDE[part]} {seconds:,.1f}" for part, seconds in outside.items())}.')
     return '\n\n'.join(parts)
+
+
+def at_once(stages: Sequence[Mapping[str, Any]]) -> str:
+    """What it means for the seconds that stages were trained at the same time; '' where they were not."""
+    most = max(((stage.get('timing') or {}).get('at_once', 1) for stage in stages), default=1)
+    return AT_ONCE.format(most) if most > 1 else ''
 
 
 def _cells(spent: Mapping[str, float], shown: Sequence[str]) -> list[str]:
