@@ -145,7 +145,7 @@ def get_config(
     c.batch_size = 2  # images per step, over all devices
     c.eval_batch_size = 2  # results do not depend on it
     c.devices = 1  # 0 = all; several processes use all of theirs
-    c.stages_at_once = 0  # trained at the same time, each when its teachers are; 0: two on a CPU, else one
+    c.stages_at_once = 1  # trained at the same time, each once its teachers are; 0: three on a CPU device, else one
     c.fsdp = False  # split parameters, optimiser and teachers over the devices: less memory on each, more to send
     c.cache_teachers = (
         'auto'  # what teachers say of each image, computed once: memory | disk | off | auto: where it fits

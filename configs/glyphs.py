@@ -25,7 +25,7 @@ def change(c: ConfigDict) -> None:
     base.differ(c, 'steps', decay_every_epochs=1.5, decay_factor=0.85)
     c.epochs = 30  # once through the larger pool, the smaller one is cycled
     c.batch_size, c.eval_batch_size = 128, 200
-    c.devices = 0
+    c.devices, c.stages_at_once = 0, 0
     c.selection = 'last20_median'
     c.evaluate_every_epochs = 2
     c.log_every_steps = 31

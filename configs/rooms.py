@@ -35,6 +35,6 @@ def change(c: ConfigDict) -> None:
     base.differ(c, 'steps', halve_at_epochs=(3.0, 3.75, 4.5, 5.25))
     c.epochs = 6
     c.batch_size, c.eval_batch_size = 8, 24
-    c.devices = 0
+    c.devices, c.stages_at_once = 0, 0  # so small a network does not keep all cores at work
     c.evaluate_every_epochs = 2
     c.log_every_steps = 20

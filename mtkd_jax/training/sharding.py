@@ -53,10 +53,14 @@ def make_meshes(devices: int, most: int) -> list[Mesh]:
     ]
 
 
+AT_ONCE = 3
+"""Stages on a CPU device: two keep two cores at work, and a third where one of them begins or ends."""
+
+
 def stages_at_once(asked: int, meshes: Sequence[Mesh]) -> int:
     """How many stages are trained at the same time on each mesh; `asked` 0: as many as pay.
 
-    A CPU's cores are never all at work for one stage. Two programs of several devices could wait for each other.
+    A CPU's cores are not all at work for one stage. Two programs of several devices could wait for each other.
 
     Raises:
         UserError: `asked` is more than one, on several devices.
@@ -68,7 +72,7 @@ def stages_at_once(asked: int, meshes: Sequence[Mesh]) -> int:
             'to 0 or 1, or `devices` to 1.'
         )
     pays = not (several or accelerated(meshes[0])) and len(meshes) == 1 and cores() > 1
-    return asked or (2 if pays else 1)
+    return asked or (AT_ONCE if pays else 1)
 
 
 def accelerated(mesh: Mesh) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mtkd_jax import configs
 from mtkd_jax.experiment.run import run
 from mtkd_jax.experiment.stages import Experiment, experiments
 from mtkd_jax.experiment.together import trained
@@ -194,6 +195,12 @@ def test_an_interrupt_of_who_reports_stops_all_seeds():
     assert ended == [made[1]]
 
 
+def test_only_small_networks_share_a_device_unasked():
+    assert [configs.load(name).stages_at_once for name in configs.NAMES] == [
+        0 if name in ('rooms', 'glyphs', 'smoke') else 1 for name in configs.NAMES
+    ]
+
+
 WITH = (
     ('device', 'cache', 'seeds', 'averages', 'bfloat16', 'accumulation', 'class_weights', 'continued'),
     ('seeds', 'augmentation', 'batch_statistics'),
@@ -256,17 +263,17 @@ def test_stages_that_are_stopped_at_the_same_time_go_on(rooms, tmp_path):
 @pytest.mark.parametrize(
     ('recipe', 'fields', 'cores', 'expected'),
     [
-        ('tasks=depth+normals', {}, 2, 2),
+        ('tasks=depth+normals', {}, 2, 3),
         ('tasks=depth+normals', {}, 1, 1),
-        ('tasks=depth+normals', {'stages_at_once': 3}, 1, 3),
+        ('tasks=depth+normals', {'stages_at_once': 2}, 1, 2),
         ('tasks=depth+normals', {'stages_at_once': 1}, 2, 1),
         ('tasks=depth+normals', {'devices': 2}, 2, 1),
         ('tasks=depth', {}, 2, 1),  # the teacher, then the student
-        ('tasks=depth', {'method_settings__baseline': True}, 2, 2),  # which needs no teacher
-        ('method=stl,tasks=depth+normals', {}, 2, 2),
+        ('tasks=depth', {'method_settings__baseline': True}, 2, 3),  # which needs no teacher
+        ('method=stl,tasks=depth+normals', {}, 2, 3),
         ('method=uniform,tasks=depth+normals', {}, 2, 1),
         ('method=stl,tasks=depth', {}, 2, 1),
-        ('method=stl,tasks=depth', {'seeds': (0, 1)}, 2, 2),
+        ('method=stl,tasks=depth', {'seeds': (0, 1)}, 2, 3),
         ('method=stl,tasks=depth', {'seeds': (0, 1), 'devices': 2}, 2, 1),  # each has a device of its own
         ('method=stl,tasks=depth', {'seeds': (0, 1, 2, 3), 'devices': 2, 'stages_at_once': 2}, 2, 2),
     ],
