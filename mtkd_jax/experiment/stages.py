@@ -98,7 +98,8 @@ def experiments(
 
     Seeds share prepared data, networks, and what lies on the devices. The devices are divided among them where they can
     be: the `mesh` of each experiment is its share, and those with the same mesh share it. `progress` is told of
-    examples that are rendered first; `opened` has the data that other configs read, too, and then nothing is divided.
+    examples that are rendered first; `opened` has the data that other configs read, too, and then nothing is divided,
+    and stages are trained one at a time.
 
     Raises:
         UserError: a field does not fit; names it, its value and the remedy.
@@ -111,7 +112,7 @@ def experiments(
     sharding.check_batch_size('batch_size', config.batch_size, mesh)
     sharding.check_batch_size('eval_batch_size', config.eval_batch_size, mesh)
     tasks, planned = tasks_of(config), plans(config)
-    if in_a_chain(planned) and len(workdirs) == len(meshes):
+    if opened is not None or (in_a_chain(planned) and len(workdirs) == len(meshes)):
         at_once = 1
     check_cache(config, planned)
     check_dtype(config, planned)

@@ -36,11 +36,11 @@ def trained(made: Sequence[Experiment], train: Train, stop: StopRequest) -> Iter
     """
     groups = [[one for one in made if one.mesh == mesh] for mesh in dict.fromkeys(one.mesh for one in made)]
     failed: list[NonFiniteLossError] = []
-    workers = [
-        worker
-        for group in groups
-        for worker in [_Turns(group, train, failed, len(made) > 1, stop).work] * group[0].at_once
-    ]
+    workers = []
+    for group in groups:
+        stages = sum(len(one.stages) for one in group)
+        turns = _Turns(group, train, failed, len(made) > 1, stop)
+        workers += [turns.work] * min(group[0].at_once, stages)
     yield from workers[0]() if len(workers) == 1 else _at_once(workers, len(made), stop)
     if failed:
         for other in failed[1:]:
@@ -114,8 +114,10 @@ class _Turns:
             self._broken.append(job.one)
             self._failed.append(error)
             self._changed.notify_all()
-        if self._several and processes.first():
-            print(f'{error} The other seeds go on.', file=sys.stderr, flush=True)
+            beside = bool(self._under_way)
+        if (self._several or beside) and processes.first():
+            others = 'The other seeds go on.' if self._several else 'Stages that are under way come to their end.'
+            print(f'{error} {others}', file=sys.stderr, flush=True)
 
 
 def _at_once(

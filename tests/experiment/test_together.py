@@ -10,7 +10,7 @@ import pytest
 
 from mtkd_jax import configs
 from mtkd_jax.experiment.run import run
-from mtkd_jax.experiment.stages import Experiment, experiments
+from mtkd_jax.experiment.stages import Experiment, Opened, experiments
 from mtkd_jax.experiment.together import trained
 from mtkd_jax.training import sharding
 from mtkd_jax.training.stage import Stage
@@ -108,6 +108,39 @@ def test_a_loss_that_is_not_finite_ends_its_own_experiment_alone(capsys):
     assert sorted(train.ended) == ['a', 'd', 'e']
     assert 'c' not in train.began
     assert 'loss = nan in b. The other seeds go on.' in capsys.readouterr().err
+
+
+def test_of_one_seed_it_is_said_at_once_too(capsys):
+    broken = threading.Event()
+
+    def breaks():
+        broken.set()
+        raise NonFiniteLossError('loss = nan in b.')
+
+    said = []
+
+    def ends():
+        broken.wait(WAIT)
+        end = time.monotonic() + WAIT
+        while not (text := capsys.readouterr().err) and time.monotonic() < end:
+            time.sleep(0.05)
+        said.append(text)
+
+    with pytest.raises(NonFiniteLossError):
+        list(trained([One('mesh', Named('a'), Named('b'), at_once=2)], Trained(a=ends, b=breaks), StopRequest()))
+    assert said == ['loss = nan in b. Stages that are under way come to their end.\n']
+
+
+def test_there_are_no_more_threads_than_stages():
+    names = set()
+    both = threading.Barrier(2)
+
+    def train(one, stage):
+        names.update(thread for thread in threading.enumerate() if thread.name == 'stages')
+        both.wait(WAIT)
+
+    list(trained([One('mesh', Named('a'), Named('b'), at_once=2**30)], train, StopRequest()))
+    assert len(names) == 2
 
 
 def test_who_waits_for_a_teacher_stops_too():
@@ -285,6 +318,13 @@ def test_how_many(rooms, tmp_path, monkeypatch, recipe, fields, cores, expected)
     assert {one.at_once for one in made} == {expected}
     meshes = len({one.mesh for one in made})
     assert {(stage.at_once, stage.sharers) for one in made for stage in one.stages} == {(expected, expected * meshes)}
+
+
+def test_a_study_trains_one_at_a_time(rooms, tmp_path):
+    """Its report must not say otherwise."""
+    config = load('rooms', 'tasks=depth+normals,backbone=tests.shallow', data__data_dir=rooms, stages_at_once=2)
+    (one,) = experiments(config, tmp_path, lambda *what: None, Opened())
+    assert {one.at_once, *(stage.at_once for stage in one.stages)} == {1}
 
 
 @pytest.mark.parametrize(
