@@ -25,7 +25,8 @@ class Outlook:
 
     Args:
         made: the experiments, whose stages begin in this order. Of those that are trained at the same time, each is
-            taken to be slowed down by the others, so that together they take what their steps add up to.
+            taken to be slowed down by the others, so that together they take what their steps add up to. (A stage that
+            is alone at the end, because it waits for its teachers, takes longer than that.)
     """
 
     def __init__(self, made: Sequence[Experiment]) -> None:
@@ -36,9 +37,9 @@ class Outlook:
             if isinstance(stage, Stage)
         ]
         self._at_once = max(one.at_once for one in made)
-        self._lock = threading.RLock()
-        self._begun: list[Job] = []
-        self._left: dict[Path, int] = {}  # steps of stages that have begun, by their places
+        self._lock = threading.Lock()
+        self._coming = list(self._jobs)
+        self._left: dict[Path, int] = {}  # steps of stages that are under way, by their places
         self._seconds: dict[str, float] = {}  # kind → of a step, with its share of all else that the stage does
         self._operations: dict[str, float] = {}  # kind → of a step
 
@@ -47,29 +48,43 @@ class Outlook:
 
         Threads may share what is returned.
         """
+        now = self._job(stage)
         with self._lock:
-            now = next(job for job in self._jobs if job.stage is stage)
-            self._begun = [*(job for job in self._begun if job is not now), now]
-            later = [job for job in self._jobs if job not in self._begun and not job.finished]
-            self._count([now, *later])
+            self._coming = [job for job in self._coming if job is not now and not job.finished]
+            self._left[now.place] = _steps(now)
+            needed = [now, *self._coming]
+        self._count(needed)
 
         def left(steps: int, each: float | None) -> str:
             with self._lock:
                 self._left[now.place] = steps
                 if each is not None:
                     self._seconds[_kind(now)] = each
-                # Where more have begun than train at the same time, the first have ended.
-                beside = [job for job in self._begun[-self._at_once :] if self._left.get(job.place, 1)]
-                coming = [job for job in later if job not in self._begun]
-                jobs = [now, *(job for job in beside if job is not now), *coming]
+                under_way = [job for job in self._jobs if job.place in self._left]
+                jobs = [*under_way, *self._coming]
                 if each is not None and len(jobs) == 1:
                     return ''  # the stage says it
                 found = [(self._left.get(job.place, _steps(job)), self._step(_kind(job))) for job in jobs]
-                known = [count * seconds for count, seconds in found if seconds is not None]
-                in_all = sum(known) / min(self._at_once, len(jobs))
-                return f'{about(in_all)} left in all' if len(known) == len(found) else ''
+            known = [count * seconds for count, seconds in found if seconds is not None]
+            in_all = sum(known) / min(self._at_once, len(jobs))
+            return f'{about(in_all)} left in all' if len(known) == len(found) else ''
 
         return left
+
+    def end(self, stage: Stage) -> None:
+        """The stage has ended, or was finished before."""
+        ended = self._job(stage)
+        with self._lock:
+            self._coming = [job for job in self._coming if job is not ended]
+            self._left.pop(ended.place, None)
+
+    def drop(self, one: Experiment) -> None:
+        """No other stage of the experiment begins."""
+        with self._lock:
+            self._coming = [job for job in self._coming if job.experiment is not one]
+
+    def _job(self, stage: Stage) -> Job:
+        return next(job for job in self._jobs if job.stage is stage)
 
     def _step(self, kind: str) -> float | None:
         """Seconds of a step of this kind."""
@@ -83,11 +98,14 @@ class Outlook:
 
     def _count(self, needed: Sequence[Job]) -> None:
         """Counts operations of the kinds that are needed and not timed, and of one that is."""
-        timed = [job for job in self._jobs if self._seconds.get(_kind(job), 0.0) * _steps(job) >= LONG]
-        unknown = [job for job in needed if self._step(_kind(job)) is None]
+        with self._lock:
+            timed = [job for job in self._jobs if self._seconds.get(_kind(job), 0.0) * _steps(job) >= LONG]
+            unknown = [job for job in needed if self._step(_kind(job)) is None]
         for job in [*timed[:1], *unknown] if timed and unknown else ():
+            # Not under the lock, for which the progress of others would wait.
             if _kind(job) not in self._operations and (found := operations(job, keeps=True)):
-                self._operations[_kind(job)] = found
+                with self._lock:
+                    self._operations[_kind(job)] = found
 
 
 def _kind(job: Job) -> str:

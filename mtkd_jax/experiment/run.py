@@ -30,7 +30,7 @@ from mtkd_jax.training.programs import Programs
 from mtkd_jax.training.run import finished_results, run_stage
 from mtkd_jax.training.spent import REST, Spent
 from mtkd_jax.training.stage import Stage
-from mtkd_jax.training.stop import StopRequest
+from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
 from mtkd_jax.types import UserError
 
 
@@ -77,7 +77,7 @@ def _run(config: ConfigDict, workdir: Path, stop: StopRequest) -> Path:
     begun = {one.workdir for one in made if processes.from_first(functools.partial(_begin, one, stop))}
     before = starting.of(REST)
     report = workdir / REPORT
-    finished, failed = list[Path](), list[Exception]()
+    finished, failed, stopped = list[Path](), list[Exception](), list[StoppedError]()
     # A program is compiled for certain devices.
     programs = {one.mesh: Programs() for one in made}
     # Nobody knows how fast each of several groups of devices will be; counting places a batch, which one of several
@@ -89,6 +89,10 @@ def _run(config: ConfigDict, workdir: Path, stop: StopRequest) -> Path:
             # A command that finds all finished says nothing of the run.
             since = before if one.workdir in begun else None
             processes.from_first(functools.partial(_report, one, stop, programs[one.mesh], since))
+        except StoppedError as error:
+            # Perhaps because another stage has failed, which `trained` then says.
+            stopped.append(error)
+            continue
         except Exception as error:
             # Raised when all seeds have ended: what cannot be drawn keeps none of them from training.
             failed.append(error)
@@ -99,6 +103,8 @@ def _run(config: ConfigDict, workdir: Path, stop: StopRequest) -> Path:
         if config.seeds:
             planned = [each.workdir for each in made]
             failed += processes.from_first(functools.partial(_report_seeds, report, finished, planned, one.tasks))
+    if stopped:
+        raise stopped[0]
     if processes.first():
         print(summary(finished, made[0].tasks), flush=True)
     if failed:
@@ -140,7 +146,12 @@ def _train(
     which = f'seed {one.config.seed}, ' if count > 1 else ''
     if len(one.stages) > 1:
         which += f'stage {[each.name for each in one.stages].index(stage.name) + 1} of {len(one.stages)}, '
-    train_stage(one, stage, stop, programs[one.mesh], which, lines, outlook)
+    try:
+        train_stage(one, stage, stop, programs[one.mesh], which, lines, outlook)
+    except NonFiniteLossError:
+        if outlook is not None:
+            outlook.drop(one)
+        raise
 
 
 def train_stage(
@@ -163,9 +174,13 @@ def train_stage(
 
     if isinstance(stage, GivenTeacher):
         evaluate_given(stage, one.mesh, one.workdir, stop, programs)
-    else:
-        writer = functools.partial(MetricWriter, writers=tuple(one.config.writers))
+        return
+    writer = functools.partial(MetricWriter, writers=tuple(one.config.writers))
+    try:
         run_stage(stage, one.mesh, one.workdir, writer, progress, stop, programs)
+    finally:
+        if outlook is not None:
+            outlook.end(stage)
 
 
 def _report(one: Experiment, stop: StopRequest, programs: Programs, before: float | None) -> None:

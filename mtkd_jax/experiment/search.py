@@ -227,6 +227,7 @@ def held_out(config: ConfigDict, trial: Mapping[str, float] | None = None) -> Co
     own = of_seed(with_fields(config, {**alone(config), **(trial or {})}), SEED)
     own.selection = 'held_out'
     own.evaluate_every_epochs = own.epochs
+    own.stages_at_once = 1  # as in any study
     own.data.validation_fraction = FRACTION
     return own
 

@@ -3,6 +3,7 @@
 import copy
 import functools
 import json
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ class Experiment:
 
 class Place(NamedTuple):
     """Devices that stages train on: what lies there, whether prepared data fit, what seeds share, how many stages train
-    at the same time here, and on all devices."""
+    at the same time here, and how many such places there are."""
 
     residence: Residence
     small: bool
@@ -112,7 +113,14 @@ def experiments(
     sharding.check_batch_size('batch_size', config.batch_size, mesh)
     sharding.check_batch_size('eval_batch_size', config.eval_batch_size, mesh)
     tasks, planned = tasks_of(config), plans(config)
-    if opened is not None or (in_a_chain(planned) and len(workdirs) == len(meshes)):
+    seeds = math.ceil(len(workdirs) / len(meshes))  # on a mesh
+    at_once = 1 if seeds == 1 and in_a_chain(planned) else min(at_once, seeds * len(planned))
+    if opened is not None:
+        if config.stages_at_once > 1:
+            raise UserError(
+                f'`stages_at_once` is {config.stages_at_once}, but a study trains one stage at a time; leave it out, '
+                'and start the same command several times, with cores or devices for each.'
+            )
         at_once = 1
     check_cache(config, planned)
     check_dtype(config, planned)
@@ -134,7 +142,7 @@ def experiments(
     read_here = [data.train, data.test, data.validation]
     small = processes.from_first(lambda: _small(config, read_here, mesh, len(meshes)))
     places = [
-        Place(residence, small, Shared() if len(workdirs) > 1 else None, at_once, at_once * len(meshes))
+        Place(residence, small, Shared() if len(workdirs) > 1 else None, at_once, len(meshes))
         for residence in residences
     ]
     last = planned[-1]

@@ -12,6 +12,7 @@ from mtkd_jax.training import processes
 from mtkd_jax.training.given import GivenTeacher
 from mtkd_jax.training.stage import Stage
 from mtkd_jax.training.stop import STOPPED, NonFiniteLossError, StoppedError, StopRequest
+from mtkd_jax.types import UserError
 
 Train = Callable[[Experiment, Stage | GivenTeacher], None]
 
@@ -38,9 +39,7 @@ def trained(made: Sequence[Experiment], train: Train, stop: StopRequest) -> Iter
     failed: list[NonFiniteLossError] = []
     workers = []
     for group in groups:
-        stages = sum(len(one.stages) for one in group)
-        turns = _Turns(group, train, failed, len(made) > 1, stop)
-        workers += [turns.work] * min(group[0].at_once, stages)
+        workers += [_Turns(group, train, failed, len(made) > 1, stop).work] * group[0].at_once
     yield from workers[0]() if len(workers) == 1 else _at_once(workers, len(made), stop)
     if failed:
         for other in failed[1:]:
@@ -96,6 +95,9 @@ class _Turns:
                         self._waiting.remove(job)
                         self._under_way.append(job)
                         return job
+                if not self._under_way:
+                    names = ', '.join(job.stage.name for job in self._waiting)
+                    raise UserError(f'The stages {names} wait for one another; a teacher must be trained before.')
                 self._changed.wait(POLL_SECONDS)
         return None
 
@@ -158,6 +160,10 @@ def _at_once(
             # second Ctrl-C in `main` ends at once.
             stop.requested = True
             raise
-    for error in sorted(errors, key=lambda error: isinstance(error, StoppedError)):
-        raise error
+    errors.sort(key=lambda error: isinstance(error, StoppedError))
+    if errors:
+        for other in errors[1:]:
+            if not isinstance(other, StoppedError):
+                errors[0].add_note(f'{type(other).__name__}: {other}')
+        raise errors[0]
     yield from last

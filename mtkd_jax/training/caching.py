@@ -15,7 +15,7 @@ from mtkd_jax.training import processes, resident, taught
 from mtkd_jax.training.folder import weights_digest
 from mtkd_jax.training.programs import Compile
 from mtkd_jax.training.stage import Stage
-from mtkd_jax.training.taught import Cache
+from mtkd_jax.training.taught import Cache, Memory
 from mtkd_jax.types import Batches, UserError, Variables
 
 
@@ -75,12 +75,15 @@ def cache_of(
             key=key,
         )
 
-    return made() if stage.taught is None else stage.taught.of(key, made)
+    cache = made() if stage.taught is None else stage.taught.of(key, made)
+    # The seconds of a stage are its own, whoever has filled the cache.
+    return cache.compiled_by(compiled) if isinstance(cache, Memory) else cache
 
 
 def pays(stage: Stage, needed: int, mesh: Mesh) -> bool:
-    """Whether `auto` keeps what the teachers say, which takes `needed` bytes."""
-    return _possible(stage) and stage.cadence.epochs > 1 and resident.fits(needed, mesh, stage.sharers)
+    """Whether `auto` keeps what the teachers say, which takes `needed` bytes, also where each stage beside it does."""
+    fits = resident.fits(stage.at_once * needed, mesh, stage.sharers)
+    return _possible(stage) and stage.cadence.epochs > 1 and fits
 
 
 def _possible(stage: Stage) -> bool:

@@ -91,7 +91,7 @@ class Stage:
         cache_teachers, cache_dtype: whether what teachers say of every image is computed once, where it is kept, and as
             what (`training/taught.py`).
         at_once: stages that are trained at the same time on these devices.
-        sharers: stages that train at the same time and share the host's memory.
+        sharers: groups of devices that train at the same time and share the host's memory.
         taught: where the teachers are given, not trained: keeps the cache for the other seeds of the run.
         constants: the constant predictors of all stages of the run; None: its own.
         card: (results, whether of the moving averages) → the text of README.md in the model folder; None: it has none.

@@ -46,7 +46,7 @@ class Memory:
     """On the devices, split among them along the first axis."""
 
     def __init__(self, arrays: Any, types: Any, mesh: Mesh, compiled: Compile) -> None:
-        self.arrays, self.types = arrays, types
+        self.arrays, self.types, self._mesh = arrays, types, mesh
         split, everywhere = sharding.batched(mesh), sharding.replicated(mesh)
         picking = jax.jit(self.pick, in_shardings=(split, everywhere), out_shardings=split)
         self._pick = Program(picking, compiled)
@@ -54,6 +54,10 @@ class Memory:
     def rows(self, index: Int[np.ndarray, 'b']) -> Any:
         """See `Cache.rows`."""
         return self._pick(self.arrays, index)
+
+    def compiled_by(self, compiled: Compile) -> 'Memory':
+        """The same arrays for another stage."""
+        return Memory(self.arrays, self.types, self._mesh, compiled)
 
     def pick(self, arrays: Any, index: Int[Array, 'b']) -> Any:
         """The same in a function that is being compiled."""

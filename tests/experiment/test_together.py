@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from mtkd_jax import configs
+from mtkd_jax.experiment import drawing
+from mtkd_jax.experiment import run as running
 from mtkd_jax.experiment.run import run
+from mtkd_jax.experiment.search import held_out
 from mtkd_jax.experiment.stages import Experiment, Opened, experiments
 from mtkd_jax.experiment.together import trained
 from mtkd_jax.training import sharding
@@ -70,7 +73,7 @@ def test_one_at_a_time_they_are_trained_in_order_here():
 
 def test_each_begins_when_its_teachers_are_trained():
     """Those that need none at the same time; what waits for a teacher lets others pass."""
-    both, passed = threading.Barrier(2), threading.Event()
+    both, passed = threading.Barrier(2, timeout=WAIT), threading.Event()
     train = Trained(a=both.wait, b=lambda: (both.wait(), passed.wait(WAIT)), d=passed.set)
     made = [One('mesh', Named('a'), Named('b'), Named('c', 'a', 'b'), Named('d'), at_once=2)]
     (found,) = trained(made, train, StopRequest())
@@ -131,16 +134,41 @@ def test_of_one_seed_it_is_said_at_once_too(capsys):
     assert said == ['loss = nan in b. Stages that are under way come to their end.\n']
 
 
-def test_there_are_no_more_threads_than_stages():
-    names = set()
-    both = threading.Barrier(2)
+def test_teachers_that_wait_for_one_another_are_an_error():
+    for stages in ([Named('a', 'a')], [Named('a', 'b'), Named('b', 'a')]):
+        with pytest.raises(UserError, match='wait for one another'):
+            list(trained([One('mesh', *stages)], Trained(), StopRequest()))
 
-    def train(one, stage):
-        names.update(thread for thread in threading.enumerate() if thread.name == 'stages')
-        both.wait(WAIT)
 
-    list(trained([One('mesh', Named('a'), Named('b'), at_once=2**30)], train, StopRequest()))
-    assert len(names) == 2
+def test_the_error_of_a_stage_is_not_hidden_by_the_stop_that_it_asks_for(rooms, tmp_path, monkeypatch):
+    """Of another seed, whose report is being drawn meanwhile."""
+    failed = threading.Event()
+
+    def draw(one, compiled, stop):
+        assert failed.wait(WAIT)
+        end = time.monotonic() + WAIT
+        while not stop.requested and time.monotonic() < end:
+            time.sleep(0.05)
+        for _ in stop.unless([1]):
+            pytest.fail('a stop is requested')
+
+    begin = running.run_stage
+
+    def fails(stage, mesh, workdir, *others):
+        if workdir.name == 'seed0':
+            return begin(stage, mesh, workdir, *others)
+        while not (tmp_path / 'seed0/stages/uniform/results.json').exists():
+            time.sleep(0.05)
+        time.sleep(0.5)
+        failed.set()
+        raise OSError('no room')
+
+    monkeypatch.setattr(drawing, 'draw', draw)
+    monkeypatch.setattr(running, 'run_stage', fails)
+    recipe = 'method=uniform,tasks=depth,backbone=tests.shallow'
+    config = load('rooms', recipe, data__data_dir=rooms, seeds=(0, 1), stages_at_once=2)
+    with pytest.raises(OSError, match='no room'):
+        run(config, tmp_path)
 
 
 def test_who_waits_for_a_teacher_stops_too():
@@ -189,11 +217,11 @@ def test_an_error_ends_all_and_is_the_one_that_is_raised():
 @pytest.mark.parametrize('made', [[One('a'), One('b')], [One('mesh', at_once=2), One('mesh', at_once=2)]])
 def test_a_signal_stops_all(made):
     """In threads it is noted, and each ends where it has saved."""
-    stopped, both = [], threading.Barrier(2)
+    stopped, both = [], threading.Barrier(2, timeout=WAIT)
     with StopRequest() as stop:
 
         def train(one, stage):
-            both.wait(WAIT)
+            both.wait()
             if one is made[0]:
                 os.kill(os.getpid(), signal.SIGTERM)
             for _ in iter(lambda: stop.requested, True):
@@ -299,14 +327,15 @@ def test_stages_that_are_stopped_at_the_same_time_go_on(rooms, tmp_path):
         ('tasks=depth+normals', {}, 2, 3),
         ('tasks=depth+normals', {}, 1, 1),
         ('tasks=depth+normals', {'stages_at_once': 2}, 1, 2),
+        ('tasks=depth+normals', {'stages_at_once': 9}, 2, 3),  # there are no more
         ('tasks=depth+normals', {'stages_at_once': 1}, 2, 1),
         ('tasks=depth+normals', {'devices': 2}, 2, 1),
         ('tasks=depth', {}, 2, 1),  # the teacher, then the student
         ('tasks=depth', {'method_settings__baseline': True}, 2, 3),  # which needs no teacher
-        ('method=stl,tasks=depth+normals', {}, 2, 3),
+        ('method=stl,tasks=depth+normals', {}, 2, 2),
         ('method=uniform,tasks=depth+normals', {}, 2, 1),
         ('method=stl,tasks=depth', {}, 2, 1),
-        ('method=stl,tasks=depth', {'seeds': (0, 1)}, 2, 3),
+        ('method=stl,tasks=depth', {'seeds': (0, 1)}, 2, 2),
         ('method=stl,tasks=depth', {'seeds': (0, 1), 'devices': 2}, 2, 1),  # each has a device of its own
         ('method=stl,tasks=depth', {'seeds': (0, 1, 2, 3), 'devices': 2, 'stages_at_once': 2}, 2, 2),
     ],
@@ -317,14 +346,18 @@ def test_how_many(rooms, tmp_path, monkeypatch, recipe, fields, cores, expected)
     made = experiments(config, tmp_path, lambda *what: None)
     assert {one.at_once for one in made} == {expected}
     meshes = len({one.mesh for one in made})
-    assert {(stage.at_once, stage.sharers) for one in made for stage in one.stages} == {(expected, expected * meshes)}
+    assert {(stage.at_once, stage.sharers) for one in made for stage in one.stages} == {(expected, meshes)}
 
 
 def test_a_study_trains_one_at_a_time(rooms, tmp_path):
     """Its report must not say otherwise."""
-    config = load('rooms', 'tasks=depth+normals,backbone=tests.shallow', data__data_dir=rooms, stages_at_once=2)
-    (one,) = experiments(config, tmp_path, lambda *what: None, Opened())
+    recipe = 'tasks=depth+normals,backbone=tests.shallow'
+    (one,) = experiments(load('rooms', recipe, data__data_dir=rooms), tmp_path, lambda *what: None, Opened())
     assert {one.at_once, *(stage.at_once for stage in one.stages)} == {1}
+    config = load('rooms', recipe, data__data_dir=rooms, stages_at_once=2)
+    with pytest.raises(UserError, match='`stages_at_once` is 2, but a study trains one stage at a time'):
+        experiments(config, tmp_path, lambda *what: None, Opened())
+    assert held_out(config).stages_at_once == 1
 
 
 @pytest.mark.parametrize(

@@ -230,6 +230,32 @@ def test_the_cache_is_kept_where_it_fits_and_pays(tmp_path, monkeypatch):
     assert loop._cache(small.frozen(), START) is None
 
 
+def test_each_stage_beside_may_keep_as_much(tmp_path, monkeypatch):
+    counts = []
+    monkeypatch.setattr(resident, 'fits', lambda count, mesh, sharers: bool(counts.append(count)))
+    for at_once in (1, 3):
+        beside = dataclasses.replace(stage(tmp_path, cache='auto'), at_once=at_once)
+        assert Loop(beside, small.mesh(), tmp_path, StopRequest())._cache(small.frozen(), START) is None
+    assert counts[1] == 3 * counts[0] > 0
+
+
+def test_a_shared_cache_compiles_for_the_stage_that_reads_it(tmp_path):
+    """Not on the clock of the one that filled it, which another thread may read."""
+    shared, caches = taught.Shared(), []
+    for name in ('a', 'b'):
+        made = dataclasses.replace(stage(tmp_path, cache='memory'), taught=shared)
+        loop = Loop(made, small.mesh(), tmp_path / name, StopRequest())
+        loop._progress = small.Silent()
+        caches.append((loop, loop._cache(small.frozen(), START)))
+    (first, one), (second, other) = caches
+    assert other.arrays is one.arrays
+    before = [loop.spent.of('compiling') for loop in (first, second)]
+    other.rows(np.arange(4))
+    after = [loop.spent.of('compiling') for loop in (first, second)]
+    assert after[0] == before[0]
+    assert after[1] > before[1]
+
+
 def test_files_are_of_teachers_in_one_type(tmp_path):
     """What a teacher says in another type is asked again."""
     keys = []

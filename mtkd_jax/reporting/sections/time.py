@@ -18,8 +18,8 @@ PARTS: Mapping[str, str] = {
     'rest': 'the rest',
 }
 AT_ONCE = (
-    'Up to {} stages were trained at the same time. Their seconds overlap; steps and compilations took longer than '
-    'they take alone.'
+    'Up to {} stages were trained at the same time. Their seconds overlap, and peak memory is that of all; steps and '
+    'compilations may have taken longer than they take alone.'
 )
 OUTSIDE: Mapping[str, str] = {'starting': 'before the first stage', 'drawing': 'drawing'}
 NOTE = (
