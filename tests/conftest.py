@@ -35,6 +35,7 @@ SLOW = (
     'experiment/test_run',
     'experiment/test_stages',
     'experiment/test_stores',
+    'experiment/test_together',
     'fuzz/',
     'launch/',
     'methods/',
