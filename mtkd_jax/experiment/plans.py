@@ -1,10 +1,12 @@
 """From a config to the stages that its method plans: the tasks, the networks, the method's own settings."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mtkd_jax import datasets, methods, models
@@ -15,6 +17,7 @@ from mtkd_jax.methods.plan import Given, Plan, Run, Settings, Stages
 from mtkd_jax.models.backbone import per_image
 from mtkd_jax.names import choice
 from mtkd_jax.tasks import Task
+from mtkd_jax.training import sharding
 from mtkd_jax.training.folder import load_model, weights_digest
 from mtkd_jax.types import MAIN, UserError
 
@@ -84,7 +87,25 @@ def model_spec(config: ConfigDict, tasks: Sequence[str], options: Mapping[str, A
     }
 
 
-def in_a_chain(planned: Stages) -> bool:
+def stages_at_once(config: ConfigDict, planned: Stages, meshes: Sequence[Mesh], count: int, *, study: bool) -> int:
+    """How many stages are trained at the same time on each mesh; `count`: seeds, which share the meshes.
+
+    Raises:
+        UserError: `stages_at_once` is more than one, on several devices or in a study.
+    """
+    asked = config.stages_at_once
+    most = sharding.stages_at_once(asked, meshes)
+    if study and asked > 1:
+        raise UserError(
+            f'`stages_at_once` is {asked}, but a study trains one stage at a time; leave it out, and start the same '
+            'command several times, with cores or devices for each.'
+        )
+    seeds = math.ceil(count / len(meshes))  # on a mesh
+    alone = study or (seeds == 1 and _in_a_chain(planned))
+    return 1 if alone else min(most, seeds * len(planned))
+
+
+def _in_a_chain(planned: Stages) -> bool:
     """Whether every stage but the first waits for the one before, so that never two can be trained at the same time."""
     behind: dict[str | Path, int] = {}
     for plan in planned:

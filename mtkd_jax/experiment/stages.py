@@ -3,7 +3,6 @@
 import copy
 import functools
 import json
-import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from mtkd_jax.experiment.checks import check
 from mtkd_jax.experiment.data import check_pools, only, prepared, seeded, stage_data
 from mtkd_jax.experiment.models import build_network
 from mtkd_jax.experiment.paper import difference_from_paper, paper_rows
-from mtkd_jax.experiment.plans import in_a_chain, model_spec, plans, tasks_of
+from mtkd_jax.experiment.plans import model_spec, plans, stages_at_once, tasks_of
 from mtkd_jax.experiment.settings import data_settings, stage_settings
 from mtkd_jax.experiment.teachers import check_cache, check_dtype, dtype_of, with_dtype
 from mtkd_jax.methods.plan import GivenPlan, Plan, deployments
@@ -109,19 +108,10 @@ def experiments(
     workdirs = {seed: seed_folder(workdir, seed) for seed in config.seeds} or {config.seed: workdir}
     meshes = sharding.make_meshes(config.devices, len(workdirs) if opened is None else 1)
     mesh = meshes[0]
-    at_once = sharding.stages_at_once(config.stages_at_once, meshes)
     sharding.check_batch_size('batch_size', config.batch_size, mesh)
     sharding.check_batch_size('eval_batch_size', config.eval_batch_size, mesh)
     tasks, planned = tasks_of(config), plans(config)
-    seeds = math.ceil(len(workdirs) / len(meshes))  # on a mesh
-    at_once = 1 if seeds == 1 and in_a_chain(planned) else min(at_once, seeds * len(planned))
-    if opened is not None:
-        if config.stages_at_once > 1:
-            raise UserError(
-                f'`stages_at_once` is {config.stages_at_once}, but a study trains one stage at a time; leave it out, '
-                'and start the same command several times, with cores or devices for each.'
-            )
-        at_once = 1
+    at_once = stages_at_once(config, planned, meshes, len(workdirs), study=opened is not None)
     check_cache(config, planned)
     check_dtype(config, planned)
     if selection.rule_named(config.selection).split != 'test' and any(isinstance(plan, GivenPlan) for plan in planned):
