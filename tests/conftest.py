@@ -27,6 +27,7 @@ SLOW = (
     'datasets/test_every_data_set',
     'datasets/test_parallel',
     'datasets/test_storage',
+    'experiment/test_beforehand',
     'experiment/test_continuing',
     'experiment/test_exporting',
     'experiment/test_features',

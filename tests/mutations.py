@@ -71,6 +71,18 @@ NETWORKS = {
     'operations_of_tiles': mutant(
         'training/device.py', "lower(lowering_platforms=('tpu',))", 'lower()', 'tests/models/test_convolution.py'
     ),
+    'narrow_kernels_get_the_last_columns': mutant(
+        'models/convolution.py',
+        '(0, WIDENED - outputs)',
+        '(WIDENED - outputs, 0)',
+        'tests/models/test_convolution.py',
+    ),
+    'what_is_compiled_beforehand_asks_the_teachers': mutant(
+        'training/beforehand.py',
+        'said = kept(stage, teachers, mesh)',
+        'said = None',
+        'tests/experiment/test_beforehand.py',
+    ),
     'kernels_transformed_all_at_once': mutant(
         'models/convolution.py',
         'x, kernel = lax.optimization_barrier((x, kernel))',
@@ -487,7 +499,7 @@ REPORTS = {
     ),
     'kept_teachers_are_asked': mutant(
         'experiment/estimates.py',
-        'if keeps and given else None',
+        'if keeps else None',
         'if False else None',
         'tests/experiment/test_estimates.py::test_a_plan_by_arithmetic_needs_no_data',
     ),

@@ -1,6 +1,5 @@
 """How long the stages of a study take: by steps that are timed here, or by the operations of a step."""
 
-import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mtkd_jax import datasets
@@ -18,19 +16,20 @@ from mtkd_jax.data.examples import first_examples
 from mtkd_jax.datasets import Prepared, Progress
 from mtkd_jax.datasets.blank import blank
 from mtkd_jax.datasets.flags import SOURCE
-from mtkd_jax.experiment.stages import Opened
+from mtkd_jax.experiment.stages import Experiment, Opened
 from mtkd_jax.experiment.study import Job
 from mtkd_jax.methods import Method
+from mtkd_jax.records import MODEL, stage_folder
 from mtkd_jax.reporting.progress import duration
 from mtkd_jax.reporting.tables import markdown
-from mtkd_jax.training import device, sharding, taught
-from mtkd_jax.training.caching import pays
+from mtkd_jax.training import device, sharding
+from mtkd_jax.training.caching import kept
 from mtkd_jax.training.folder import load_model
 from mtkd_jax.training.given import GivenTeacher
 from mtkd_jax.training.stage import Stage
 from mtkd_jax.training.state import state_maker
 from mtkd_jax.training.step import compile_step, train_step
-from mtkd_jax.types import UserError, Variables
+from mtkd_jax.types import UserError
 
 STEPS = 5  # of which the median counts
 TERA = 1e12
@@ -132,19 +131,11 @@ def operations(job: Job, keeps: bool = False) -> float | None:
     """
     stage = job.stage
     assert isinstance(stage, Stage)
-    given = jax.eval_shape(lambda: _frozen(job))
-    kept = _kept(stage, given, job.experiment.mesh) if keeps and given else None
-    program, maker, batch = _program(job, teach=kept is None)
+    given = jax.eval_shape(lambda: teachers(job.experiment, stage))
+    said = kept(stage, given, job.experiment.mesh) if keeps else None
+    program, maker, batch = _program(job, teach=said is None)
     state = jax.eval_shape(maker, jax.random.key(0))
-    return device.operations(program.trace(state, given if kept is None else kept, batch))
-
-
-def _kept(stage: Stage, frozen: Variables, mesh: Mesh) -> Any:
-    """Shapes of what the teachers say of a batch, where that is kept; None elsewhere."""
-    asked = dataclasses.replace(stage.data.train, batch_size=stage.data.train.train_batch_size)
-    found = taught.types(stage.method, frozen, asked)
-    auto = stage.cache_teachers == 'auto' and pays(stage, taught.size(found, asked, stage.cache_dtype), mesh)
-    return found if auto or stage.cache_teachers in ('memory', 'disk') else None
+    return device.operations(program.trace(state, given if said is None else said, batch))
 
 
 def measured(job: Job) -> tuple[str, float]:
@@ -152,7 +143,8 @@ def measured(job: Job) -> tuple[str, float]:
     mesh = job.experiment.mesh
     program, maker, batch = _program(job)
     state, batch = sharding.replicate(maker(jax.random.key(0)), mesh), jax.device_put(batch, sharding.batched(mesh))
-    frozen = sharding.replicate(_frozen(job), mesh)
+    assert isinstance(job.stage, Stage)
+    frozen = sharding.replicate(teachers(job.experiment, job.stage), mesh)
     compiled = program.lower(state, frozen, batch).compile()
     seconds = []
     for _ in range(STEPS + 1):
@@ -188,13 +180,12 @@ def _program(job: Job, teach: bool = True) -> tuple[Any, Any, Any]:
     return compile_step(step, mesh, teach), maker, few
 
 
-def _frozen(job: Job) -> Mapping[str, Any]:
-    stage = job.stage
-    assert isinstance(stage, Stage)
-    by_name = {other.name: other for other in job.experiment.stages if isinstance(other, Stage)}
+def teachers(one: Experiment, stage: Stage) -> Mapping[str, Any]:
+    """Variables of a stage's teachers: those that the experiment trains are zeros of their shapes, trained or not."""
+    trained = {stage_folder(one.workdir, other.name) / MODEL: other for other in one.stages if isinstance(other, Stage)}
     found = {}
     for key, place in stage.teachers.items():
-        teacher = by_name.get(place.parent.name)
+        teacher = trained.get(place)
         if teacher is None:
             found[key] = load_model(place)[1]
             continue
@@ -204,4 +195,6 @@ def _frozen(job: Job) -> Mapping[str, Any]:
 
 
 def _variables(method: Method, shape: tuple[int, ...]) -> Any:
-    return method.network_variables(method.init(jax.random.key(0), jnp.zeros(shape, jnp.float32)))
+    found = method.network_variables(method.init(jax.random.key(0), jnp.zeros(shape, jnp.float32)))
+    # As a model folder keeps them.
+    return {collection: values for collection, values in found.items() if values}

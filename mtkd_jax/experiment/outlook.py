@@ -52,7 +52,8 @@ class Outlook:
         with self._lock:
             self._coming = [job for job in self._coming if job is not now and not job.finished]
             self._left[now.place] = _steps(now)
-            needed = [now, *self._coming]
+            # The last one to begin says it soon of itself.
+            needed = [now, *self._coming] if self._coming else []
         self._count(needed)
 
         def left(steps: int, each: float | None) -> str:

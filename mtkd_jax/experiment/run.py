@@ -7,24 +7,28 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mtkd_jax import configs
+from mtkd_jax.experiment.estimates import teachers
 from mtkd_jax.experiment.outlook import Outlook
 from mtkd_jax.experiment.stages import Experiment, experiments
 from mtkd_jax.experiment.together import trained
 from mtkd_jax.files import CLOSED, FULL, write_json
 from mtkd_jax.places import Stored, place
-from mtkd_jax.records import REPORT, SETTINGS, seed_folders, stage_folders, write_spent
+from mtkd_jax.records import REPORT, SETTINGS, read_settings, seed_folders, stage_folder, stage_folders, write_spent
 from mtkd_jax.reporting.progress import Lines, Progress, SplitProgress
 from mtkd_jax.reporting.report import write_report, write_seeds_report
 from mtkd_jax.reporting.summary import summary
 from mtkd_jax.reporting.writers import MetricWriter
 from mtkd_jax.tasks import Task
 from mtkd_jax.training import processes
+from mtkd_jax.training.beforehand import compile_beforehand
 from mtkd_jax.training.given import GivenTeacher, evaluate_given
 from mtkd_jax.training.lock import locked
+from mtkd_jax.training.loop import Loop
 from mtkd_jax.training.processes import check_joined
 from mtkd_jax.training.programs import Programs
 from mtkd_jax.training.run import finished_results, run_stage
@@ -84,7 +88,8 @@ def _run(config: ConfigDict, workdir: Path, stop: StopRequest) -> Path:
     # processes cannot do alone.
     outlook = Outlook(made) if len(programs) == 1 and not processes.several() else None
     train = functools.partial(_train, stop=stop, programs=programs, lines=Lines(), count=len(made), outlook=outlook)
-    for one in trained(made, train, stop):
+    prepare = functools.partial(_prepare, stop=stop, programs=programs)
+    for one in trained(made, train, stop, prepare):
         try:
             # A command that finds all finished says nothing of the run.
             since = before if one.workdir in begun else None
@@ -152,6 +157,16 @@ def _train(
         if outlook is not None:
             outlook.drop(one)
         raise
+
+
+def _prepare(
+    one: Experiment, stage: Stage | GivenTeacher, stop: StopRequest, programs: Mapping[Mesh, Programs]
+) -> None:
+    """Compiles the first programs of a stage whose teachers are still being trained; not of one that goes on."""
+    folder = stage_folder(one.workdir, stage.name)
+    if isinstance(stage, Stage) and read_settings(folder) is None:
+        shapes = jax.eval_shape(lambda: teachers(one, stage))
+        compile_beforehand(Loop(stage, one.mesh, folder, stop, programs[one.mesh]), shapes)
 
 
 def train_stage(

@@ -1,9 +1,11 @@
 """The stages of experiments: one after another, or at the same time where devices or cores are left for it."""
 
+import contextlib
+import functools
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from mtkd_jax.experiment.stages import Experiment
@@ -16,10 +18,12 @@ from mtkd_jax.types import UserError
 
 Train = Callable[[Experiment, Stage | GivenTeacher], None]
 
-POLL_SECONDS = 0.2  # between two looks at whether a stop was requested, of who waits for a teacher
+POLL_SECONDS = 0.2  # between two looks at whether a stop was requested, of who waits
 
 
-def trained(made: Sequence[Experiment], train: Train, stop: StopRequest) -> Iterator[Experiment]:
+def trained(
+    made: Sequence[Experiment], train: Train, stop: StopRequest, prepare: Train | None = None
+) -> Iterator[Experiment]:
     """Trains all stages, and yields each experiment when it has come to its end.
 
     Stages begin in order, each when its teachers are trained. A loss that is not finite ends only its own experiment;
@@ -30,6 +34,9 @@ def trained(made: Sequence[Experiment], train: Train, stop: StopRequest) -> Iter
         made: the experiments; those with the same mesh train `at_once` stages at the same time.
         train: trains a stage; called in threads, where several train at the same time.
         stop: asks all to stop.
+        prepare: does for a stage what can be done before its teachers are trained. Where several stages train at the
+            same time, one more thread calls it, in order, for each name of a stage that still waits. The stage may
+            begin meanwhile. An error ends all.
 
     Raises:
         NonFiniteLossError, StoppedError: see `Loop`; of several losses that are not finite the first, the others in its
@@ -39,7 +46,10 @@ def trained(made: Sequence[Experiment], train: Train, stop: StopRequest) -> Iter
     failed: list[NonFiniteLossError] = []
     workers = []
     for group in groups:
-        workers += [_Turns(group, train, failed, len(made) > 1, stop).work] * group[0].at_once
+        turns = _Turns(group, train, failed, len(made) > 1, stop)
+        workers += [turns.work] * group[0].at_once
+        if prepare is not None and group[0].at_once > 1:
+            workers.append(functools.partial(turns.prepare, prepare))
     yield from workers[0]() if len(workers) == 1 else _at_once(workers, len(made), stop)
     if failed:
         for other in failed[1:]:
@@ -70,6 +80,9 @@ class _Turns:
     ) -> None:
         self._train, self._failed, self._several, self._stop = train, failed, several, stop
         self._waiting = [_Job(one, stage) for one in group for stage in one.stages]
+        pupils = [job for job in self._waiting if any(job.needs(other) for other in self._waiting)]
+        # Those of other seeds take the same programs.
+        self._pupils = list({job.stage.name: job for job in reversed(pupils)}.values())[::-1]
         self._under_way: list[_Job] = []
         self._broken: list[Experiment] = []
         self._changed = threading.Condition()
@@ -84,6 +97,15 @@ class _Turns:
             else:
                 if self._ended(job):
                     yield job.one
+
+    def prepare(self, prepare: Train) -> Iterator[Experiment]:
+        """Prepares, in order, the stages that wait for teachers; yields nothing."""
+        for job in self._pupils:
+            with self._changed:
+                waits = any(job is other for other in self._waiting)
+            if waits and not self._stop.requested:
+                prepare(*job)
+        yield from ()
 
     def _taken(self) -> _Job | None:
         with self._changed:
@@ -122,6 +144,17 @@ class _Turns:
             print(f'{error} {others}', file=sys.stderr, flush=True)
 
 
+def _taken_from(ended: 'SimpleQueue[Experiment | None]') -> Experiment | None:
+    """The next one; looks up now and then.
+
+    Python's handler of a signal runs in the main thread, which sleeps on where another thread has got the signal, or
+    where it came just before.
+    """
+    while True:
+        with contextlib.suppress(Empty):
+            return ended.get(timeout=POLL_SECONDS)
+
+
 def _at_once(
     workers: Sequence[Callable[[], Iterator[Experiment]]], count: int, stop: StopRequest
 ) -> Iterator[Experiment]:
@@ -147,7 +180,7 @@ def _at_once(
                 threading.Thread(target=run, args=(worker,), name='stages').start()
             left = len(workers)
             while left:
-                one = ended.get()
+                one = _taken_from(ended)
                 count -= one is not None
                 if one is None:
                     left -= 1
@@ -163,7 +196,8 @@ def _at_once(
     errors.sort(key=lambda error: isinstance(error, StoppedError))
     if errors:
         for other in errors[1:]:
-            if not isinstance(other, StoppedError):
+            # Two may have waited for one program.
+            if other is not errors[0] and not isinstance(other, StoppedError):
                 errors[0].add_note(f'{type(other).__name__}: {other}')
         raise errors[0]
     yield from last

@@ -1,12 +1,16 @@
-"""The 3×3 convolution of the networks, and how a CPU computes it where there are many channels.
+"""The 3×3 convolution of the networks, and how a CPU computes it where XLA's own form is slow.
 
-There, in programs that say so (`tiles_on_cpus`), it and its gradients go by tiles: Winograd's minimal filtering
-F(2×2, 3×3) (Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks", section 4.1) takes 16 products for
-four outputs of a channel instead of 36, and some additions. It rounds about as much as XLA's own (docs/performance.md
-says how much, and what it gains), but not alike everywhere: where the same pattern lies otherwise in its tile, outputs
-that XLA makes equal differ in the last bits (not where the input is constant). GPUs and TPUs keep XLA's own. A
-convolution that goes by tiles has no forward mode (`jax.jvp`): JAX has none for functions with a backward pass of their
-own.
+With many channels, in programs that say so (`tiles_on_cpus`), it and its gradients go by tiles: Winograd's minimal
+filtering F(2×2, 3×3) (Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks", section 4.1) takes 16
+products for four outputs of a channel instead of 36, and some additions. It rounds about as much as XLA's own
+(docs/performance.md says how much, and what it gains), but not alike everywhere: where the same pattern lies otherwise
+in its tile, outputs that XLA makes equal differ in the last bits (not where the input is constant).
+
+The same programs compute the gradient of a kernel with few outputs, for few images, as part of that of a wider kernel,
+for which XLA has better code (`WIDENED`).
+
+GPUs and TPUs keep XLA's own forms. A convolution of which a CPU computes anything otherwise has no forward mode
+(`jax.jvp`): JAX has none for functions with a backward pass of their own.
 
 In one dimension a tile is four inputs d, of which three weights g make two outputs:
 
@@ -35,7 +39,12 @@ LEAST_PRODUCTS = 2**26
 LEAST_CHANNELS = 64
 """Inputs and outputs from which tiles can pay. For a kernel's gradient the larger of both must be twice that."""
 LARGE_CHANNELS, LARGE_BYTES = 256, 2**26
-"""Tiles of more bytes leave a CPU's cache; then they pay from so many channels."""
+"""Tiles of more bytes leave a CPU's cache; then they pay from so many channels, and what is widened never does."""
+FEW_IMAGES, FEW_OUTPUTS, WIDENED = (1, 2, 4), 16, 32
+"""For so many images, and so many outputs at most, a kernel's gradient is computed with this many outputs, the further
+ones zero: XLA leaves the narrow one to Eigen, which gathers its input number by number."""
+LEAST_WIDENED = 2**20
+"""Products of numbers in the plain convolution from which that pays."""
 
 Row = tuple[Array, ...]
 _TILES = ContextVar('tiles', default=False)
@@ -43,7 +52,7 @@ _TILES = ContextVar('tiles', default=False)
 
 @contextlib.contextmanager
 def tiles_on_cpus() -> Iterator[None]:
-    """What is traced meanwhile may go by tiles on CPUs; also a decorator of what is traced.
+    """What is traced meanwhile may go by tiles on CPUs, or be widened; also a decorator of what is traced.
 
     For programs that are compiled with the options of `training/compiled.py`. Without them XLA transforms the kernels
     of a whole network at once, which takes more memory and time than tiles save.
@@ -61,8 +70,8 @@ def convolve(x: Float[Array, 'b h w c'], kernel: Float[Array, '3 3 c k']) -> Flo
     # Elsewhere (`shard_map`, explicit sharding) arrays have types that only JAX's own gradients keep.
     automatic = all(kind == AxisType.Auto for kind in jax.typeof(x).sharding.mesh.axis_types)
     possible = _TILES.get() and known and automatic and x.dtype == jnp.float32
-    pays = possible and (_of_maps(x, kernel) or _of_kernels(x, kernel))
-    return (_by_tiles if pays else plain)(x, kernel)
+    pays = possible and (_of_maps(x, kernel) or _of_kernels(x, kernel) or _widened(x, kernel))
+    return (_chosen if pays else plain)(x, kernel)
 
 
 def _of_maps(x: Array, kernel: Array) -> bool:
@@ -78,8 +87,15 @@ def _of_kernels(x: Array, kernel: Array) -> bool:
     return _much(x, kernel) and min(inputs, outputs) >= LEAST_CHANNELS and max(inputs, outputs) >= 2 * LEAST_CHANNELS
 
 
-def _much(x: Array, kernel: Array) -> bool:
-    return math.prod(x.shape[:-1]) * math.prod(kernel.shape) >= LEAST_PRODUCTS
+def _widened(x: Array, kernel: Array) -> bool:
+    """Whether the gradient of the kernel pays as part of that of a wider one."""
+    few = x.shape[0] in FEW_IMAGES and kernel.shape[-1] <= FEW_OUTPUTS
+    small = 4 * WIDENED * math.prod(x.shape[:-1]) <= LARGE_BYTES
+    return few and small and _much(x, kernel, LEAST_WIDENED)
+
+
+def _much(x: Array, kernel: Array, least: int = LEAST_PRODUCTS) -> bool:
+    return math.prod(x.shape[:-1]) * math.prod(kernel.shape) >= least
 
 
 def plain(x: Float[Array, 'b h w c'], kernel: Float[Array, '3 3 c k']) -> Float[Array, 'b h w k']:
@@ -99,27 +115,40 @@ def kernel_gradient(x: Float[Array, 'b h w c'], gradient: Float[Array, 'b h w k'
     return jax.linear_transpose(lambda kernel: plain(x, kernel), kernel)(gradient)[0]
 
 
+def kernel_gradient_widened(x: Float[Array, 'b h w c'], gradient: Float[Array, 'b h w k']) -> Float[Array, '3 3 c k']:
+    """The gradient of the kernel, as XLA computes that of one with `WIDENED` outputs."""
+    outputs = gradient.shape[-1]
+    wide = jnp.pad(gradient, ((0, 0), (0, 0), (0, 0), (0, WIDENED - outputs)))
+    return kernel_gradient(x, wide)[..., :outputs]
+
+
 @jax.custom_vjp
-def _by_tiles(x: Array, kernel: Array) -> Array:
+def _chosen(x: Array, kernel: Array) -> Array:
     return _on_cpus(by_tiles if _of_maps(x, kernel) else plain, plain)(x, kernel)
 
 
 def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _by_tiles(x, kernel), (x, kernel)
+    return _chosen(x, kernel), (x, kernel)
 
 
 def _backward(kept: tuple[Array, Array], gradient: Float[Array, 'b h w k']) -> tuple[Array, Array]:
     x, kernel = kept
     of_input = input_gradient_by_tiles if _of_maps(x, kernel) else input_gradient
-    of_kernel = kernel_gradient_by_tiles if _of_kernels(x, kernel) else kernel_gradient
+    of_kernel = kernel_gradient
+    if _of_kernels(x, kernel):
+        of_kernel = kernel_gradient_by_tiles
+    elif _widened(x, kernel):
+        of_kernel = kernel_gradient_widened
     return _on_cpus(of_input, input_gradient)(kernel, gradient), _on_cpus(of_kernel, kernel_gradient)(x, gradient)
 
 
-_by_tiles.defvjp(_forward, _backward)
+_chosen.defvjp(_forward, _backward)
 
 
 def _on_cpus(form: Callable[..., Array], default: Callable[..., Array]) -> Callable[..., Array]:
     """`form` on CPUs and `default` elsewhere. Only where JAX does not differentiate: it would compute both."""
+    if form is default:
+        return default
     return lambda *given: lax.platform_dependent(*given, cpu=form, default=default)
 
 

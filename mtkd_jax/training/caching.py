@@ -1,5 +1,6 @@
 """Whether and where a stage keeps what its teachers say of the training images."""
 
+import dataclasses
 import tempfile
 import zlib
 from collections.abc import Callable
@@ -78,6 +79,19 @@ def cache_of(
     cache = made() if stage.taught is None else stage.taught.of(key, made)
     # The seconds of a stage are its own, whoever has filled the cache.
     return cache.compiled_by(compiled) if isinstance(cache, Memory) else cache
+
+
+def kept(stage: Stage, frozen: Variables, mesh: Mesh) -> Any:
+    """Shapes of what the teachers say of a batch, where a stage that begins now keeps that; None elsewhere.
+
+    `frozen`: shapes of the teachers' variables.
+    """
+    if not frozen or stage.cache_teachers == 'off':
+        return None
+    asked = dataclasses.replace(stage.data.train, batch_size=stage.data.train.train_batch_size)
+    found = taught.types(stage.method, frozen, asked)
+    needed = taught.size(found, asked, stage.cache_dtype)
+    return found if stage.cache_teachers != 'auto' or pays(stage, needed, mesh) else None
 
 
 def pays(stage: Stage, needed: int, mesh: Mesh) -> bool:

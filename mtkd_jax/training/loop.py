@@ -27,7 +27,7 @@ from mtkd_jax.training.feed import Chunked, Feed, Streamed, given_batches
 from mtkd_jax.training.folder import load_model
 from mtkd_jax.training.outlets import Progress, Silent, Writer
 from mtkd_jax.training.processes import Agreed
-from mtkd_jax.training.programs import ONCE, Program, Programs
+from mtkd_jax.training.programs import Program, Programs, once
 from mtkd_jax.training.selection import validation_score
 from mtkd_jax.training.sharding import Layout
 from mtkd_jax.training.spent import Spent
@@ -64,6 +64,8 @@ class Loop:
         spent: where the time of the stage goes; it begins here.
         machine: what the stage is computed with.
         compiled: compiles for the stage; see `Programs.compiled`.
+        make_state: key → the first state, jitted.
+        make_step: (whether the step asks the teachers) → the step.
     """
 
     def __init__(
@@ -83,8 +85,8 @@ class Loop:
         )
         self._layout = _layout(make(), mesh) if stage.fsdp else None
         self._lies = self._layout.state if self._layout else sharding.replicated(mesh)
-        self._make_state = make(self._lies)
-        self._make_step = functools.partial(
+        self.make_state = make(self._lies)
+        self.make_step = functools.partial(
             train_step,
             stage.method,
             weighting,
@@ -143,9 +145,8 @@ class Loop:
         return state
 
     def _start(self) -> tuple[TrainState, Position]:
-        options = ONCE if self.mesh.devices.flat[0].platform == 'cpu' else None
-        make = Program(self._make_state, functools.partial(self.compiled, options=options))
-        state = make(jax.random.key(self.stage.seed))
+        key = jax.random.key(self.stage.seed)
+        state = self.compiled(self.make_state, (key,), once(self.mesh))(key)
         restored = self._checkpoints.restore(state)
         here = self._position(0)
         if restored is None:
@@ -206,7 +207,7 @@ class Loop:
         if left and processes.first():
             records.write_choices(self.folder, {'placement': placement, 'cache_teachers': kept})
         given = frozen if cache is None else cache
-        step, residence = self._make_step(teach=cache is None), stage.residence
+        step, residence = self.make_step(teach=cache is None), stage.residence
         if left:
             self._place(self.train)
         if left and residence is not None and stage.steps_in_one_call and isinstance(cache, Memory | None):
@@ -292,7 +293,7 @@ class Loop:
             return
         self._checkpoints.wait()
         # Shapes only: a second state may not fit beside the one that is there.
-        shapes = jax.eval_shape(self._make_state, jax.random.key(self.stage.seed))
+        shapes = jax.eval_shape(self.make_state, jax.random.key(self.stage.seed))
         lies = self._lies if self._layout else jax.tree.map(lambda _: self._lies, shapes)
         shapes = jax.tree.map(lambda x, lie: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=lie), shapes, lies)
         latest = self._checkpoints.last_good(shapes)

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 from jax.stages import Compiled, Lowered
 
 from mtkd_jax.training import processes
@@ -18,6 +19,11 @@ Compile = Callable[[Any, Any], Any]
 
 ONCE: Mapping[str, Any] = {'xla_backend_optimization_level': 1}
 """Options for a program that runs once on a CPU: a third of the time to compile it, and the same numbers."""
+
+
+def once(mesh: Mesh) -> Mapping[str, Any] | None:
+    """Options for a program that runs once on these devices."""
+    return ONCE if mesh.devices.flat[0].platform == 'cpu' else None
 
 
 class Programs:

@@ -92,6 +92,23 @@ def test_stages_at_the_same_time_share_what_is_left(rooms, tmp_path, monkeypatch
     assert of_distilled(1, 60.0) == '', 'alone'
 
 
+def test_for_a_last_stage_alone_nothing_is_counted(rooms, tmp_path, monkeypatch):
+    """Counting would take until the stage itself can say it."""
+    monkeypatch.setattr(outlook, 'operations', lambda job, keeps: pytest.fail('counted'))
+    config = load('rooms', RECIPE, data__data_dir=rooms, stages_at_once=2)
+    (one,) = experiments(config, tmp_path, lambda *what: None)
+    depth, normals, distilled = one.stages
+    shown = Outlook([one])
+    first, second = shown.of(depth), shown.of(normals)
+    for left in (first, second):
+        assert left(1, 30.0) == ''
+    shown.end(depth)
+    shown.end(normals)
+    left = shown.of(distilled)
+    assert left(2, None) == ''
+    assert left(1, 30.0) == ''
+
+
 def test_what_a_broken_seed_leaves_is_not_counted(made):
     (depth, _, _), (depth_1, normals_1, distilled_1) = (one.stages for one in made)
     shown = Outlook(made)

@@ -171,6 +171,79 @@ def test_the_error_of_a_stage_is_not_hidden_by_the_stop_that_it_asks_for(rooms, 
         run(config, tmp_path)
 
 
+class Prepared(Trained):
+    """A `prepare`, which notes in which thread."""
+
+    def __call__(self, one, stage):
+        assert threading.current_thread().name == 'stages'
+        super().__call__(one, stage)
+
+
+def test_what_waits_for_a_teacher_is_prepared_beside_those_that_train():
+    """In order; what needs no teacher is not prepared."""
+    done = threading.Event()
+    prepare = Prepared(d=done.set)
+    both = threading.Barrier(2, timeout=WAIT)
+    train = Trained(a=lambda: (both.wait(), done.wait(WAIT) or pytest.fail('`d` is not prepared')), b=both.wait)
+    made = [One('mesh', Named('a'), Named('b'), Named('c', 'a'), Named('d', 'a', 'c'), at_once=2)]
+    assert list(trained(made, train, StopRequest(), prepare)) == made
+    assert prepare.ended == ['c', 'd']
+    assert train.ended[-2:] == ['c', 'd']
+
+
+def test_what_has_begun_is_not_prepared():
+    """Nor is anything once a stop is requested."""
+    preparing, begun, stop = threading.Event(), threading.Event(), StopRequest()
+    prepare = Prepared(c=lambda: (preparing.set(), begun.wait(WAIT)))
+    train = Trained(a=lambda: preparing.wait(WAIT), d=begun.set)
+    made = [One('mesh', Named('a'), Named('c', 'a'), Named('d', 'a'), at_once=2)]
+    assert list(trained(made, train, StopRequest(), prepare)) == made
+    assert prepare.ended == ['c']
+
+    def asks():
+        stop.requested = True
+
+    prepare = Prepared(c=asks)
+    train = Trained(a=lambda: [time.sleep(0.05) for _ in iter(lambda: stop.requested, True)])
+    with pytest.raises(StoppedError):
+        list(trained(made, train, stop, prepare))
+    assert prepare.ended == ['c']
+
+
+def test_what_is_being_prepared_may_begin():
+    """In the thread whose stage was its teacher."""
+    preparing, begun = threading.Event(), threading.Event()
+    prepare = Prepared(c=lambda: (preparing.set(), begun.wait(WAIT) or pytest.fail('`c` has not begun')))
+    train = Trained(a=lambda: preparing.wait(WAIT), c=begun.set)
+    made = [One('mesh', Named('a'), Named('c', 'a'), at_once=2)]
+    assert list(trained(made, train, StopRequest(), prepare)) == made
+    assert prepare.ended == ['c']
+
+
+def test_one_at_a_time_nothing_is_prepared():
+    def prepare(one, stage):
+        pytest.fail('prepared')
+
+    made = [One('mesh', Named('a'), Named('c', 'a'))]
+    assert list(trained(made, Trained(), StopRequest(), prepare)) == made
+
+
+def test_what_cannot_be_prepared_ends_all():
+    stop = StopRequest()
+
+    def prepare(one, stage):
+        raise OSError('no room')
+
+    def waits():
+        end = time.monotonic() + WAIT
+        while not stop.requested and time.monotonic() < end:
+            time.sleep(0.05)
+
+    made = [One('mesh', Named('a'), Named('c', 'a'), at_once=2)]
+    with pytest.raises(OSError, match='no room'):
+        list(trained(made, Trained(a=waits), stop, prepare))
+
+
 def test_who_waits_for_a_teacher_stops_too():
     """And nothing begins any more."""
     stop = StopRequest()
@@ -233,6 +306,32 @@ def test_a_signal_stops_all(made):
             list(trained(made, train, stop))
     assert set(stopped) == set(made)
     assert stop.status == 143
+
+
+def test_a_signal_that_does_not_wake_the_main_thread_stops_all_too():
+    """Here a thread gets it while the main one sleeps. The same happens where it comes just before that one sleeps."""
+    stopped, both = [], threading.Barrier(2, timeout=WAIT)
+
+    def train(one, stage):
+        both.wait()
+        if one is made[0]:
+            time.sleep(0.5)  # the main thread sleeps meanwhile
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+            os.kill(os.getpid(), signal.SIGTERM)
+        end = time.monotonic() + WAIT / 2
+        while not stop.requested and time.monotonic() < end:
+            time.sleep(0.05)
+        stopped.append(stop.requested)
+        raise StoppedError('saved')
+
+    made = [One('a'), One('b')]
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        with StopRequest() as stop, pytest.raises(StoppedError, match='saved'):
+            list(trained(made, train, stop))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert stopped == [True, True]
 
 
 def test_an_interrupt_of_who_reports_stops_all_seeds():

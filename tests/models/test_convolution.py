@@ -14,6 +14,7 @@ from mtkd_jax.models.convolution import (
     by_tiles,
     input_gradient_by_tiles,
     kernel_gradient_by_tiles,
+    kernel_gradient_widened,
     plain,
     tiles_on_cpus,
 )
@@ -81,6 +82,7 @@ def test_tiles_at_any_shape(shape):
     of_input, of_kernel = gradients(plain, x, kernel, gradient)
     close(input_gradient_by_tiles(kernel, gradient), of_input)
     close(kernel_gradient_by_tiles(x, gradient), of_kernel)
+    close(kernel_gradient_widened(x, gradient), of_kernel)
 
 
 @pytest.mark.parametrize('shape', SHAPES)
@@ -126,9 +128,42 @@ def test_a_cpu_takes_tiles_where_they_pay_and_accelerators_keep_their_own(shape,
         assert 'optimization_barrier' not in program(both, given, platform)
 
 
+@pytest.mark.parametrize(
+    ('shape', 'widened'),
+    [
+        ((4, 64, 96, 16, 16), True),
+        ((4, 64, 96, 16, 1), True),
+        ((2, 32, 48, 24, 16), True),
+        ((1, 64, 96, 3, 13), True),
+        ((4, 64, 96, 16, 17), False),
+        ((3, 64, 96, 16, 16), False),
+        ((8, 64, 96, 16, 16), False),
+        ((4, 8, 12, 16, 16), False),
+        ((4, 384, 512, 16, 16), False),
+    ],
+)
+def test_a_cpu_widens_narrow_kernels_of_few_images_for_their_gradient(shape, widened):
+    given = of_shape(*shape)
+
+    def outputs(platform):
+        return re.findall(r'convolution\(.*-> tensor<\d+x\d+x\d+x(\d+)xf32>', program(both, given, platform))
+
+    *_, inputs, own = shape
+    assert sorted(outputs('cpu')) == sorted([str(inputs), str(32 if widened else own)])
+    assert sorted(outputs('tpu')) == sorted([str(inputs), str(own)])
+
+
+def test_a_widened_gradient_is_the_plain_one(monkeypatch):
+    monkeypatch.setattr(convolution, 'LEAST_WIDENED', 1)
+    given = example((2, 5, 4, 3, 16))
+    assert 'x32xf32' in program(both, given, 'cpu')
+    close(both(*given), gradients(plain, *given))
+
+
 def test_tiles_are_for_programs_that_say_so():
-    given = of_shape(2, 24, 32, 256, 256)
-    assert products(lambda *a: gradients(convolution.convolve, *a), given, 'cpu') == (0, 2)
+    for shape in ((2, 24, 32, 256, 256), (4, 64, 96, 16, 16)):
+        text = program(lambda *a: gradients(convolution.convolve, *a), given := of_shape(*shape), 'cpu')
+        assert text == program(lambda *a: gradients(plain, *a), given, 'cpu')
 
 
 def test_operations_are_those_of_the_plain_convolution():

@@ -81,7 +81,8 @@ def candidates(solids: Sequence[Primitive], origins: np.ndarray, directions: np.
         # Squared distance to the sphere's tangent points; negative inside the sphere.
         tangent = (o**2).sum(axis=1) - 2 * (centres @ o.T)
         tangent += (centres**2).sum(axis=1)[:, None] - radii**2
-        result[:, start : start + BLOCK] = along > np.where(tangent > 0, np.sqrt(np.maximum(tangent, 0)), -radii)
+        # Rays that start close to a sphere and lead away from it pass, too.
+        result[:, start : start + BLOCK] = (along > -radii) & (along * along >= tangent)
     return result
 
 

@@ -20,6 +20,10 @@ class Hits:
     point: np.ndarray
     normal: np.ndarray
 
+    def at(self, rows: slice) -> 'Hits':
+        """Those of some rays."""
+        return Hits(self.thing[rows], self.distance[rows], self.point[rows], self.normal[rows])
+
 
 def camera_rays(scene: Scene, height: int, width: int, shift: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
     """Unit directions [height·width 3] in the world through the pixels' centres, moved by `shift` pixels (x, y)."""
@@ -79,16 +83,16 @@ def gloss(scene: Scene, hits: Hits) -> np.ndarray:
 
 
 def shade(
-    scene: Scene, hits: Hits, directions: np.ndarray, quarter: tuple[float, float], rng: np.random.Generator
+    scene: Scene, hits: Hits, directions: np.ndarray, corners: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Colours [n 3], linear light, under the lamp (soft shadows), daylight from a window, and light from all around.
 
-    `quarter` is the corner (x, y; each -1 or 1) of the lamp that casts the shadows: the mean over the four corners has
-    less noise than four points drawn anywhere.
+    `corners` [n 2] are the corners (x, y; each -1 or 1) of the lamp that cast the shadows: the mean over the four
+    corners has less noise than four points drawn anywhere.
     """
     albedo, glow = _albedo(scene, hits)
     light = 0.34 + 0.12 * hits.normal[:, 2] + _occlusion(scene, hits)
-    light = light + 0.75 * _lambert(hits, scene.lamp, 2.2) * _lit(scene, hits, quarter, rng)
+    light = light + 0.75 * _lambert(hits, scene.lamp, 2.2) * _lit(scene, hits, corners, rng)
     light = light + 0.35 * _lambert(hits, scene.daylight, 2.5)
     colour = albedo * light[:, None] * np.array([1.0, 0.98, 0.94], np.float32)
     half = _towards(hits.point, scene.lamp) - directions
@@ -162,10 +166,10 @@ def _lambert(hits: Hits, light: tuple[float, float, float], reach: float) -> np.
     return np.maximum(cosine, 0) / (0.4 + squared / reach**2)
 
 
-def _lit(scene: Scene, hits: Hits, quarter: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+def _lit(scene: Scene, hits: Hits, corners: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """1 where a random point of the lamp's quarter is seen, 0 in shadow [n]; averaged over sub-pixels, a soft edge."""
-    within = rng.uniform(0, 0.18, (len(hits.point), 3)) * np.array([*quarter, 0.2])
-    jitter = within.astype(np.float32)
+    below = np.full((len(corners), 1), 0.2)
+    jitter = (rng.uniform(0, 0.18, (len(corners), 3)) * np.concatenate([corners, below], axis=1)).astype(np.float32)
     offset = np.asarray(scene.lamp, np.float32) + jitter - hits.point
     far = np.linalg.norm(offset, axis=1)
     direction = offset / np.maximum(far[:, None], 1e-6)
