@@ -1,7 +1,6 @@
 """The stages of experiments: one after another, or at the same time where devices or cores are left for it."""
 
 import contextlib
-import functools
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ POLL_SECONDS = 0.2  # between two looks at whether a stop was requested, of who 
 
 
 def trained(
-    made: Sequence[Experiment], train: Train, stop: StopRequest, prepare: Train | None = None
+    made: Sequence[Experiment], train: Train, stop: StopRequest, prepare: Train = lambda one, stage: None
 ) -> Iterator[Experiment]:
     """Trains all stages, and yields each experiment when it has come to its end.
 
@@ -34,9 +33,8 @@ def trained(
         made: the experiments; those with the same mesh train `at_once` stages at the same time.
         train: trains a stage; called in threads, where several train at the same time.
         stop: asks all to stop.
-        prepare: does for a stage what can be done before its teachers are trained. Where several stages train at the
-            same time, one more thread calls it, in order, for each name of a stage that still waits. The stage may
-            begin meanwhile. An error ends all.
+        prepare: does for a stage what can be done before its teachers are trained; called once for each name, in a
+            thread that has nothing to train, if there is one. The stage may begin meanwhile. An error ends all.
 
     Raises:
         NonFiniteLossError, StoppedError: see `Loop`; of several losses that are not finite the first, the others in its
@@ -46,10 +44,7 @@ def trained(
     failed: list[NonFiniteLossError] = []
     workers = []
     for group in groups:
-        turns = _Turns(group, train, failed, len(made) > 1, stop)
-        workers += [turns.work] * group[0].at_once
-        if prepare is not None and group[0].at_once > 1:
-            workers.append(functools.partial(turns.prepare, prepare))
+        workers += [_Turns(group, train, failed, len(made) > 1, stop, prepare).work] * group[0].at_once
     yield from workers[0]() if len(workers) == 1 else _at_once(workers, len(made), stop)
     if failed:
         for other in failed[1:]:
@@ -77,12 +72,11 @@ class _Turns:
         failed: list[NonFiniteLossError],
         several: bool,
         stop: StopRequest,
+        prepare: Train,
     ) -> None:
         self._train, self._failed, self._several, self._stop = train, failed, several, stop
+        self._prepare, self._prepared = prepare, set[str]()
         self._waiting = [_Job(one, stage) for one in group for stage in one.stages]
-        pupils = [job for job in self._waiting if any(job.needs(other) for other in self._waiting)]
-        # Those of other seeds take the same programs.
-        self._pupils = list({job.stage.name: job for job in reversed(pupils)}.values())[::-1]
         self._under_way: list[_Job] = []
         self._broken: list[Experiment] = []
         self._changed = threading.Condition()
@@ -98,18 +92,11 @@ class _Turns:
                 if self._ended(job):
                     yield job.one
 
-    def prepare(self, prepare: Train) -> Iterator[Experiment]:
-        """Prepares, in order, the stages that wait for teachers; yields nothing."""
-        for job in self._pupils:
-            with self._changed:
-                waits = any(job is other for other in self._waiting)
-            if waits and not self._stop.requested:
-                prepare(*job)
-        yield from ()
-
     def _taken(self) -> _Job | None:
-        with self._changed:
-            while self._waiting:
+        while True:
+            with self._changed:
+                if not self._waiting:
+                    return None
                 if self._stop.requested:
                     raise StoppedError(STOPPED)
                 for job in self._waiting:
@@ -120,8 +107,13 @@ class _Turns:
                 if not self._under_way:
                     names = ', '.join(job.stage.name for job in self._waiting)
                     raise UserError(f'The stages {names} wait for one another; a teacher must be trained before.')
-                self._changed.wait(POLL_SECONDS)
-        return None
+                # Those of other seeds take the same programs.
+                coming = [job for job in self._waiting if job.stage.name not in self._prepared]
+                if not coming:
+                    self._changed.wait(POLL_SECONDS)
+                    continue
+                self._prepared.add(coming[0].stage.name)
+            self._prepare(*coming[0])
 
     def _ended(self, job: _Job) -> bool:
         """Whether the experiment has come to its end with this stage."""

@@ -106,7 +106,7 @@ def test_a_given_teacher_is_read_though_another_has_its_name(rooms, tmp_path):
     assert not any(np.any(x != 0) for x in jax.tree.leaves(estimates.teachers(one, pupil)))
 
 
-def test_a_stop_is_not_kept_waiting_for_the_step(rooms, tmp_path):
+def test_a_stop_is_looked_at_between_programs(rooms, tmp_path):
     one = experiment(load('rooms', features.recipe(()), data__data_dir=rooms), tmp_path, lambda *_: None)
     programs, stop = Noted(), StopRequest()
     stop.requested = True
@@ -131,8 +131,8 @@ def test_many_steps_in_one_call_are_compiled_with_their_data(rooms, tmp_path):
     assert programs.names == ['create']
 
 
-def test_a_run_compiles_beforehand_in_a_thread(rooms, tmp_path, monkeypatch):
-    """And the pupil begins."""
+def test_a_run_compiles_beforehand_in_a_thread_that_waits(rooms, tmp_path, monkeypatch):
+    """Where two teachers train, and one ends before the other."""
     compiled, ended = threading.Event(), []
     prepare, begin = running._prepare, running.run_stage
 

@@ -179,26 +179,29 @@ class Prepared(Trained):
         super().__call__(one, stage)
 
 
-def test_what_waits_for_a_teacher_is_prepared_beside_those_that_train():
-    """In order; what needs no teacher is not prepared."""
+def test_who_has_nothing_to_train_prepares_what_waits_once():
+    """In order."""
     done = threading.Event()
     prepare = Prepared(d=done.set)
-    both = threading.Barrier(2, timeout=WAIT)
-    train = Trained(a=lambda: (both.wait(), done.wait(WAIT) or pytest.fail('`d` is not prepared')), b=both.wait)
+    train = Trained(a=lambda: done.wait(WAIT) or pytest.fail('`d` is not prepared'))
     made = [One('mesh', Named('a'), Named('b'), Named('c', 'a'), Named('d', 'a', 'c'), at_once=2)]
     assert list(trained(made, train, StopRequest(), prepare)) == made
     assert prepare.ended == ['c', 'd']
     assert train.ended[-2:] == ['c', 'd']
 
 
-def test_what_has_begun_is_not_prepared():
-    """Nor is anything once a stop is requested."""
-    preparing, begun, stop = threading.Event(), threading.Event(), StopRequest()
-    prepare = Prepared(c=lambda: (preparing.set(), begun.wait(WAIT)))
-    train = Trained(a=lambda: preparing.wait(WAIT), d=begun.set)
-    made = [One('mesh', Named('a'), Named('c', 'a'), Named('d', 'a'), at_once=2)]
-    assert list(trained(made, train, StopRequest(), prepare)) == made
+def test_of_seeds_the_first_prepares_for_all():
+    done = threading.Event()
+    prepare = Prepared(c=done.set)
+    train = Trained(a=lambda: done.wait(WAIT) or pytest.fail('`c` is not prepared'))
+    made = [One('mesh', Named('a'), Named('c', 'a'), at_once=3), One('mesh', Named('a'), Named('c', 'a'), at_once=3)]
+    assert set(trained(made, train, StopRequest(), prepare)) == set(made)
     assert prepare.ended == ['c']
+
+
+def test_once_a_stop_is_requested_nothing_is_prepared():
+    stop = StopRequest()
+    made = [One('mesh', Named('a'), Named('c', 'a'), Named('d', 'a'), at_once=2)]
 
     def asks():
         stop.requested = True
