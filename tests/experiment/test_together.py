@@ -231,6 +231,19 @@ def test_one_at_a_time_nothing_is_prepared():
     assert list(trained(made, Trained(), StopRequest(), prepare)) == made
 
 
+def test_one_error_of_two_threads_is_raised_once():
+    """Those that wait for one program get one error."""
+    error, both = OSError('no room'), threading.Barrier(2, timeout=WAIT)
+
+    def fails():
+        both.wait()
+        raise error
+
+    with pytest.raises(OSError, match='no room') as raised:
+        list(trained([One('mesh', Named('a'), Named('b'), at_once=2)], Trained(a=fails, b=fails), StopRequest()))
+    assert not hasattr(raised.value, '__notes__')
+
+
 def test_what_cannot_be_prepared_ends_all():
     stop = StopRequest()
 
