@@ -43,7 +43,7 @@ LARGE_CHANNELS, LARGE_BYTES = 256, 2**26
 FEW_IMAGES, FEW_OUTPUTS, WIDENED = (1, 2, 4), 16, 32
 """For so many images, and so many outputs at most, a kernel's gradient is computed with this many outputs, the further
 ones zero: XLA leaves the narrow one to Eigen, which gathers its input number by number."""
-LEAST_WIDENED = 2**20
+LEAST_WIDENED = 2**22
 """Products of numbers in the plain convolution from which that pays."""
 
 Row = tuple[Array, ...]
