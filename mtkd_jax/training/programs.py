@@ -11,7 +11,7 @@ import jax
 from jax.sharding import Mesh
 from jax.stages import Compiled, Lowered
 
-from mtkd_jax.training import processes
+from mtkd_jax.training import processes, sharding
 
 Compile = Callable[[Any, Any], Any]
 """(jitted function, arguments) → the compiled function."""
@@ -23,7 +23,7 @@ ONCE: Mapping[str, Any] = {'xla_backend_optimization_level': 1}
 
 def once(mesh: Mesh) -> Mapping[str, Any] | None:
     """Options for a program that runs once on these devices."""
-    return ONCE if mesh.devices.flat[0].platform == 'cpu' else None
+    return None if sharding.accelerated(mesh) else ONCE
 
 
 class Programs:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from mtkd_jax import configs, records
+from mtkd_jax import records
 from mtkd_jax.experiment import estimates
 from mtkd_jax.experiment import run as running
 from mtkd_jax.experiment.run import run
@@ -16,7 +16,7 @@ from mtkd_jax.reporting.writers import MetricWriter
 from mtkd_jax.training.programs import Programs
 from mtkd_jax.training.run import run_stage
 from mtkd_jax.training.stop import StopRequest
-from tests import features, small
+from tests import features, small, test_classifiers
 from tests.recipes import load
 
 
@@ -46,10 +46,8 @@ WITH = (
 )
 
 
-@pytest.mark.parametrize('row', WITH)
-def test_the_stage_takes_it(rooms, tmp_path, row):
-    fields = features.fields(row, data__data_dir=rooms)
-    one = experiment(load('rooms', features.recipe(row), **fields), tmp_path, lambda *_: None)
+def check_taken(one):
+    """The last stage takes both programs that were compiled before its teachers were trained."""
     *teachers, pupil = one.stages
     programs = Noted()
     running._prepare(one, pupil, StopRequest(), {one.mesh: programs})
@@ -61,35 +59,19 @@ def test_the_stage_takes_it(rooms, tmp_path, row):
     assert not {'create', 'step'} & set(programs.names[2:])
 
 
-LENET = {
-    'data.height': 16,
-    'data.width': 16,
-    'data.digits_train': 10,
-    'data.digits_test': 10,
-    'data.classes.characters': 2,
-    'widths': (3, 4, 6, 5),
-    'batch_size': 10,
-    'eval_batch_size': 8,
-    'devices': 1,
-    'epochs': 1,
-    'selection': 'last',
-    'cache_teachers': 'off',
-}
+@pytest.mark.parametrize('row', WITH)
+def test_the_stage_takes_it(rooms, tmp_path, row):
+    fields = features.fields(row, data__data_dir=rooms)
+    one = experiment(load('rooms', features.recipe(row), **fields), tmp_path, lambda *_: None)
+    check_taken(one)
 
 
 def test_a_teacher_without_batch_statistics_has_none(tmp_path):
     """As its model folder: an empty collection would be another program."""
-    config = configs.load('glyphs:method=kd_mtl')
-    config.update_from_flattened_dict(LENET | {'data.data_dir': str(tmp_path / 'data')})
+    fields = {'data__data_dir': str(tmp_path / 'data'), 'cache_teachers': 'off'}
+    config = test_classifiers.load('glyphs', 'method=kd_mtl', **fields)
     one = experiment(config, tmp_path / 'run', lambda *_: None)
-    *teachers, pupil = one.stages
-    programs = Noted()
-    running._prepare(one, pupil, StopRequest(), {one.mesh: programs})
-    assert programs.names == ['create', 'step']
-    for stage in teachers:
-        trained(one, stage, Programs())
-    trained(one, pupil, programs)
-    assert not {'create', 'step'} & set(programs.names[2:])
+    check_taken(one)
 
 
 def test_a_given_teacher_is_read_though_another_has_its_name(rooms, tmp_path):
