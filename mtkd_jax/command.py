@@ -64,6 +64,7 @@ def start(
     # Libraries announce every checkpoint they write; what a user must know is printed by us.
     logging.set_verbosity(logging.WARNING)
     heap.keep_freed()
+    heap.collect_rarely()
 
     expected: tuple[type[Exception], ...] = (UserError, *errors)
 

@@ -27,7 +27,7 @@ def draw(made: Experiment, compiled: Compile, stop: StopRequest) -> None:
     """Draws all there is to draw of a workdir whose stages are finished."""
     for stage in made.stages:
         if not isinstance(stage, GivenTeacher):
-            _draw_panel(stage.name, made, compiled)
+            draw_panel(stage.name, made, compiled)
     draw_workdir(made.workdir, made.tasks)
     last = made.stages[-1]
     if not isinstance(last, GivenTeacher):
@@ -74,7 +74,7 @@ def _drawn(file: Path) -> dict[str, Any]:
     return content if isinstance(content.get('pictures'), list) else {}
 
 
-def _draw_panel(stage: str, made: Experiment, compiled: Compile) -> None:
+def draw_panel(stage: str, made: Experiment, compiled: Compile) -> None:
     """Draws truth and predictions of a finished stage for the first test images, once."""
     config, workdir = made.config, made.workdir
     images: Any = config.panel_images

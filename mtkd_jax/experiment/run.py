@@ -1,10 +1,12 @@
 """A whole run: of every seed every stage that is not finished, evaluated, drawn and reported."""
 
+import contextlib
 import functools
 import os
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -36,6 +38,9 @@ from mtkd_jax.training.spent import REST, Spent
 from mtkd_jax.training.stage import Stage
 from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
 from mtkd_jax.types import UserError
+
+_DRAWING = threading.Lock()
+"""Held by the thread that draws: matplotlib is not made for several."""
 
 
 def run(config: ConfigDict | str | Path, workdir: str | Path, stop: StopRequest | None = None) -> Path:
@@ -87,9 +92,12 @@ def _run(config: ConfigDict, workdir: Path, stop: StopRequest) -> Path:
     # Nobody knows how fast each of several groups of devices will be; counting places a batch, which one of several
     # processes cannot do alone.
     outlook = Outlook(made) if len(programs) == 1 and not processes.several() else None
-    train = functools.partial(_train, stop=stop, programs=programs, lines=Lines(), count=len(made), outlook=outlook)
+    stepping = set[Path]()
+    common = functools.partial(_train, stop=stop, programs=programs, lines=Lines(), count=len(made))
+    train = functools.partial(common, outlook=outlook, stepping=stepping)
     prepare = functools.partial(_prepare, stop=stop, programs=programs)
-    for one in trained(made, train, stop, prepare):
+    show = functools.partial(_show, stop=stop, programs=programs)
+    for one in trained(made, train, stop, prepare, show, lambda *job: _place(*job) in stepping):
         try:
             # A command that finds all finished says nothing of the run.
             since = before if one.workdir in begun else None
@@ -147,26 +155,45 @@ def _train(
     lines: Lines,
     count: int,
     outlook: Outlook | None,
+    stepping: set[Path],
 ) -> None:
+    """Trains a stage; its place is in `stepping` from its first steps on."""
     which = f'seed {one.config.seed}, ' if count > 1 else ''
     if len(one.stages) > 1:
         which += f'stage {[each.name for each in one.stages].index(stage.name) + 1} of {len(one.stages)}, '
     try:
-        train_stage(one, stage, stop, programs[one.mesh], which, lines, outlook)
+        first = functools.partial(stepping.add, _place(one, stage))
+        train_stage(one, stage, stop, programs[one.mesh], which, lines, outlook, first)
     except NonFiniteLossError:
         if outlook is not None:
             outlook.drop(one)
         raise
 
 
+def _place(one: Experiment, stage: Stage | GivenTeacher) -> Path:
+    return stage_folder(one.workdir, stage.name)
+
+
 def _prepare(
     one: Experiment, stage: Stage | GivenTeacher, stop: StopRequest, programs: Mapping[Mesh, Programs]
 ) -> None:
     """Compiles the first programs of a stage whose teachers are still being trained; not of one that goes on."""
-    folder = stage_folder(one.workdir, stage.name)
+    folder = _place(one, stage)
     if isinstance(stage, Stage) and read_settings(folder) is None:
         shapes = jax.eval_shape(lambda: teachers(one, stage))
         compile_beforehand(Loop(stage, one.mesh, folder, stop, programs[one.mesh]), shapes)
+
+
+def _show(one: Experiment, stage: Stage | GivenTeacher, stop: StopRequest, programs: Mapping[Mesh, Programs]) -> None:
+    """Draws the predictions of a trained stage while others train."""
+    if isinstance(stage, GivenTeacher):
+        return
+    # Imported here, because matplotlib is not needed before.
+    from mtkd_jax.experiment.drawing import draw_panel
+
+    # What cannot be drawn keeps nothing from training; the report tries again, and says it.
+    with locked(one.workdir, stop), _DRAWING, contextlib.suppress(Exception):
+        draw_panel(stage.name, one, programs[one.mesh].compiled)
 
 
 def train_stage(
@@ -177,15 +204,16 @@ def train_stage(
     which: str,
     lines: Lines | None = None,
     outlook: Outlook | None = None,
+    first: Callable[[], None] | None = None,
 ) -> None:
     """Trains, or evaluates, one stage of an experiment where that is not done; `which`: stands before its name.
 
-    `lines`: see `Progress`.
+    `lines`, `first`: see `Progress`.
     """
 
     def progress(title: str, total: int, start: int, per_epoch: int) -> Progress:
         in_all = outlook.of(stage) if outlook is not None and isinstance(stage, Stage) else None
-        return Progress(which + title, total, start, per_epoch, lines=lines, in_all=in_all)
+        return Progress(which + title, total, start, per_epoch, lines=lines, in_all=in_all, first=first)
 
     if isinstance(stage, GivenTeacher):
         evaluate_given(stage, one.mesh, one.workdir, stop, programs)
@@ -209,7 +237,8 @@ def _report(one: Experiment, stop: StopRequest, programs: Programs, before: floa
         from mtkd_jax.experiment.drawing import draw
 
         try:
-            draw(one, programs.compiled, stop)
+            with _DRAWING:
+                draw(one, programs.compiled, stop)
         except Exception as error:
             undrawn = error
         if before is not None:
@@ -230,7 +259,8 @@ def _report_seeds(
         from mtkd_jax.reporting.curves import draw_seeds
 
         try:
-            draw_seeds(report.parent, finished, tasks)
+            with _DRAWING:
+                draw_seeds(report.parent, finished, tasks)
         except Exception as error:
             undrawn.append(error)
     write_seeds_report(report, finished, planned, tasks)

@@ -1,6 +1,7 @@
 """The stages of experiments: one after another, or at the same time where devices or cores are left for it."""
 
 import contextlib
+import functools
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,8 +21,17 @@ Train = Callable[[Experiment, Stage | GivenTeacher], None]
 POLL_SECONDS = 0.2  # between two looks at whether a stop was requested, of who waits
 
 
+def _nothing(one: Experiment, stage: Stage | GivenTeacher) -> None:
+    pass
+
+
 def trained(
-    made: Sequence[Experiment], train: Train, stop: StopRequest, prepare: Train = lambda one, stage: None
+    made: Sequence[Experiment],
+    train: Train,
+    stop: StopRequest,
+    prepare: Train = _nothing,
+    show: Train = _nothing,
+    calm: Callable[[Experiment, Stage | GivenTeacher], bool] = lambda one, stage: True,
 ) -> Iterator[Experiment]:
     """Trains all stages, and yields each experiment when it has come to its end.
 
@@ -33,8 +43,13 @@ def trained(
         made: the experiments; those with the same mesh train `at_once` stages at the same time.
         train: trains a stage; called in threads, where several train at the same time.
         stop: asks all to stop.
-        prepare: does for a stage what can be done before its teachers are trained; called once for each name, in a
-            thread that has nothing to train, if there is one. The stage may begin meanwhile. An error ends all.
+        prepare: does for a stage what can be done before its teachers are trained; called once for each name. The stage
+            may begin meanwhile.
+        show: does for a trained stage what can be done before its experiment has come to its end; called at most once,
+            for one stage of a group at a time.
+        calm: whether a stage that is being trained leaves time for `show`; asked often.
+
+    A thread that has nothing to train calls `prepare` and `show`, if there is one; an error in them ends all.
 
     Raises:
         NonFiniteLossError, StoppedError: see `Loop`; of several losses that are not finite the first, the others in its
@@ -44,7 +59,7 @@ def trained(
     failed: list[NonFiniteLossError] = []
     workers = []
     for group in groups:
-        workers += [_Turns(group, train, failed, len(made) > 1, stop, prepare).work] * group[0].at_once
+        workers += [_Turns(group, train, failed, len(made) > 1, stop, prepare, show, calm).work] * group[0].at_once
     yield from workers[0]() if len(workers) == 1 else _at_once(workers, len(made), stop)
     if failed:
         for other in failed[1:]:
@@ -73,9 +88,12 @@ class _Turns:
         several: bool,
         stop: StopRequest,
         prepare: Train,
+        show: Train,
+        calm: Callable[[Experiment, Stage | GivenTeacher], bool],
     ) -> None:
         self._train, self._failed, self._several, self._stop = train, failed, several, stop
         self._prepare, self._prepared = prepare, set[str]()
+        self._show, self._calm, self._unseen, self._showing = show, calm, list[_Job](), False
         self._waiting = [_Job(one, stage) for one in group for stage in one.stages]
         self._under_way: list[_Job] = []
         self._broken: list[Experiment] = []
@@ -95,25 +113,47 @@ class _Turns:
     def _taken(self) -> _Job | None:
         while True:
             with self._changed:
-                if not self._waiting:
-                    return None
-                if self._stop.requested:
+                if self._waiting and self._stop.requested:
                     raise StoppedError(STOPPED)
                 for job in self._waiting:
                     if not any(job.needs(other) for other in (*self._waiting, *self._under_way)):
                         self._waiting.remove(job)
                         self._under_way.append(job)
                         return job
-                if not self._under_way:
+                if self._waiting and not self._under_way:
                     names = ', '.join(job.stage.name for job in self._waiting)
                     raise UserError(f'The stages {names} wait for one another; a teacher must be trained before.')
-                # Those of other seeds take the same programs.
-                coming = [job for job in self._waiting if job.stage.name not in self._prepared]
-                if not coming:
+                if not self._waiting and not self._has_to_show():
+                    return None
+                spare = self._spare()
+                if spare is None:
                     self._changed.wait(POLL_SECONDS)
                     continue
-                self._prepared.add(coming[0].stage.name)
-            self._prepare(*coming[0])
+            spare()
+
+    def _spare(self) -> Callable[[], None] | None:
+        """What a thread that has nothing to train can do now."""
+        # Those of other seeds take the same programs.
+        coming = [job for job in self._waiting if job.stage.name not in self._prepared]
+        if coming:
+            self._prepared.add(coming[0].stage.name)
+            return functools.partial(self._prepare, *coming[0])
+        if self._has_to_show() and all(self._calm(*job) for job in self._under_way):
+            self._showing, job = True, self._unseen.pop(0)
+            return functools.partial(self._shown, job)
+        return None
+
+    def _has_to_show(self) -> bool:
+        # Where nothing trains any more, the report does it.
+        return bool(self._unseen and self._under_way) and not self._showing and not self._stop.requested
+
+    def _shown(self, job: _Job) -> None:
+        try:
+            self._show(*job)
+        finally:
+            with self._changed:
+                self._showing = False
+                self._changed.notify_all()
 
     def _ended(self, job: _Job) -> bool:
         """Whether the experiment has come to its end with this stage."""
@@ -121,6 +161,10 @@ class _Turns:
             self._under_way.remove(job)
             self._changed.notify_all()
             left = any(other.one is job.one for other in (*self._waiting, *self._under_way))
+            if left:
+                self._unseen.append(job)
+            else:
+                self._unseen = [other for other in self._unseen if other.one is not job.one]
             return not left and not any(one is job.one for one in self._broken)
 
     def _break(self, job: _Job, error: NonFiniteLossError) -> None:

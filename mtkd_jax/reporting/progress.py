@@ -58,6 +58,7 @@ class Progress:
         before: shown until the first step is done.
         lines: those of a terminal, where several are shown at the same time; None: this one alone.
         in_all: (steps left, seconds of a step with its share of all else, or None) → what is said of the whole run.
+        first: called when the first steps are done.
     """
 
     def __init__(
@@ -71,10 +72,12 @@ class Progress:
         before: str = 'compiling',
         lines: Lines | None = None,
         in_all: Callable[[int, float | None], str] | None = None,
+        first: Callable[[], None] | None = None,
     ) -> None:
         self._title, self._total, self._step, self._per_epoch = title, total_steps, start_step, steps_per_epoch
         self._every_seconds, self._unit, self._before = every_seconds, unit, before
         self._in_all, self._began = in_all or (lambda left, each: ''), time.monotonic()
+        self._first = first
         self._clock: tuple[int, float] | None = None
         self._printed = -float('inf')
         self._console = Console(highlight=False)
@@ -109,8 +112,11 @@ class Progress:
     def update(self, step: int, losses: dict[str, float] | None, images_per_second: float | None) -> None:
         """`step` updates are done. Of `losses`, those named `loss/...` are shown."""
         now = time.monotonic()
-        # Counted from the first call: what comes before it is mostly compilation.
-        self._clock = self._clock or (step, now)
+        if self._clock is None:
+            # Counted from the first call: what comes before it is mostly compilation.
+            self._clock = step, now
+            if self._first is not None:
+                self._first()
         self._step = step
         speed = (
             '' if images_per_second is None else f'{images_per_second:,.{0 if images_per_second >= 100 else 1}f} img/s'

@@ -26,6 +26,10 @@ def once(mesh: Mesh) -> Mapping[str, Any] | None:
     return None if sharding.accelerated(mesh) else ONCE
 
 
+_TRACING = threading.RLock()
+"""Held by who traces. Python lets one thread do it anyway; in turns, the first compiles while the next one traces."""
+
+
 class Programs:
     """Keeps what it has compiled, for functions that lower to the same program: another seed's stage is one.
 
@@ -46,8 +50,9 @@ class Programs:
 
         `options`: of XLA, such as `ONCE`.
         """
-        lowered = jitted.lower(*args)
-        key = _identity(lowered), tuple(sorted((options or {}).items()))
+        with _TRACING:
+            lowered = jitted.lower(*args)
+            key = _identity(lowered), tuple(sorted((options or {}).items()))
         with self._lock:
             found = self._kept.get(key)
             future = self._kept.setdefault(key, Future())

@@ -108,6 +108,18 @@ def size(taught: Any, split: Split, dtype: str) -> int:
     return each * len(split.source)
 
 
+def asking(method: Method, mesh: Mesh, dtype: str) -> Any:
+    """(frozen variables, image [b h w 3]) → what is taught of it, as a cache of `dtype` stores it; jitted."""
+    everywhere, spread = sharding.replicated(mesh), sharding.batched(mesh)
+
+    @tiles_on_cpus()
+    def ask(frozen: Variables, image: Array) -> Any:
+        frozen = jax.lax.with_sharding_constraint(frozen, everywhere)
+        return jax.tree.map(lambda x: x.astype(_stored(x.dtype, dtype)), method.teach(frozen, image))
+
+    return jax.jit(ask, in_shardings=(None, spread), out_shardings=spread, compiler_options=compiler_options(mesh))
+
+
 def fill(
     method: Method,
     frozen: Variables,
@@ -138,15 +150,8 @@ def fill(
     count = len(split.source)
     if folder is not None and (found := _opened(folder, given, key)) is not None:
         return Disk(found, given, mesh)
-    everywhere, spread = sharding.replicated(mesh), sharding.batched(mesh)
-
-    @tiles_on_cpus()
-    def ask(frozen: Variables, image: Array) -> Any:
-        frozen = jax.lax.with_sharding_constraint(frozen, everywhere)
-        return jax.tree.map(lambda x: x.astype(_stored(x.dtype, dtype)), method.teach(frozen, image))
-
-    options = compiler_options(mesh)
-    teach = Program(jax.jit(ask, in_shardings=(None, spread), out_shardings=spread, compiler_options=options), compiled)
+    spread = sharding.batched(mesh)
+    teach = Program(asking(method, mesh, dtype), compiled)
     write: Callable[[Any, Int[np.ndarray, 'b'], Any], Any]
     if folder is None:
         rows = -(-count // mesh.size) * mesh.size

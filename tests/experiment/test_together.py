@@ -223,12 +223,99 @@ def test_what_is_being_prepared_may_begin():
     assert prepare.ended == ['c']
 
 
-def test_one_at_a_time_nothing_is_prepared():
-    def prepare(one, stage):
-        pytest.fail('prepared')
+def test_who_has_nothing_to_train_shows_what_is_trained():
+    """One stage at a time; the last is left to the report."""
+    seen, under_way, all_seen = [], threading.Lock(), threading.Event()
+
+    def show(one, stage):
+        assert under_way.acquire(blocking=False)
+        time.sleep(0.3)
+        seen.append(stage.name)
+        under_way.release()
+        if len(seen) == 3:
+            all_seen.set()
+
+    train = Trained(d=lambda: all_seen.wait(WAIT) or pytest.fail('not shown'))
+    made = [One('mesh', Named('a'), Named('b'), Named('c'), Named('d', 'a', 'b', 'c'), at_once=3)]
+    assert list(trained(made, train, StopRequest(), show=show)) == made
+    assert sorted(seen) == ['a', 'b', 'c']
+
+
+def test_what_comes_is_prepared_before_anything_is_shown():
+    order, shown = [], threading.Event()
+    train = Trained(a=lambda: shown.wait(WAIT) or pytest.fail('not shown'))
+    made = [One('mesh', Named('a'), Named('b'), Named('c', 'a'), at_once=2)]
+
+    def show(one, stage):
+        order.append(f'show {stage.name}')
+        shown.set()
+
+    assert (
+        list(trained(made, train, StopRequest(), lambda one, stage: order.append(f'prepare {stage.name}'), show))
+        == made
+    )
+    assert order[:2] == ['prepare c', 'show b']
+
+
+def test_nothing_is_shown_before_those_that_train_leave_time():
+    """Also where nothing else waits."""
+    order, calm = [], set()
+
+    def trains(name):
+        time.sleep(1.0)  # the thread that has nothing to train looks meanwhile
+        order.append('calm')
+        calm.add(name)
+        assert shown.wait(WAIT)
+
+    shown = threading.Event()
+
+    def show(one, stage):
+        order.append(f'show {stage.name}')
+        shown.set()
+
+    train = Trained(c=lambda: trains('c'))
+    made = [One('mesh', Named('a'), Named('c', 'a'), at_once=2)]
+    is_calm = lambda one, stage: stage.name in calm  # noqa: E731
+    assert list(trained(made, train, StopRequest(), show=show, calm=is_calm)) == made
+    assert order == ['calm', 'show a']
+
+
+def test_who_could_show_ends_with_the_others_where_a_stop_is_requested():
+    stop = StopRequest()
+
+    def stops():
+        stop.requested = True
+        raise StoppedError('stopped')
+
+    made = [One('mesh', Named('a'), Named('c', 'a'), at_once=2)]
+    with pytest.raises(StoppedError):
+        list(trained(made, Trained(c=stops), stop, calm=lambda one, stage: False))
+
+
+def test_of_an_experiment_that_has_ended_nothing_is_shown():
+    """Its report does it."""
+    seen, shown, goes_on = [], threading.Event(), threading.Event()
+
+    def show(one, stage):
+        seen.append(stage.name)
+        shown.set()
+
+    train = Trained(c=lambda: goes_on.wait(WAIT), d=lambda: shown.wait(WAIT) or pytest.fail('not shown'))
+    made = [One('mesh', Named('a'), Named('b', 'a'), at_once=2), One('mesh', Named('c'), Named('d', 'c'), at_once=2)]
+    reported = trained(made, train, StopRequest(), show=show)
+    assert next(reported) is made[0]
+    time.sleep(1.0)  # the thread that has nothing to train looks meanwhile
+    goes_on.set()
+    assert list(reported) == made[1:]
+    assert seen == ['c']
+
+
+def test_one_at_a_time_nothing_is_prepared_or_shown():
+    def spare(one, stage):
+        pytest.fail(stage.name)
 
     made = [One('mesh', Named('a'), Named('c', 'a'))]
-    assert list(trained(made, Trained(), StopRequest(), prepare)) == made
+    assert list(trained(made, Trained(), StopRequest(), spare, spare)) == made
 
 
 def test_one_error_of_two_threads_is_raised_once():

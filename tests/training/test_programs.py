@@ -155,3 +155,23 @@ def test_what_runs_once_gives_the_same_numbers():
     assert kept.count == 2
     assert kept.compiled(make, (key,), ONCE) is quick
     jax.tree.map(np.testing.assert_array_equal, quick(key), slow(key))
+
+
+def test_threads_trace_in_turns():
+    """Python would share its time among them, so that none compiled before all had traced."""
+    tracing, programs = threading.Lock(), Programs()
+
+    class Traced:
+        def __init__(self, scale):
+            self.jitted = jax.jit(lambda x: x * scale)
+
+        def lower(self, *args):
+            assert tracing.acquire(blocking=False)
+            time.sleep(0.2)
+            tracing.release()
+            return self.jitted.lower(*args)
+
+    x = jnp.ones(3)
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda scale: programs.compiled(Traced(scale), (x,))(x), (2.0, 3.0, 4.0)))
+    np.testing.assert_array_equal(found, [[2.0] * 3, [3.0] * 3, [4.0] * 3])
