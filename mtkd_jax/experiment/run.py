@@ -40,7 +40,7 @@ from mtkd_jax.training.stop import NonFiniteLossError, StoppedError, StopRequest
 from mtkd_jax.types import UserError
 
 _DRAWING = threading.Lock()
-"""Held by the thread that draws: matplotlib is not made for several."""
+"""Held by the thread that draws: matplotlib is not made for several. It is taken before a workdir's lock."""
 
 
 def run(config: ConfigDict | str | Path, workdir: str | Path, stop: StopRequest | None = None) -> Path:
@@ -186,14 +186,16 @@ def _prepare(
 
 def _show(one: Experiment, stage: Stage | GivenTeacher, stop: StopRequest, programs: Mapping[Mesh, Programs]) -> None:
     """Draws the predictions of a trained stage while others train."""
-    if isinstance(stage, GivenTeacher):
+    # While stages train, nobody holds the lease of a store's workdir, which one could lose.
+    if isinstance(stage, GivenTeacher) or isinstance(one.workdir, Stored):
         return
-    # Imported here, because matplotlib is not needed before.
-    from mtkd_jax.experiment.drawing import draw_panel
-
     # What cannot be drawn keeps nothing from training; the report tries again, and says it.
-    with locked(one.workdir, stop), _DRAWING, contextlib.suppress(Exception):
-        draw_panel(stage.name, one, programs[one.mesh].compiled)
+    with contextlib.suppress(Exception):
+        # Imported here, because matplotlib is not needed before.
+        from mtkd_jax.experiment.drawing import draw_panel
+
+        with _DRAWING, locked(one.workdir, stop):
+            draw_panel(stage.name, one, programs[one.mesh].compiled)
 
 
 def train_stage(
@@ -232,13 +234,12 @@ def _report(one: Experiment, stop: StopRequest, programs: Programs, before: floa
     `before`: seconds until the first stage, which are kept where they are given.
     """
     drawing, undrawn = Spent(), None
-    with locked(one.workdir, stop):
+    with _DRAWING, locked(one.workdir, stop):
         # Imported here, because matplotlib is not needed before.
         from mtkd_jax.experiment.drawing import draw
 
         try:
-            with _DRAWING:
-                draw(one, programs.compiled, stop)
+            draw(one, programs.compiled, stop)
         except Exception as error:
             undrawn = error
         if before is not None:

@@ -46,7 +46,7 @@ def trained(
         prepare: does for a stage what can be done before its teachers are trained; called once for each name. The stage
             may begin meanwhile.
         show: does for a trained stage what can be done before its experiment has come to its end; called at most once,
-            for one stage of a group at a time.
+            for one stage of a group at a time, beside the last ones that are trained.
         calm: whether a stage that is being trained leaves time for `show`; asked often.
 
     A thread that has nothing to train calls `prepare` and `show`, if there is one; an error in them ends all.
@@ -144,8 +144,9 @@ class _Turns:
         return None
 
     def _has_to_show(self) -> bool:
-        # Where nothing trains any more, the report does it.
-        return bool(self._unseen and self._under_way) and not self._showing and not self._stop.requested
+        # As long as others wait, time is short; where nothing trains any more, the report does it.
+        last = bool(self._unseen and self._under_way) and not self._waiting
+        return last and not self._showing and not self._stop.requested
 
     def _shown(self, job: _Job) -> None:
         try:

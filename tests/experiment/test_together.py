@@ -241,20 +241,28 @@ def test_who_has_nothing_to_train_shows_what_is_trained():
     assert sorted(seen) == ['a', 'b', 'c']
 
 
-def test_what_comes_is_prepared_before_anything_is_shown():
-    order, shown = [], threading.Event()
-    train = Trained(a=lambda: shown.wait(WAIT) or pytest.fail('not shown'))
-    made = [One('mesh', Named('a'), Named('b'), Named('c', 'a'), at_once=2)]
+def test_nothing_is_shown_as_long_as_another_waits():
+    order, prepared = [], threading.Event()
+
+    def prepare(one, stage):
+        order.append(f'prepare {stage.name}')
+        prepared.set()
+
+    def ends():
+        assert prepared.wait(WAIT)
+        time.sleep(1.0)  # the thread that has nothing to train looks meanwhile
+        order.append('last begins')
+
+    shown = threading.Event()
 
     def show(one, stage):
         order.append(f'show {stage.name}')
         shown.set()
 
-    assert (
-        list(trained(made, train, StopRequest(), lambda one, stage: order.append(f'prepare {stage.name}'), show))
-        == made
-    )
-    assert order[:2] == ['prepare c', 'show b']
+    train = Trained(a=ends, c=lambda: shown.wait(WAIT) or pytest.fail('not shown'))
+    made = [One('mesh', Named('a'), Named('b'), Named('c', 'a'), at_once=2)]
+    assert list(trained(made, train, StopRequest(), prepare, show)) == made
+    assert order[:3] == ['prepare c', 'last begins', 'show b']
 
 
 def test_nothing_is_shown_before_those_that_train_leave_time():
@@ -288,8 +296,15 @@ def test_who_could_show_ends_with_the_others_where_a_stop_is_requested():
         raise StoppedError('stopped')
 
     made = [One('mesh', Named('a'), Named('c', 'a'), at_once=2)]
-    with pytest.raises(StoppedError):
-        list(trained(made, Trained(c=stops), stop, calm=lambda one, stage: False))
+
+    def train():
+        with pytest.raises(StoppedError):
+            list(trained(made, Trained(c=stops), stop, calm=lambda one, stage: False))
+
+    thread = threading.Thread(target=train, daemon=True)
+    thread.start()
+    thread.join(WAIT)
+    assert not thread.is_alive()
 
 
 def test_of_an_experiment_that_has_ended_nothing_is_shown():

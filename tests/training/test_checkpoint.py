@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from mtkd_jax.training import checkpoint
@@ -44,6 +45,21 @@ def restored_step(folder):
 @pytest.mark.parametrize('name', ['lr[1e-3]', 'a*b?c', 'a=b c', 'größe'])
 def test_a_folder_is_no_pattern(tmp_path, name):
     assert restored_step(saved(tmp_path / name)) == 2
+
+
+def test_how_arrays_were_split_is_not_written(tmp_path, monkeypatch):
+    """Earlier versions wrote it, by Orbax's `StandardSave`; what they wrote is read, and continued."""
+    with monkeypatch.context() as earlier:
+        earlier.setattr(checkpoint, '_handlers', lambda: None)
+        earlier.setattr(ocp.args, 'PyTreeSave', ocp.args.StandardSave)
+        saved(tmp_path)
+    left_out = {'_sharding', 'array_metadatas'}
+    assert left_out <= {file.name for file in (tmp_path / '2').rglob('*')}
+    assert restored_step(tmp_path) == 2
+    with Checkpointer(tmp_path) as checkpoints:
+        checkpoints.save(state(3), position(3))
+    assert restored_step(tmp_path) == 3
+    assert not left_out & {file.name for file in (tmp_path / '3').rglob('*')}
 
 
 def flip(content):
