@@ -10,7 +10,7 @@ MMAP_THRESHOLD, TRIM_THRESHOLD, TOP_PAD = -3, -1, -2  # parameters of `mallopt`
 SET = 'threshold', 'top_pad'
 """How the environment names them."""
 COLLECT_AFTER = 10_000
-"""New objects after which Python looks for cycles of objects that nobody needs; its own choice is 700 to 2,000."""
+"""New objects after which Python looks for cycles of objects that nobody needs; Python 3.11 chooses 700."""
 
 
 def keep_freed() -> None:

@@ -283,8 +283,7 @@ def test_nothing_is_shown_before_those_that_train_leave_time():
 
     train = Trained(c=lambda: trains('c'))
     made = [One('mesh', Named('a'), Named('c', 'a'), at_once=2)]
-    is_calm = lambda one, stage: stage.name in calm  # noqa: E731
-    assert list(trained(made, train, StopRequest(), show=show, calm=is_calm)) == made
+    assert list(trained(made, train, StopRequest(), show=show, calm=lambda one, stage: stage.name in calm)) == made
     assert order == ['calm', 'show a']
 
 
